@@ -1,0 +1,5 @@
+"""
+The command line over nettrace.app.
+
+Heavy libraries are imported by the command that needs them.
+"""

@@ -1,0 +1,220 @@
+"""
+Changes: typed edits of node state, and how each is taken back.
+
+A fault is a Change nobody wants; a repair is a Change somebody wants.
+Lives here: the types.  Applying one to the model is nettrace.model.edit, its inverse
+nettrace.model.undo, its shell command nettrace.render.command, the kernel nettrace.apply.
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.routes import Route
+from nettrace.model.sockets import ConntrackEntry
+from nettrace.model.xt import XtRule
+
+__all__ = [
+    "ChainDelete",
+    "ChainSet",
+    "Change",
+    "ConntrackDelete",
+    "Exact",
+    "FdbAdd",
+    "FdbDelete",
+    "LinkSet",
+    "NeighbourAdd",
+    "NeighbourDelete",
+    "NoUndo",
+    "PolicySet",
+    "Rebuilds",
+    "RouteAdd",
+    "RouteDelete",
+    "RuleDelete",
+    "RuleInsert",
+    "RuleReplace",
+    "SysctlSet",
+    "Undo",
+]
+
+
+class SysctlSet(Struct, frozen=True, kw_only=True, tag=True):
+    """``sysctl -w NAME=VALUE``."""
+
+    netns: str
+    name: str
+    value: str
+
+
+class RuleInsert(Struct, frozen=True, kw_only=True, tag=True):
+    """``iptables -t TABLE -I CHAIN POSITION ...``; the position counts from 1."""
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    position: int
+    rule: XtRule
+
+
+class RuleDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``iptables -t TABLE -D CHAIN POSITION``; *rule* is what must stand there."""
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    position: int
+    rule: XtRule
+
+
+class RuleReplace(Struct, frozen=True, kw_only=True, tag=True):
+    """``iptables -t TABLE -R CHAIN POSITION ...``; *old* is what must stand there."""
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    position: int
+    old: XtRule
+    rule: XtRule
+
+
+class ChainSet(Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Give a user-defined chain exactly these rules, in one transaction; make it if it is not there.
+
+    ``iptables-restore --noflush`` with a ``:CHAIN - [0:0]`` line.
+    """
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    rules: tuple[XtRule, ...]
+
+
+class ChainDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``iptables -X`` of a chain, with the rules it must hold emptied first."""
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+
+
+class PolicySet(Struct, frozen=True, kw_only=True, tag=True):
+    """``iptables -t TABLE -P CHAIN POLICY``."""
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    policy: str
+
+
+class RouteAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``ip route add``; *replaces* is the route of the same key that it takes the place of."""
+
+    netns: str
+    route: Route
+    replaces: Route | None = None
+
+
+class RouteDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``ip route del``."""
+
+    netns: str
+    route: Route
+
+
+class LinkSet(Struct, frozen=True, kw_only=True, tag=True):
+    """
+    One attribute of a device.
+
+    ``attribute`` is ``up``, ``mtu``, ``promisc`` (``ip link set``), ``hairpin``,
+    ``isolated``, ``learning``, ``flood`` (``bridge link set``); ``value`` is ``on``, ``off``
+    or a number as text.
+    """
+
+    netns: str
+    device: str
+    attribute: str
+    value: str
+
+
+class FdbAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``bridge fdb replace``/``append``."""
+
+    netns: str
+    entry: FdbEntry
+
+
+class FdbDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``bridge fdb del``."""
+
+    netns: str
+    entry: FdbEntry
+
+
+class NeighbourAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``ip neigh replace``."""
+
+    netns: str
+    entry: Neighbour
+
+
+class NeighbourDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``ip neigh del``."""
+
+    netns: str
+    entry: Neighbour
+
+
+class ConntrackDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``conntrack -D`` of one entry."""
+
+    netns: str
+    entry: ConntrackEntry
+
+
+Change: TypeAlias = (
+    SysctlSet
+    | RuleInsert
+    | RuleDelete
+    | RuleReplace
+    | ChainSet
+    | ChainDelete
+    | PolicySet
+    | RouteAdd
+    | RouteDelete
+    | LinkSet
+    | FdbAdd
+    | FdbDelete
+    | NeighbourAdd
+    | NeighbourDelete
+    | ConntrackDelete
+)
+
+
+class Exact(Struct, frozen=True, tag=True):
+    """The changes that restore the state exactly, to be applied in this order."""
+
+    changes: tuple[Change, ...]
+
+
+class Rebuilds(Struct, frozen=True, tag=True):
+    """Changes that bring the state back but for what *differs* says."""
+
+    changes: tuple[Change, ...]
+    differs: str
+
+
+class NoUndo(Struct, frozen=True, tag=True):
+    """Cannot be taken back; *reason* says why that may be well."""
+
+    reason: str
+
+
+Undo: TypeAlias = Exact | Rebuilds | NoUndo

@@ -1,0 +1,14 @@
+"""ipsets: named sets that iptables rules test against."""
+
+from msgspec import Struct
+
+__all__ = ["IpSet"]
+
+
+class IpSet(Struct, frozen=True, kw_only=True):
+    """One set; ``members`` are written as ``ipset save`` writes them, options stripped."""
+
+    name: str
+    type: str
+    family: int = 4
+    members: tuple[str, ...] = ()

@@ -1,0 +1,174 @@
+"""
+Kubernetes objects, as far as the packet path depends on them.
+
+Lives here: the fields of Service, EndpointSlice, Pod, Node and of kube-proxy's configuration
+that decide something.  Field names are the API's in snake case.
+Not here: what kube-proxy makes of them (nettrace.kube).
+"""
+
+from msgspec import Struct, field
+
+from nettrace.model.section import NOT_READ, Section
+
+__all__ = [
+    "ContainerPort",
+    "Endpoint",
+    "EndpointPort",
+    "EndpointSlice",
+    "Kube",
+    "KubeNode",
+    "KubeProxyConfig",
+    "Pod",
+    "PodContainer",
+    "Service",
+    "ServicePort",
+]
+
+
+class ServicePort(Struct, frozen=True, kw_only=True):
+    """One port of a Service.  ``target_port`` is a number or the name of a container port."""
+
+    port: int
+    protocol: str = "TCP"
+    name: str = ""
+    target_port: int | str | None = None
+    node_port: int | None = None
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A Service.  ``cluster_ips`` is empty for headless and ExternalName ones."""
+
+    name: str
+    namespace: str = "default"
+    type: str = "ClusterIP"
+    cluster_ips: tuple[str, ...] = ()
+    headless: bool = False
+    ports: tuple[ServicePort, ...] = ()
+    selector: dict[str, str] = field(default_factory=dict)
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    external_traffic_policy: str = "Cluster"
+    internal_traffic_policy: str = "Cluster"
+    health_check_node_port: int | None = None
+    session_affinity: str = "None"
+    session_affinity_timeout: int = 10800
+    publish_not_ready_addresses: bool = False
+    external_name: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One endpoint of a slice.  ``ready`` unset in the API means ready."""
+
+    addresses: tuple[str, ...]
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    node_name: str | None = None
+    zone: str | None = None
+    hints_zones: tuple[str, ...] = ()
+    hints_nodes: tuple[str, ...] = ()
+    target: str | None = None  # namespace/name of the pod
+
+
+class EndpointPort(Struct, frozen=True, kw_only=True):
+    """One port of a slice."""
+
+    name: str = ""
+    protocol: str = "TCP"
+    port: int | None = None
+
+
+class EndpointSlice(Struct, frozen=True, kw_only=True):
+    """An EndpointSlice; ``service`` is the label kubernetes.io/service-name."""
+
+    name: str
+    namespace: str = "default"
+    service: str = ""
+    address_type: str = "IPv4"
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class ContainerPort(Struct, frozen=True, kw_only=True):
+    """One declared port of a container."""
+
+    container_port: int
+    protocol: str = "TCP"
+    name: str = ""
+    host_port: int | None = None
+
+
+class PodContainer(Struct, frozen=True, kw_only=True):
+    """One container of a pod."""
+
+    name: str
+    ports: tuple[ContainerPort, ...] = ()
+
+
+class Pod(Struct, frozen=True, kw_only=True):
+    """A Pod.  ``netns`` is the snapshot's namespace that holds it, where known."""
+
+    name: str
+    namespace: str = "default"
+    node_name: str | None = None
+    ips: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    ready: bool = True
+    phase: str = "Running"
+    containers: tuple[PodContainer, ...] = ()
+    netns: str | None = None
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+
+class KubeNode(Struct, frozen=True, kw_only=True):
+    """A Node.  ``annotations`` carry what flannel and Calico publish about themselves."""
+
+    name: str
+    internal_ips: tuple[str, ...] = ()
+    external_ips: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+class KubeProxyConfig(Struct, frozen=True, kw_only=True):
+    """What of kube-proxy's configuration shapes the rules (KubeProxyConfiguration v1alpha1)."""
+
+    mode: str = "iptables"
+    cluster_cidrs: tuple[str, ...] = ()
+    detect_local_mode: str = "ClusterCIDR"
+    masquerade_all: bool = False
+    masquerade_bit: int = 14
+    node_port_addresses: tuple[str, ...] = ()
+    localhost_node_ports: bool = True
+    version: str = "1.30"  # minor version whose layout is owed
+
+
+class Kube(Struct, frozen=True, kw_only=True):
+    """
+    The cluster's desired state.
+
+    ``origin`` says where it came from: ``manifests DIR``, ``api CONTEXT``, ``lab NAME``, or
+    ``inferred from kube-proxy's rules``.
+    """
+
+    origin: str = ""
+    services: Section[tuple[Service, ...]] = NOT_READ
+    endpoint_slices: Section[tuple[EndpointSlice, ...]] = NOT_READ
+    pods: Section[tuple[Pod, ...]] = NOT_READ
+    nodes: Section[tuple[KubeNode, ...]] = NOT_READ
+    proxy: Section[KubeProxyConfig] = NOT_READ

@@ -1,0 +1,117 @@
+"""
+Devices of one network namespace, and what the kernel keeps per device.
+
+Lives here: links with their bridge, port, veth and VXLAN attributes; addresses, neighbours,
+forwarding-database entries.  Names are rtnetlink's.
+Not here: routes, rules.
+"""
+
+from msgspec import Struct
+
+__all__ = ["Address", "BridgeAttrs", "FdbEntry", "Link", "Neighbour", "Peer", "PortAttrs", "VxlanAttrs"]
+
+
+class Peer(Struct, frozen=True):
+    """The other end of a veth.  ``netns`` is its name in the snapshot; None: outside of it."""
+
+    netns: str | None
+    ifindex: int
+
+
+class BridgeAttrs(Struct, frozen=True, kw_only=True):
+    """``ip -d link show type bridge``."""
+
+    vlan_filtering: bool = False
+    stp: bool = False
+    nf_call_iptables: bool = False  # the bridge's own switch, beside the namespace's sysctl
+
+
+class PortAttrs(Struct, frozen=True, kw_only=True):
+    """``bridge -d link``.  State: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
+
+    hairpin: bool = False
+    isolated: bool = False
+    learning: bool = True
+    flood: bool = True
+    state: int = 3
+
+
+class VxlanAttrs(Struct, frozen=True, kw_only=True):
+    """``ip -d link show type vxlan``.  ``port`` is the UDP port in host order."""
+
+    vni: int
+    local: str | None = None
+    device: str | None = None
+    group: str | None = None
+    port: int = 8472
+    learning: bool = True
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """
+    One device.
+
+    ``kind`` is rtnetlink's IFLA_INFO_KIND (``veth``, ``bridge``, ``vxlan``, ``tun``,
+    ``ipip``, ``macvlan`` ...), ``loopback`` for lo, ``device`` when the kernel gives none.
+    ``up`` is IFF_UP, ``carrier`` IFF_LOWER_UP.  ``master`` is the name of the bridge or bond.
+    ``programs`` names BPF attached to the device (XDP, tc), which decides what no rule shows.
+    """
+
+    index: int
+    name: str
+    kind: str
+    mac: str = "00:00:00:00:00:00"
+    mtu: int = 1500
+    up: bool = True
+    carrier: bool = True
+    promisc: bool = False
+    noarp: bool = False
+    master: str | None = None
+    peer: Peer | None = None
+    lower: str | None = None  # IFLA_LINK inside this namespace: macvlan's and vlan's parent
+    bridge: BridgeAttrs | None = None
+    port: PortAttrs | None = None
+    vxlan: VxlanAttrs | None = None
+    programs: tuple[str, ...] = ()
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """One address of a device.  ``scope`` is ``global``, ``link`` or ``host``."""
+
+    device: str
+    address: str
+    prefixlen: int
+    scope: str = "global"
+    peer: str | None = None  # the far end of a point-to-point address
+    secondary: bool = False
+
+
+class Neighbour(Struct, frozen=True, kw_only=True):
+    """
+    One ARP or ND entry.
+
+    ``state`` is the kernel's name in lower case: ``permanent``, ``reachable``, ``stale``,
+    ``delay``, ``probe``, ``noarp``, ``incomplete``, ``failed``.
+    """
+
+    device: str
+    address: str
+    mac: str | None
+    state: str
+
+
+class FdbEntry(Struct, frozen=True, kw_only=True):
+    """
+    One forwarding-database entry (``bridge fdb``).
+
+    On a bridge port ``master`` is the bridge; on a VXLAN device ``dst`` is the far end's
+    address.  A MAC of all zeros is VXLAN's default destination.  ``permanent`` means local
+    on a bridge port and not ageing on a VXLAN device.
+    """
+
+    device: str
+    mac: str
+    master: str | None = None
+    dst: str | None = None
+    vlan: int | None = None
+    permanent: bool = False

@@ -1,0 +1,112 @@
+"""
+Owed state: what an owner (kube-proxy, flanneld, dockerd, kubelet) has to have put on a node.
+
+Lives here: one type per kind of state, each with its owner and the source that says so.
+Not here: who owes what (nettrace.kube, plugins), what differs (nettrace.diagnose).
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.routes import Route
+from nettrace.model.xt import XtRule
+
+__all__ = [
+    "Owed",
+    "OwedChain",
+    "OwedFdb",
+    "OwedJump",
+    "OwedLink",
+    "OwedNeighbour",
+    "OwedRoute",
+    "OwedRule",
+    "OwedSysctl",
+]
+
+
+class _Owed(Struct, frozen=True, kw_only=True):
+    """
+    Common to all: where, by whom, and which object of the snapshot says so.
+
+    ``about`` names the thing in words (``endpoint default/hostnames-0``); ``subject`` is the
+    object it serves (``svc/default/hostnames``), so that causes can tell one Service's rules
+    from the frame around all of them.
+    """
+
+    netns: str
+    owner: str
+    source: str
+    about: str = ""
+    subject: str = ""
+
+
+class OwedChain(_Owed, frozen=True, kw_only=True, tag=True):
+    """
+    A user-defined chain with exactly these rules.
+
+    ``ordered`` False: a dispatch chain whose order means nothing (KUBE-SERVICES), compared
+    as a set but for rules in ``last``, which come after all others.
+    """
+
+    table: str
+    chain: str
+    rules: tuple[XtRule, ...]
+    ordered: bool = True
+    last: tuple[XtRule, ...] = ()
+
+
+class OwedJump(_Owed, frozen=True, kw_only=True, tag=True):
+    """A rule of a built-in chain, among rules of others; ``first`` if it has to come before them."""
+
+    table: str
+    chain: str
+    rule: XtRule
+    first: bool = False
+
+
+class OwedRule(_Owed, frozen=True, kw_only=True, tag=True):
+    """One rule of a chain that others write to as well."""
+
+    table: str
+    chain: str
+    rule: XtRule
+
+
+class OwedRoute(_Owed, frozen=True, kw_only=True, tag=True):
+    """A route."""
+
+    route: Route
+
+
+class OwedNeighbour(_Owed, frozen=True, kw_only=True, tag=True):
+    """A permanent neighbour entry."""
+
+    entry: Neighbour
+
+
+class OwedFdb(_Owed, frozen=True, kw_only=True, tag=True):
+    """A forwarding-database entry."""
+
+    entry: FdbEntry
+
+
+class OwedSysctl(_Owed, frozen=True, kw_only=True, tag=True):
+    """A sysctl; any of ``values`` will do, the first is what would be set."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+class OwedLink(_Owed, frozen=True, kw_only=True, tag=True):
+    """An attribute of a device, as in LinkSet."""
+
+    device: str
+    attribute: str
+    value: str
+
+
+Owed: TypeAlias = (
+    OwedChain | OwedJump | OwedRule | OwedRoute | OwedNeighbour | OwedFdb | OwedSysctl | OwedLink
+)

@@ -1,0 +1,173 @@
+"""
+The snapshot: what the nodes are, frozen.
+
+Lives here: namespaces, nodes, and finding a section by its key.
+Not here: how a snapshot is read from the kernel (nettrace.collect) or a file
+(nettrace.parse.snapshot_file).
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from nettrace.model.ipset import IpSet
+from nettrace.model.kube import Kube
+from nettrace.model.links import Address, FdbEntry, Link, Neighbour
+from nettrace.model.routes import PolicyRule, Route
+from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Section, SectionKey
+from nettrace.model.sockets import ConntrackEntry, Socket
+from nettrace.model.xt import NftBaseChain, XtChain, XtRuleset, XtTable
+
+__all__ = ["SNAPSHOT_VERSION", "Netns", "NodeState", "Process", "Role", "Snapshot"]
+
+#: Raised whenever a reader of the previous version would misread the file.
+SNAPSHOT_VERSION = 1
+
+#: What a namespace is for.  ``outside`` is somebody on the network who is not a node;
+#: ``wire`` joins the others as a switch would.
+Role = str  # "node" | "pod" | "container" | "outside" | "wire" | "other"
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """One process of interest on a node (kube-proxy, flanneld, dockerd, docker-proxy ...)."""
+
+    pid: int
+    name: str
+    cmdline: tuple[str, ...] = ()
+    netns: str | None = None
+
+
+class Netns(Struct, frozen=True, kw_only=True):
+    """
+    One network namespace.
+
+    ``name`` is unique in the snapshot; ``handle`` is how this machine reaches it
+    (``/run/netns/NAME``, ``/proc/PID/ns/net``), which means nothing elsewhere.
+    ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
+    ``/``) to values as text.  ``nft`` lists the native base chains of all families.
+    """
+
+    name: str
+    node: str
+    role: Role = "other"
+    handle: str = ""
+    inode: int = 0
+    links: Section[tuple[Link, ...]] = NOT_READ
+    addresses: Section[tuple[Address, ...]] = NOT_READ
+    routes: Section[tuple[Route, ...]] = NOT_READ
+    rules: Section[tuple[PolicyRule, ...]] = NOT_READ
+    neighbours: Section[tuple[Neighbour, ...]] = NOT_READ
+    fdb: Section[tuple[FdbEntry, ...]] = NOT_READ
+    sysctls: Section[dict[str, str]] = NOT_READ
+    sockets: Section[tuple[Socket, ...]] = NOT_READ
+    conntrack: Section[tuple[ConntrackEntry, ...]] = NOT_READ
+    xt_nft: Section[XtRuleset] = NOT_READ
+    xt_legacy: Section[XtRuleset] = NOT_READ
+    ipsets: Section[tuple[IpSet, ...]] = NOT_READ
+    nft: Section[tuple[NftBaseChain, ...]] = NOT_READ
+
+
+class NodeState(Struct, frozen=True, kw_only=True):
+    """
+    One node: what belongs to the machine rather than to a namespace.
+
+    ``netns`` is the node's own namespace (hostNetwork).  ``files`` maps absolute paths (as
+    the node sees them) to text, for the few files that owners leave: ``/run/flannel/subnet.env``,
+    Docker's container records, CNI configuration.
+    """
+
+    name: str
+    netns: str
+    files: Section[dict[str, str]] = NOT_READ
+    processes: Section[tuple[Process, ...]] = NOT_READ
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Everything that is known, complete enough to answer on another machine."""
+
+    version: int = SNAPSHOT_VERSION
+    taken: str = ""  # RFC 3339
+    origin: str = ""  # ``this machine``, ``lab NAME``, ``file NAME``
+    kernel: str = ""
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    namespaces: dict[str, Netns] = field(default_factory=dict)
+    kube: Kube = field(default_factory=Kube)
+
+    def section(self, key: SectionKey) -> Any:
+        """
+        Return the section that *key* names: ``Known`` or ``Missing``.
+
+        A chain of a table that is known and does not have it is ``Known(None)``; so is a
+        table of a known rule set.  A namespace that is not in the snapshot is
+        ``Missing(FAILED)``.
+        """
+        if key.name.startswith("kube/"):
+            return getattr(self.kube, key.name.removeprefix("kube/"))
+        if key.netns.startswith("node:"):
+            node = self.nodes.get(key.netns.removeprefix("node:"))
+            return getattr(node, key.name) if node else Missing(MissingKind.FAILED, f"no node {key.netns}")
+        netns = self.namespaces.get(key.netns)
+        if netns is None:
+            return Missing(MissingKind.FAILED, f"no namespace {key.netns} in this snapshot")
+        head, *rest = key.name.split("/", 3)
+        if head != "xt":
+            return getattr(netns, head)
+        section: Any = netns.xt_nft if rest[0] == "nft" else netns.xt_legacy
+        for part, holder in zip(rest[1:], ("tables", "chains"), strict=False):
+            if isinstance(section, Missing):
+                return section
+            if section.value is None:
+                return section
+            section = getattr(section.value, holder).get(part, Known(None))
+        return section
+
+    def with_netns(self, netns: Netns) -> "Snapshot":
+        """Return a snapshot in which *netns* takes the place of the one of its name."""
+        return replace(self, namespaces={**self.namespaces, netns.name: netns})
+
+    def with_section(self, key: SectionKey, section: Any) -> "Snapshot":
+        """
+        Return a snapshot in which the section that *key* names is *section*.
+
+        For a table or a chain the levels above must be Known or NotRead; a NotRead level is
+        not invented: ValueError.  ``Known(None)`` for a chain or table removes it.
+        """
+        if key.name.startswith("kube/"):
+            return replace(self, kube=replace(self.kube, **{key.name.removeprefix("kube/"): section}))
+        if key.netns.startswith("node:"):
+            name = key.netns.removeprefix("node:")
+            return replace(self, nodes={**self.nodes, name: replace(self.nodes[name], **{key.name: section})})
+        netns = self.namespaces[key.netns]
+        head, *rest = key.name.split("/", 3)
+        if head != "xt":
+            return self.with_netns(replace(netns, **{head: section}))
+        attribute = "xt_nft" if rest[0] == "nft" else "xt_legacy"
+        if len(rest) == 1:
+            return self.with_netns(replace(netns, **{attribute: section}))
+        ruleset = getattr(netns, attribute)
+        if isinstance(ruleset, Missing):
+            raise ValueError(f"{key}: the rule set itself is {ruleset.kind}")
+        tables = dict(ruleset.value.tables)
+        if len(rest) == 2:
+            _put(tables, rest[1], section)
+        else:
+            table = tables.get(rest[1], Known(XtTable({})))
+            if isinstance(table, Missing):
+                raise ValueError(f"{key}: table {rest[1]} is {table.kind}")
+            chains = dict(table.value.chains)
+            _put(chains, rest[2], section)
+            tables[rest[1]] = Known(XtTable(chains))
+        return self.with_netns(replace(netns, **{attribute: Known(XtRuleset(tables))}))
+
+    def chain(self, netns: str, backend: str, table: str, chain: str) -> XtChain | None:
+        """Return a chain if it is known and exists, else None.  For display, not for verdicts."""
+        section = self.section(SectionKey(netns, f"xt/{backend}/{table}/{chain}"))
+        return section.value if isinstance(section, Known) else None
+
+
+def _put(holder: dict[str, Any], name: str, section: Any) -> None:
+    if isinstance(section, Known) and section.value is None:
+        holder.pop(name, None)
+    else:
+        holder[name] = section

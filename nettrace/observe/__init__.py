@@ -1,0 +1,5 @@
+"""
+Probes: real packets, and what became of them.
+
+Injects and watches; leaves nothing behind.
+"""

@@ -1,0 +1,1 @@
+"""Plugins that ship with nettrace, one subpackage a network system."""
