@@ -105,8 +105,9 @@ class FdbEntry(Struct, frozen=True, kw_only=True):
     One forwarding-database entry (``bridge fdb``).
 
     On a bridge port ``master`` is the bridge; on a VXLAN device ``dst`` is the far end's
-    address.  A MAC of all zeros is VXLAN's default destination.  ``permanent`` means local
-    on a bridge port and not ageing on a VXLAN device.
+    address.  A MAC of all zeros is VXLAN's default destination.  ``permanent`` (NUD_PERMANENT)
+    means local on a bridge port and not ageing on a VXLAN device; ``static`` (NUD_NOARP) that
+    somebody put it there and it does not age.  Neither: learned.
     """
 
     device: str
@@ -115,3 +116,4 @@ class FdbEntry(Struct, frozen=True, kw_only=True):
     dst: str | None = None
     vlan: int | None = None
     permanent: bool = False
+    static: bool = False

@@ -32,6 +32,8 @@ class Route(Struct, frozen=True, kw_only=True):
     ``dst`` is a prefix, ``0.0.0.0/0`` for the default route.  ``type`` is ``unicast``,
     ``local``, ``broadcast``, ``anycast``, ``multicast``, ``blackhole``, ``unreachable``,
     ``prohibit`` or ``throw``.  ``scope`` is ``global``, ``site``, ``link``, ``host`` or ``nowhere``.
+    ``more`` holds attributes without a field of their own as words of ip-route(8)
+    (``("advmss", "1360")``), so that a route can be put back as it was.
     """
 
     dst: str
@@ -44,6 +46,7 @@ class Route(Struct, frozen=True, kw_only=True):
     scope: str = "global"
     protocol: str = "boot"
     mtu: int | None = None
+    more: tuple[str, ...] = ()
 
 
 class PolicyRule(Struct, frozen=True, kw_only=True):
