@@ -1,0 +1,33 @@
+# Everything a newcomer needs: make setup, make demo, make test.
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock
+
+help: ## show these lines
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install the system packages that are missing, and the environment into .venv
+	@scripts/setup
+
+demo: setup ## break a Service in a lab, find out why, repair it, undo (root)
+	@$(VENV)/bin/nettrace lab demo
+
+test: lint ## lint, then all tests (those of the kernel need root)
+	@$(PYTHON) -m pytest -n 2
+
+lint: setup ## ruff, mypy and the import contracts
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: setup ## put the code into its form
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+lock: setup ## write requirements.txt and requirements-dev.txt anew
+	@scripts/lock
