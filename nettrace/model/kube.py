@@ -146,11 +146,19 @@ class KubeNode(Struct, frozen=True, kw_only=True):
 
 
 class KubeProxyConfig(Struct, frozen=True, kw_only=True):
-    """What of kube-proxy's configuration shapes the rules (KubeProxyConfiguration v1alpha1)."""
+    """
+    What of kube-proxy's configuration shapes the rules (KubeProxyConfiguration v1alpha1).
+
+    ``detect_local_mode`` is ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix; the
+    last two read ``detect_local_bridge`` and ``detect_local_interface_prefix`` (the API's
+    ``detectLocal.bridgeInterface`` and ``detectLocal.interfaceNamePrefix``).
+    """
 
     mode: str = "iptables"
     cluster_cidrs: tuple[str, ...] = ()
     detect_local_mode: str = "ClusterCIDR"
+    detect_local_bridge: str = ""
+    detect_local_interface_prefix: str = ""
     masquerade_all: bool = False
     masquerade_bit: int = 14
     node_port_addresses: tuple[str, ...] = ()

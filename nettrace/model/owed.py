@@ -23,7 +23,16 @@ __all__ = [
     "OwedRoute",
     "OwedRule",
     "OwedSysctl",
+    "RuleNote",
 ]
+
+
+class RuleNote(Struct, frozen=True, kw_only=True):
+    """Whose one rule is, in a chain that holds the rules of many; the words of ``_Owed``."""
+
+    source: str
+    about: str = ""
+    subject: str = ""
 
 
 class _Owed(Struct, frozen=True, kw_only=True):
@@ -47,7 +56,9 @@ class OwedChain(_Owed, frozen=True, kw_only=True, tag=True):
     A user-defined chain with exactly these rules.
 
     ``ordered`` False: a dispatch chain whose order means nothing (KUBE-SERVICES), compared
-    as a set but for rules in ``last``, which come after all others.
+    as a set but for rules in ``last``, which come after all others.  ``rules`` holds those
+    too, at its end.  ``notes`` has one entry for each of ``rules`` where they serve different
+    objects, and is empty where all are what the chain is.
     """
 
     table: str
@@ -55,6 +66,7 @@ class OwedChain(_Owed, frozen=True, kw_only=True, tag=True):
     rules: tuple[XtRule, ...]
     ordered: bool = True
     last: tuple[XtRule, ...] = ()
+    notes: tuple[RuleNote, ...] = ()
 
 
 class OwedJump(_Owed, frozen=True, kw_only=True, tag=True):
