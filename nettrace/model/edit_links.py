@@ -1,0 +1,263 @@
+"""
+Attributes of devices, changed in the model, with what hangs on them.
+
+Lives here: ``up``, ``mtu``, ``promisc`` and the attributes of bridge ports; the routes,
+neighbours and carriers that go and come with a device.
+Not here: creating and deleting devices, which no Change does.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from nettrace.model.addr import family_of, network_of
+from nettrace.model.change import LinkSet
+from nettrace.model.links import Address, Link
+from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
+from nettrace.model.section import Known, SectionKey
+from nettrace.model.snapshot import Netns, Snapshot
+
+__all__ = ["PORT_ATTRIBUTES", "edit_link", "kernel_routes"]
+
+#: Attributes of LinkSet that only a bridge port has.
+PORT_ATTRIBUTES = ("hairpin", "isolated", "learning", "flood")
+
+#: Devices whose carrier and MTU follow the one below them.
+_STACKED = ("vlan", "macvlan", "ipvlan")
+
+
+def edit_link(snapshot: Snapshot, change: LinkSet) -> Snapshot:
+    """
+    Return *snapshot* with one attribute of a device changed.
+
+    ValueError: no such device, no such attribute on it, a value that it cannot take, or a
+    section that was not read and that the kernel would change too.
+    """
+    netns = snapshot.namespaces.get(change.netns)
+    if netns is None or not isinstance(netns.links, Known):
+        raise ValueError(f"{change.netns}/links was not read")
+    link = next((one for one in netns.links.value if one.name == change.device), None)
+    if link is None:
+        raise ValueError(f"{change.netns} has no device {change.device}")
+    if change.attribute == "mtu":
+        return _set_mtu(snapshot, netns, link, change.value)
+    if change.value not in ("on", "off"):
+        raise ValueError(f"{change.attribute} is on or off, not {change.value}")
+    on = change.value == "on"
+    if change.attribute == "up":
+        if on == link.up:
+            return snapshot
+        return _bring_up(snapshot, netns, link) if on else _take_down(snapshot, netns, link)
+    if change.attribute == "promisc":
+        return _update(snapshot, change.netns, link.name, lambda old: replace(old, promisc=on))
+    if change.attribute not in PORT_ATTRIBUTES:
+        raise ValueError(f"{change.attribute} is no attribute of a device that can be set")
+    if link.port is None:
+        raise ValueError(
+            f"{change.netns}: {change.device} is no port of a bridge and has no {change.attribute}"
+        )
+    port = replace(link.port, **{change.attribute: on})
+    return _update(snapshot, change.netns, link.name, lambda old: replace(old, port=port))
+
+
+def _update(snapshot: Snapshot, netns: str, device: str, how: Callable[[Link], Link]) -> Snapshot:
+    section: Any = snapshot.section(SectionKey(netns, "links"))
+    links = tuple(how(link) if link.name == device else link for link in section.value)
+    return snapshot.with_section(SectionKey(netns, "links"), Known(links))
+
+
+def _set_mtu(snapshot: Snapshot, netns: Netns, link: Link, value: str) -> Snapshot:
+    """
+    Set an MTU; stacked devices above never exceed it, and a bridge takes its ports' least.
+
+    net/8021q/vlan.c and drivers/net/macvlan.c on NETDEV_CHANGEMTU; net/bridge/br_if.c,
+    br_mtu_auto_adjust, which leaves alone a bridge whose MTU somebody set: taken to be so
+    when it is not its ports' least now.
+    """
+    if not value.isdecimal() or not 68 <= int(value) <= 65536:
+        raise ValueError(f"{value} is no MTU for IPv4: below 68 the kernel takes the device's addresses away")
+    mtu = int(value)
+    links: tuple[Link, ...] = netns.links.value  # type: ignore[union-attr]
+    snapshot = _update(snapshot, netns.name, link.name, lambda old: replace(old, mtu=mtu))
+    for above in links:
+        if above.lower == link.name and above.kind in _STACKED and above.mtu > mtu:
+            snapshot = _set_mtu(snapshot, snapshot.namespaces[netns.name], above, value)
+    bridge = next((one for one in links if one.name == link.master and one.kind == "bridge"), None)
+    if bridge is not None:
+        before = [port.mtu for port in links if port.master == bridge.name]
+        after = [mtu if port.name == link.name else port.mtu for port in links if port.master == bridge.name]
+        if bridge.mtu == min(before) != min(after):
+            return _set_mtu(snapshot, snapshot.namespaces[netns.name], bridge, str(min(after)))
+    return snapshot
+
+
+def _need(netns: Netns, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(netns, name), Known):
+            raise ValueError(f"{netns.name}/{name} was not read, and it changes with the device")
+
+
+def _take_down(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
+    """
+    Take a device down: its routes, neighbours and IPv6 addresses go, its local routes stay.
+
+    net/ipv4/fib_semantics.c, fib_sync_down_dev (next hops of scope nowhere, that is local
+    routes, are spared); net/core/neighbour.c, neigh_ifdown; net/ipv6/addrconf.c,
+    addrconf_ifdown; net/bridge/br_stp_if.c, br_stp_disable_port.
+    """
+    _need(netns, "routes", "addresses")
+
+    def down(old: Link) -> Link:
+        return replace(old, up=False, carrier=False, port=old.port and replace(old.port, state=0))
+
+    snapshot = _update(snapshot, netns.name, link.name, down)
+    addresses: tuple[Address, ...] = netns.addresses.value  # type: ignore[union-attr]
+    routes: tuple[Route, ...] = netns.routes.value  # type: ignore[union-attr]
+    kept = tuple(route for route in (_without(route, link.name) for route in routes) if route is not None)
+    changed: dict[str, Any] = {
+        "routes": Known(kept),
+        "addresses": Known(tuple(a for a in addresses if a.device != link.name or family_of(a.address) == 4)),
+    }
+    if isinstance(netns.neighbours, Known):
+        changed["neighbours"] = Known(tuple(n for n in netns.neighbours.value if n.device != link.name))
+    if isinstance(netns.fdb, Known):
+        learned = [e for e in netns.fdb.value if e.device == link.name and not e.permanent and not e.static]
+        changed["fdb"] = Known(tuple(e for e in netns.fdb.value if e not in learned))
+    snapshot = snapshot.with_netns(replace(snapshot.namespaces[netns.name], **changed))
+    return _carrier_around(snapshot, netns.name, link)
+
+
+def _without(route: Route, device: str) -> Route | None:
+    """Return *route* after *device* went down: None if no next hop is left."""
+    if all(hop.device != device for hop in route.nexthops):
+        return route
+    if route.type == "local" and family_of(route.dst) == 4:
+        return route
+    hops = tuple(replace(hop, dead=True) if hop.device == device else hop for hop in route.nexthops)
+    return None if all(hop.dead for hop in hops) else replace(route, nexthops=hops)
+
+
+def _bring_up(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
+    """
+    Bring a device up: the kernel's own routes for its IPv4 addresses appear.
+
+    net/ipv4/fib_frontend.c, fib_netdev_event, fib_add_ifaddr; fib_sync_up for multipath.
+    An address that was given with ``noprefixroute`` is not told apart from others.
+    """
+    _need(netns, "routes", "addresses")
+    carrier = _has_carrier(snapshot, netns, link)
+
+    def up(old: Link) -> Link:
+        port = old.port and replace(old.port, state=3 if carrier else 0)
+        return replace(old, up=True, carrier=carrier, port=port)
+
+    snapshot = _update(snapshot, netns.name, link.name, up)
+    routes: tuple[Route, ...] = netns.routes.value  # type: ignore[union-attr]
+    back = tuple(_marked(route, link.name, dead=not carrier) for route in routes)
+    own = [_marked(r, link.name, dead=not carrier) for r in kernel_routes(netns.addresses.value, link)]  # type: ignore[union-attr]
+    new = tuple(route for route in own if route not in back)
+    changed = replace(snapshot.namespaces[netns.name], routes=Known((*back, *new)))
+    return _carrier_around(snapshot.with_netns(changed), netns.name, link)
+
+
+def kernel_routes(addresses: Iterable[Address], link: Link) -> list[Route]:
+    """
+    Return the IPv4 routes that the kernel keeps for a device's addresses while it is up.
+
+    net/ipv4/fib_frontend.c, fib_add_ifaddr; the local route of each address, which stays
+    when the device is down, is not among them.
+    """
+    found: list[Route] = []
+    hop = (NextHop(device=link.name),)
+    for address in addresses:
+        if address.device != link.name or family_of(address.address) != 4 or address.secondary:
+            continue
+        prefix = network_of(address.peer or address.address, address.prefixlen)
+        if address.prefixlen == 32 and address.peer in (None, address.address):
+            continue
+        kernel = Route(dst=prefix, nexthops=hop, prefsrc=address.address, scope="link", protocol="kernel")
+        if link.kind == "loopback":
+            kernel = replace(kernel, type="local", table=TABLE_LOCAL, scope="host")
+        found.append(kernel)
+        if address.prefixlen < 31:
+            last = _last_address(prefix)
+            found.append(replace(kernel, dst=f"{last}/32", type="broadcast", table=TABLE_LOCAL, scope="link"))
+    return found
+
+
+def _last_address(prefix: str) -> str:
+    network, _, length = prefix.partition("/")
+    octets = [int(octet) for octet in network.split(".")]
+    value = int.from_bytes(bytes(octets)) | (1 << 32 - int(length)) - 1
+    return ".".join(str(octet) for octet in value.to_bytes(4))
+
+
+def _marked(route: Route, device: str, *, dead: bool) -> Route:
+    """Return *route* with its next hops over *device* dead or alive; local routes have no such mark."""
+    if route.type == "local" or all(hop.device != device for hop in route.nexthops):
+        return route
+    hops = tuple(replace(hop, dead=dead) if hop.device == device else hop for hop in route.nexthops)
+    return replace(route, nexthops=hops)
+
+
+# --- carriers --------------------------------------------------------------------------
+
+
+def _has_carrier(snapshot: Snapshot, netns: Netns, link: Link) -> bool:
+    """Has *link* a carrier once it is up?"""
+    links: tuple[Link, ...] = netns.links.value  # type: ignore[union-attr]
+    if link.kind == "veth" and link.peer is not None:
+        other = _peer_of(snapshot, link)
+        return other[1].up if other is not None else True
+    if link.kind == "bridge":
+        return any(port.master == link.name and port.up and port.carrier for port in links)
+    if link.lower is not None and link.kind in _STACKED:
+        return any(below.name == link.lower and below.up and below.carrier for below in links)
+    return True
+
+
+def _peer_of(snapshot: Snapshot, link: Link) -> tuple[Netns, Link] | None:
+    """Return the far end of a veth, if it is in the snapshot."""
+    if link.peer is None or link.peer.netns is None:
+        return None
+    netns = snapshot.namespaces.get(link.peer.netns)
+    if netns is None or not isinstance(netns.links, Known):
+        return None
+    return next(((netns, other) for other in netns.links.value if other.index == link.peer.ifindex), None)
+
+
+def _carrier_around(snapshot: Snapshot, netns: str, link: Link) -> Snapshot:
+    """
+    Pass on what *link*'s new state means: to its veth peer, its bridge, devices stacked on it.
+
+    drivers/net/veth.c, veth_open and veth_close; net/bridge/br_if.c, br_port_carrier_check;
+    netif_stacked_transfer_operstate.
+    """
+    other = _peer_of(snapshot, link)
+    if other is not None and other[1].up:
+        snapshot = _recheck(snapshot, other[0].name, other[1].name)
+    links: tuple[Link, ...] = snapshot.namespaces[netns].links.value  # type: ignore[union-attr]
+    for near in links:
+        if ((near.name == link.master and near.kind == "bridge") or near.lower == link.name) and near.up:
+            snapshot = _recheck(snapshot, netns, near.name)
+    return snapshot
+
+
+def _recheck(snapshot: Snapshot, netns: str, device: str) -> Snapshot:
+    """Give a device that is up the carrier it now has; go on with its neighbours if that changed."""
+    holder = snapshot.namespaces[netns]
+    link = next(one for one in holder.links.value if one.name == device)  # type: ignore[union-attr]
+    carrier = _has_carrier(snapshot, holder, link)
+    if carrier == link.carrier:
+        return snapshot
+
+    def with_carrier(old: Link) -> Link:
+        return replace(old, carrier=carrier, port=old.port and replace(old.port, state=3 if carrier else 0))
+
+    snapshot = _update(snapshot, netns, device, with_carrier)
+    holder = snapshot.namespaces[netns]
+    if isinstance(holder.routes, Known):
+        marked = tuple(_marked(route, device, dead=not carrier) for route in holder.routes.value)
+        snapshot = snapshot.with_netns(replace(holder, routes=Known(marked)))
+    return _carrier_around(snapshot, netns, link)
