@@ -22,7 +22,7 @@ class NextHop(Struct, frozen=True, kw_only=True):
     via: str | None = None
     weight: int = 1
     onlink: bool = False
-    dead: bool = False  # RTNH_F_DEAD or LINKDOWN
+    dead: bool = False  # RTNH_F_DEAD, which ip(8) shows as dead: the kernel passes over it
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Route(Struct, frozen=True, kw_only=True):
 
 class PolicyRule(Struct, frozen=True, kw_only=True):
     """
-    One ``ip rule``.
+    One ``ip rule``, or one ``ip -6 rule`` if ``family`` is 6: each family has rules of its own.
 
     ``action`` is ``lookup``, ``goto``, ``nop``, ``blackhole``, ``unreachable`` or ``prohibit``.
     A selector that is None is not tested.  ``unknown`` names selectors that nettrace
@@ -59,6 +59,7 @@ class PolicyRule(Struct, frozen=True, kw_only=True):
     """
 
     priority: int
+    family: int = 4
     action: str = "lookup"
     table: int | None = None
     goto: int | None = None
