@@ -1,0 +1,191 @@
+"""
+The rules that kube-proxy in iptables mode owes a node.
+
+Lives here: putting the frame and the Services' rules together, as tables and as owed state,
+and the words for a chain's name.
+Not here: single rules (frame, dispatch_rules, service_chains), what is there instead
+(nettrace.diagnose).
+
+Facts are from the rules that kube-proxy 1.36 wrote (fixtures/kube-proxy) and from
+pkg/proxy/iptables/proxier.go of Kubernetes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from nettrace.kube.describe import describe_chain
+from nettrace.kube.dispatch_rules import dispatch
+from nettrace.kube.endpoints import Backend, backends, choose, index_slices
+from nettrace.kube.frame import JUMPS, PURPOSES, SOURCE, frame_chains
+from nettrace.kube.rules import Chain, Line
+from nettrace.kube.service_chains import chains
+from nettrace.kube.services import ProxiedPort, proxied_ports
+from nettrace.kube.serving import Serving
+from nettrace.kube.settings import OLDEST_LAYOUT, Settings, layout_version, settings
+from nettrace.model.errors import UserError
+from nettrace.model.kube import Kube
+from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedSysctl
+from nettrace.model.section import Known, Missing
+from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTable
+
+__all__ = ["OWNER", "describe_chain", "owed_kube_proxy", "ruleset"]
+
+OWNER = "kube-proxy"
+
+#: With more endpoints than this, rules about endpoints carry no comments.
+_LARGE_CLUSTER = 1000
+
+_BE_LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
+_ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
+
+
+def ruleset(
+    kube: Kube,
+    node: str,
+    *,
+    family: int = 4,
+    be_liberal: bool = False,
+    addresses: Iterable[str] | None = None,
+) -> XtRuleset:
+    """
+    Return the tables as kube-proxy writes them on *node* in a namespace without other rules.
+
+    *family* is 4 or 6; *be_liberal* whether nf_conntrack_tcp_be_liberal was not 0 when
+    kube-proxy started; *addresses* those of the node's devices (for ``nodePortAddresses``).
+    Chains stand in iptables-save's order, rules of dispatch chains by Service.  Raises
+    UserError where the objects do not tell: see nettrace.kube.settings.
+    """
+    chosen = settings(kube, node, family=family, be_liberal=be_liberal, addresses=addresses)
+    tables: dict[str, dict[str, XtChain]] = {
+        table: {name: XtChain(policy="ACCEPT") for name in BUILTIN_CHAINS[table]}
+        for table in ("mangle", "nat", "filter")
+    }
+    heads: dict[tuple[str, str], list[XtRule]] = {}
+    for jump in JUMPS:
+        heads.setdefault((jump.table, jump.chain), []).append(jump.rule)
+    for (table, name), rules in heads.items():
+        tables[table][name] = XtChain(policy="ACCEPT", rules=tuple(rules))
+    for chain in sorted(_chains(kube, chosen), key=lambda c: c.name):
+        tables[chain.table][chain.name] = XtChain(rules=chain.rules)
+    return XtRuleset(
+        {
+            table: Known(XtTable({name: Known(chain) for name, chain in made.items()}))
+            for table, made in tables.items()
+        }
+    )
+
+
+def owed_kube_proxy(
+    kube: Kube,
+    node: str,
+    netns: str,
+    sysctls: Mapping[str, str] | None = None,
+    *,
+    family: int = 4,
+    addresses: Iterable[str] | None = None,
+) -> tuple[Owed, ...]:
+    """
+    Return what kube-proxy owes the namespace *netns* of *node*: jumps, chains, one sysctl.
+
+    *sysctls* are the namespace's, *addresses* those of its devices.  Nothing is owed where
+    the cluster's objects were not read, where the mode is not iptables, and by a kube-proxy
+    whose layout is older than nettrace knows.  Raises UserError if there is no such Node.
+    """
+    if not _derivable(kube):
+        return ()
+    be_liberal = (sysctls or {}).get(_BE_LIBERAL, "0") != "0"
+    chosen = settings(kube, node, family=family, be_liberal=be_liberal, addresses=addresses)
+    owed: list[Owed] = [
+        OwedJump(
+            netns=netns,
+            owner=OWNER,
+            source=SOURCE,
+            about=f"jump to {jump.to}, {PURPOSES[jump.table, jump.to]}",
+            table=jump.table,
+            chain=jump.chain,
+            rule=jump.rule,
+            first=True,
+        )
+        for jump in JUMPS
+    ]
+    owed.extend(_owed_chain(chain, netns) for chain in _chains(kube, chosen) if _is_kept(chain))
+    if chosen.localhost_node_ports:
+        owed.append(
+            OwedSysctl(
+                netns=netns,
+                owner=OWNER,
+                source=SOURCE,
+                about="NodePorts on localhost",
+                name=_ROUTE_LOCALNET,
+                values=("1",),
+            )
+        )
+    return tuple(owed)
+
+
+def _derivable(kube: Kube) -> bool:
+    """Are the objects there, and do they speak of a mode and a version that is known here?"""
+    sections = (kube.services, kube.endpoint_slices, kube.nodes)
+    if any(isinstance(section, Missing) for section in sections) or isinstance(kube.proxy, Missing):
+        return False
+    config = kube.proxy.value
+    return config.mode in ("", "iptables") and layout_version(config.version) >= OLDEST_LAYOUT
+
+
+def _is_kept(chain: Chain) -> bool:
+    """KUBE-FIREWALL without a rule of kube-proxy's is kubelet's; kube-proxy only makes sure it exists."""
+    return chain.name != "KUBE-FIREWALL" or bool(chain.lines)
+
+
+def _owed_chain(chain: Chain, netns: str) -> OwedChain:
+    lines = (*chain.lines, *chain.last)
+    same = all(line.note == chain.note for line in lines)
+    return OwedChain(
+        netns=netns,
+        owner=OWNER,
+        source=chain.note.source,
+        about=chain.note.about,
+        subject=chain.note.subject,
+        table=chain.table,
+        chain=chain.name,
+        rules=chain.rules,
+        ordered=chain.ordered,
+        last=tuple(line.rule for line in chain.last),
+        notes=() if same else tuple(line.note for line in lines),
+    )
+
+
+def _chains(kube: Kube, chosen: Settings) -> Iterator[Chain]:
+    """Yield all chains, those of the frame first."""
+    servings = tuple(_servings(kube, chosen))
+    dispatched: dict[tuple[str, str], list[Line]] = {}
+    for serving in servings:
+        for entry in dispatch(serving):
+            dispatched.setdefault((entry.table, entry.chain), []).append(entry.line)
+    yield from frame_chains(chosen, dispatched)
+    for serving in servings:
+        yield from chains(serving)
+
+
+def _servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
+    if not isinstance(kube.services, Known) or not isinstance(kube.endpoint_slices, Known):
+        raise UserError(
+            f"what kube-proxy writes on {chosen.node} depends on Services and EndpointSlices, "
+            "which were not read",
+            hint="give the cluster's objects with --manifests or --kubeconfig",
+        )
+    index = index_slices(kube.endpoint_slices.value)
+    found: list[tuple[ProxiedPort, tuple[Backend, ...]]] = [
+        (port, backends(index, port, chosen.node))
+        for port in proxied_ports(kube.services.value, chosen.family)
+    ]
+    commented = sum(len(everyone) for _, everyone in found) <= _LARGE_CLUSTER
+    for port, everyone in found:
+        choice = choose(
+            everyone,
+            port,
+            node=chosen.node,
+            zone=chosen.zone,
+            zone_hints=chosen.hints_zones(port.service.annotations),
+            node_hints=chosen.node_hints,
+        )
+        yield Serving(port=port, choice=choice, settings=chosen, commented=commented)

@@ -1,0 +1,85 @@
+"""
+One service port on one node: what all its rules need to know, and the words for them.
+
+Lives here: which kinds of traffic find an endpoint, what the port's chains and endpoints are
+called in findings.
+Not here: the rules themselves (dispatch_rules, service_chains).
+"""
+
+from msgspec import Struct
+
+from nettrace.kube.endpoints import Backend, Choice
+from nettrace.kube.names import SERVICE_PREFIXES
+from nettrace.kube.services import ProxiedPort
+from nettrace.kube.settings import Settings
+from nettrace.model.owed import RuleNote
+
+__all__ = ["Serving", "chain_words", "endpoint_words"]
+
+_PURPOSES = dict(
+    zip(
+        SERVICE_PREFIXES,
+        ("endpoints", "endpoints on this node", "traffic from outside", "source ranges"),
+        strict=True,
+    )
+)
+
+
+def chain_words(prefix: str, port: ProxiedPort) -> str:
+    """Say what the chain with one of SERVICE_PREFIXES of a service port is for."""
+    named = f" (port {port.port.name})" if port.port.name else ""
+    return f"{_PURPOSES[prefix]} of Service {port.service.key}{named}"
+
+
+def endpoint_words(backend: Backend, port: ProxiedPort) -> str:
+    """``endpoint default/hostnames-0 10.244.1.5:9376 of Service default/hostnames``."""
+    pod = f"{backend.pod} " if backend.pod else ""
+    return f"endpoint {pod}{backend.text} of Service {port.service.key}"
+
+
+class Serving(Struct, frozen=True, kw_only=True):
+    """
+    A service port with the endpoints that its node uses.
+
+    ``commented`` False: a cluster so large that rules about endpoints carry no comments.
+    """
+
+    port: ProxiedPort
+    choice: Choice
+    settings: Settings
+    commented: bool = True
+
+    @property
+    def internal(self) -> bool:
+        """Does traffic to the cluster IP find an endpoint?"""
+        return bool(self.choice.local) if self.port.internal_local else self.choice.exists
+
+    @property
+    def external(self) -> bool:
+        """Does traffic from outside find an endpoint by way of this node?"""
+        return bool(self.choice.local) if self.port.external_local else self.choice.exists
+
+    @property
+    def firewalled(self) -> bool:
+        """Do source ranges guard the load balancer's addresses?"""
+        return bool(self.choice.exists and self.port.load_balancer_ips and self.port.source_ranges)
+
+    @property
+    def internal_chain(self) -> str:
+        """The chain for traffic to the cluster IP."""
+        return self.port.chain("KUBE-SVL-" if self.port.internal_local else "KUBE-SVC-")
+
+    def note(self, about: str) -> RuleNote:
+        """Return the note of a rule about something of this Service."""
+        subject = self.port.subject
+        return RuleNote(source=subject, about=f"{about} of Service {self.port.service.key}", subject=subject)
+
+    def chain_note(self, prefix: str) -> RuleNote:
+        """Return the note of one of the port's own chains."""
+        subject = self.port.subject
+        return RuleNote(source=subject, about=chain_words(prefix, self.port), subject=subject)
+
+    def endpoint_note(self, backend: Backend) -> RuleNote:
+        """Return the note of a rule about one endpoint."""
+        source = f"EndpointSlice {backend.source}"
+        return RuleNote(source=source, about=endpoint_words(backend, self.port), subject=self.port.subject)
