@@ -1,0 +1,77 @@
+"""
+``ipset save`` text to the model.
+
+Lives here: ``create`` and ``add`` lines (ipset(8)).
+Not here: listing sets (nettrace.collect), testing addresses against them (nettrace.walk).
+"""
+
+import re
+
+from msgspec import Struct
+
+from nettrace.model.errors import UserError
+from nettrace.model.ipset import IpSet
+
+__all__ = ["parse_ipset_save"]
+
+#: A comment is the only quoted thing, and ipset allows no quotes inside.
+_COMMENT = re.compile(r'"[^"]*"')
+
+
+class _Open(Struct):
+    name: str
+    type: str
+    family: int
+    members: list[str]
+    exceptions: list[str]
+
+
+def parse_ipset_save(text: str) -> tuple[IpSet, ...]:
+    """
+    Return the sets of an ``ipset save`` dump, in its order.
+
+    UserError, with the line, for text that is not one.
+    """
+    sets: dict[str, _Open] = {}
+    for line_number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            _read(line, sets)
+        except ValueError as error:
+            raise UserError(
+                str(error),
+                where=f"ipset save, line {line_number}",
+                hint="take the dump again: ipset save > FILE",
+            ) from None
+    return tuple(
+        IpSet(
+            name=one.name,
+            type=one.type,
+            family=one.family,
+            members=tuple(one.members),
+            exceptions=tuple(one.exceptions),
+        )
+        for one in sets.values()
+    )
+
+
+def _read(line: str, sets: dict[str, _Open]) -> None:
+    command, *words = _COMMENT.sub("_", line).split()
+    if command == "create" and len(words) >= 2:
+        name, kind, *options = words
+        if name in sets:
+            raise ValueError(f"set {name} is created twice")
+        sets[name] = _Open(name, kind, 6 if _follows(options, "family") == "inet6" else 4, [], [])
+    elif command == "add" and len(words) >= 2:
+        name, member, *options = words
+        if name not in sets:
+            raise ValueError(f"an entry of set {name} stands before the set")
+        one = sets[name]
+        (one.exceptions if "nomatch" in options else one.members).append(member)
+    else:
+        raise ValueError(f"`{line[:60]}` is not a line of ipset save")
+
+
+def _follows(words: list[str], word: str) -> str | None:
+    return next((value for name, value in zip(words, words[1:], strict=False) if name == word), None)
