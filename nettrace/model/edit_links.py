@@ -211,7 +211,8 @@ def _has_carrier(snapshot: Snapshot, netns: Netns, link: Link) -> bool:
         other = _peer_of(snapshot, link)
         return other[1].up if other is not None else True
     if link.kind == "bridge":
-        return any(port.master == link.name and port.up and port.carrier for port in links)
+        ports = [port for port in links if port.master == link.name]
+        return any(port.up and port.carrier for port in ports) if ports else True
     if link.lower is not None and link.kind in _STACKED:
         return any(below.name == link.lower and below.up and below.carrier for below in links)
     return True

@@ -1,0 +1,280 @@
+"""
+What "the same state" means: the one definition, for digests, undo and tests.
+
+Set aside: counters, handles, interface indexes, process ids, ages and timeouts; what comes
+and goes by itself (learned forwarding entries, neighbours that are not permanent, conntrack,
+ephemeral sockets, ``nf_conntrack_count``); the order of things whose order decides nothing;
+and a built-in chain that is empty with policy ACCEPT, which passes everything just as one
+that does not exist (iptables cannot delete it again).
+Kept: everything else: rules with their order and position, policies, chains, sets, routes with
+all attributes, permanent neighbours and forwarding entries, sysctls, attributes of devices.
+Not here: reading any of it.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from nettrace.model.edit_tables import route_key
+from nettrace.model.ipset import IpSet
+from nettrace.model.links import Address, FdbEntry, Link, Neighbour
+from nettrace.model.packet import EPHEMERAL
+from nettrace.model.routes import PolicyRule, Route
+from nettrace.model.section import NOT_READ, Known, Missing, Section, SectionKey
+from nettrace.model.snapshot import Netns, Process, Snapshot
+from nettrace.model.sockets import Socket
+from nettrace.model.xt import NftBaseChain, XtChain, XtRuleset, XtTable
+
+__all__ = ["canonical", "canonical_netns", "difference", "digest", "snapshot_difference"]
+
+#: Sysctls that count rather than configure.
+_VOLATILE_SYSCTLS = frozenset({"net.netfilter.nf_conntrack_count"})
+
+#: Fields of Netns that are no sections.
+_IDENTITY = ("name", "node", "role", "handle", "inode")
+
+
+def canonical(name: str, value: Any) -> Any:
+    """
+    Return the value of a section as plain data that is equal for equal states.
+
+    *name* is the section's name as in SectionKey (``routes``, ``xt/nft/nat/KUBE-SERVICES``,
+    ``kube/services``); *value* what its Known holds, None for a chain or table that does not
+    exist.  Only dict, list, str, int, bool, float and None come out.
+    """
+    head = name.split("/", 1)[0]
+    if head == "xt":
+        return _xt(value)
+    how = _SECTIONS.get(head, _plain)
+    return how(value)
+
+
+def canonical_netns(netns: Netns) -> dict[str, Any]:
+    """Return all sections of a namespace in canonical form; one without a value as ``{"missing": kind}``."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Netns):
+        if field.name not in _IDENTITY:
+            found[field.name] = _section(_key_name(field.name), getattr(netns, field.name))
+    return found
+
+
+def digest(key: SectionKey, section: Section[Any]) -> str:
+    """Return 16 hex digits that are equal for equal states of the section *key*."""
+    data = msgspec.json.encode([str(key), _section(key.name, section)], order="deterministic")
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def difference(one: Any, other: Any, path: str = "") -> list[str]:
+    """
+    Return what differs between two canonical values, a line each: ``path: this, was that``.
+
+    *one* is the state looked at, *other* the state it is held against.
+    """
+    if one == other:
+        return []
+    if isinstance(one, dict) and isinstance(other, dict):
+        lines: list[str] = []
+        for name in sorted({*one, *other}):
+            below = f"{path}/{name}" if path else name
+            if name not in one:
+                lines.append(f"{below}: gone, was {_short(other[name])}")
+            elif name not in other:
+                lines.append(f"{below}: new, {_short(one[name])}")
+            else:
+                lines += difference(one[name], other[name], below)
+        return lines
+    if isinstance(one, list) and isinstance(other, list):
+        gone = [item for item in other if item not in one]
+        new = [item for item in one if item not in other]
+        if not gone and not new:
+            return [f"{path}: another order or number, {_short(one)}, was {_short(other)}"]
+        return [f"{path}: gone {_short(item)}" for item in gone] + [f"{path}: new {_short(i)}" for i in new]
+    return [f"{path}: {_short(one)}, was {_short(other)}"]
+
+
+def snapshot_difference(one: Snapshot, other: Snapshot) -> list[str]:
+    """
+    Return what differs between the namespaces of two snapshots, as ``difference`` does.
+
+    Sections that are the same object are not looked into, so this is quick after an edit.
+    """
+    lines: list[str] = []
+    for name in sorted({*one.namespaces, *other.namespaces}):
+        here, there = one.namespaces.get(name), other.namespaces.get(name)
+        if here is None or there is None:
+            lines.append(f"{name}: {'gone' if here is None else 'new'}")
+            continue
+        for field in msgspec.structs.fields(Netns):
+            now, then = getattr(here, field.name), getattr(there, field.name)
+            if field.name in _IDENTITY or now is then:
+                continue
+            key = _key_name(field.name)
+            if key.startswith("xt/"):
+                now, then = _narrowed(now, then), _narrowed(then, now)
+                lines += difference(_chains(key, now), _chains(key, then), f"{name}/{key}")
+            else:
+                lines += difference(_section(key, now), _section(key, then), f"{name}/{key}")
+    return lines
+
+
+def _narrowed(one: Section[Any], other: Section[Any]) -> Section[Any]:
+    """Leave out of a rule set the tables and chains that are the same objects in *other*."""
+    if isinstance(one, Missing) or isinstance(other, Missing) or type(one.value) is not type(other.value):
+        return one
+    if isinstance(one.value, XtRuleset):
+        mine, others = one.value.tables, other.value.tables
+        kept = {name: _narrowed(table, others.get(name, NOT_READ)) for name, table in mine.items()}
+        return Known(XtRuleset({n: t for n, t in kept.items() if mine[n] is not others.get(n)}))
+    if isinstance(one.value, XtTable):
+        chains = one.value.chains
+        return Known(XtTable({n: c for n, c in chains.items() if c is not other.value.chains.get(n)}))
+    return one
+
+
+def _chains(name: str, section: Section[Any]) -> Any:
+    """Return a rule set flat, ``table/chain`` to chain, so that differences are told by chain."""
+    plain = _section(name, section)
+    if isinstance(section, Missing):
+        return plain
+    return {f"{table}/{chain}": value for table, chains in plain.items() for chain, value in chains.items()}
+
+
+# --- one function a kind of section ----------------------------------------------------
+
+
+def _key_name(field: str) -> str:
+    return {"xt_nft": "xt/nft", "xt_legacy": "xt/legacy"}.get(field, field)
+
+
+def _section(name: str, section: Section[Any]) -> Any:
+    if isinstance(section, Missing):
+        return {"missing": str(section.kind)}
+    return canonical(name, section.value)
+
+
+def _plain(value: Any) -> Any:
+    # By way of JSON: to_builtins leaves tuples, which never equal the lists of a decoded file.
+    return msgspec.json.decode(msgspec.json.encode(value, order="deterministic"))
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value, order="deterministic").decode()
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _text_key(plain: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(value) for value in plain.values())
+
+
+def _without(value: Any, *names: str) -> Any:
+    plain = _plain(value)
+    for name in names:
+        plain.pop(name, None)
+    return plain
+
+
+def _links(links: tuple[Link, ...]) -> dict[str, Any]:
+    found = {}
+    for link in links:
+        plain = _without(link, "index")
+        if link.peer is not None:
+            plain["peer"] = link.peer.netns
+        found[link.name] = plain
+    return found
+
+
+def _addresses(addresses: tuple[Address, ...]) -> Any:
+    # The order of one device's addresses chooses the source address; that of devices does not.
+    return _plain(sorted(addresses, key=lambda address: address.device))
+
+
+def _routes(routes: tuple[Route, ...]) -> Any:
+    # Routes of one key stand in the kernel's order, which decides; sorted() is stable.
+    return [{**_plain(route), "metric": route_key(route)[3]} for route in sorted(routes, key=route_key)]
+
+
+def _rules(rules: tuple[PolicyRule, ...]) -> Any:
+    return _plain(sorted(rules, key=lambda rule: rule.priority))
+
+
+def _neighbours(entries: tuple[Neighbour, ...]) -> Any:
+    kept = [entry for entry in entries if entry.state == "permanent"]
+    return _plain(sorted(kept, key=lambda entry: (entry.device, entry.address)))
+
+
+def _fdb(entries: tuple[FdbEntry, ...]) -> Any:
+    kept = [_plain(entry) for entry in entries if entry.permanent or entry.static]
+    return sorted(kept, key=_text_key)
+
+
+def _sysctls(values: dict[str, str]) -> dict[str, str]:
+    return {k: " ".join(v.split()) for k, v in sorted(values.items()) if k not in _VOLATILE_SYSCTLS}
+
+
+def _sockets(sockets: tuple[Socket, ...]) -> Any:
+    ephemeral = range(EPHEMERAL.lo, EPHEMERAL.hi + 1)
+    kept = [
+        _without(replace(socket, pid=None), "pid")
+        for socket in sockets
+        if socket.state == "listen"
+        or (socket.state == "unconn" and socket.remote is None and socket.port not in ephemeral)
+    ]
+    return sorted(
+        kept, key=lambda s: (s["proto"], s["port"], s["address"], str(s["process"]), str(s["device"]))
+    )
+
+
+def _conntrack(_entries: Any) -> list[Any]:
+    return []
+
+
+def _ipsets(sets: tuple[IpSet, ...]) -> dict[str, Any]:
+    return {one.name: {**_plain(one), "members": sorted(one.members)} for one in sets}
+
+
+def _nft(chains: tuple[NftBaseChain, ...]) -> Any:
+    kept = [_without(chain, "owner") for chain in chains]
+    return sorted(kept, key=lambda c: (c["family"], c["table"], c["chain"]))
+
+
+def _processes(processes: tuple[Process, ...]) -> Any:
+    kept = [_without(process, "pid") for process in processes]
+    return sorted(kept, key=lambda p: (p["name"], p["cmdline"]))
+
+
+def _xt(value: XtRuleset | XtTable | XtChain | None) -> Any:
+    match value:
+        case None:
+            return None
+        case XtRuleset(tables=tables):
+            found = {name: _xt_section(section) for name, section in tables.items()}
+            return {name: table for name, table in sorted(found.items()) if table is not None}
+        case XtTable(chains=chains):
+            found = {name: _xt_section(section) for name, section in chains.items()}
+            return {name: chain for name, chain in sorted(found.items()) if chain is not None} or None
+        case XtChain(policy="ACCEPT", rules=()):
+            return None
+        case XtChain():
+            return {"policy": value.policy, "rules": _plain(value.rules)}
+
+
+def _xt_section(section: Section[Any]) -> Any:
+    return {"missing": str(section.kind)} if isinstance(section, Missing) else _xt(section.value)
+
+
+_SECTIONS: dict[str, Any] = {
+    "links": _links,
+    "addresses": _addresses,
+    "routes": _routes,
+    "rules": _rules,
+    "neighbours": _neighbours,
+    "fdb": _fdb,
+    "sysctls": _sysctls,
+    "sockets": _sockets,
+    "conntrack": _conntrack,
+    "ipsets": _ipsets,
+    "nft": _nft,
+    "processes": _processes,
+}

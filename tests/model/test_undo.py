@@ -1,0 +1,385 @@
+"""Taking changes back, on the model."""
+
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from nettrace.model.canonical import snapshot_difference
+from nettrace.model.change import (
+    ChainDelete,
+    ChainSet,
+    Change,
+    ConntrackDelete,
+    Exact,
+    FdbAdd,
+    FdbDelete,
+    LinkSet,
+    NeighbourAdd,
+    NeighbourDelete,
+    NoUndo,
+    PolicySet,
+    Rebuilds,
+    RouteAdd,
+    RouteDelete,
+    RuleDelete,
+    RuleInsert,
+    RuleReplace,
+    SysctlSet,
+)
+from nettrace.model.edit import edit
+from nettrace.model.edit_links import PORT_ATTRIBUTES, kernel_routes
+from nettrace.model.links import Address, BridgeAttrs, FdbEntry, Link, Neighbour, Peer, PortAttrs, VxlanAttrs
+from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
+from nettrace.model.section import NOT_READ, Known
+from nettrace.model.snapshot import Netns, Snapshot
+from nettrace.model.sockets import ConntrackEntry, Tuple
+from nettrace.model.undo import undo_of
+from nettrace.model.xt import (
+    BUILTIN_CHAINS,
+    Accept,
+    Comment,
+    Drop,
+    Jump,
+    MarkTarget,
+    Masquerade,
+    Negatable,
+    Return,
+    Tcp,
+    XtChain,
+    XtRule,
+    XtRuleset,
+    XtTable,
+)
+
+ADDRESSES = ("10.1.0.1", "10.2.0.1", "10.3.0.1", "10.4.0.1")
+DEVICES = ("br0", "v0", "vx0", "eth0.7")
+MTU = st.sampled_from((1450, 1500))
+ON_OFF = st.sampled_from(("0", "1", "2"))
+RULES = (
+    XtRule(target=Drop()),
+    XtRule(src=Negatable("10.1.0.0/16"), target=Accept()),
+    XtRule(proto=Negatable("tcp"), matches=(Tcp(flags=(frozenset({"SYN", "ACK"}), frozenset({"SYN"}))),)),
+    XtRule(matches=(Comment("kept"),), target=Return()),
+    XtRule(target=MarkTarget(0x4000, 0x4000)),
+    XtRule(target=Jump("ONE")),
+    XtRule(target=Jump("TWO")),
+)
+
+
+@st.composite
+def nodes(draw: Any) -> Snapshot:
+    """A node as a kernel might hold it: the routes of a device fit its state and addresses."""
+    links = [
+        Link(index=1, name="lo", kind="loopback"),
+        Link(index=2, name="br0", kind="bridge", bridge=BridgeAttrs(), mtu=1500),
+        Link(
+            index=3,
+            name="v0",
+            kind="veth",
+            master="br0",
+            peer=Peer(None, 2),
+            port=PortAttrs(hairpin=draw(st.booleans()), isolated=draw(st.booleans())),
+        ),
+        Link(
+            index=4,
+            name="vx0",
+            kind="vxlan",
+            vxlan=VxlanAttrs(vni=1),
+            mtu=draw(st.sampled_from((1450, 1500))),
+        ),
+        Link(index=5, name="eth0.7", kind="vlan", lower="vx0", promisc=draw(st.booleans()), mtu=1450),
+    ]
+    addresses = [
+        Address(device=device, address=address, prefixlen=draw(st.sampled_from((16, 24, 31, 32))))
+        for device, address in zip(DEVICES, ADDRESSES, strict=True)
+        if draw(st.booleans())
+    ]
+    routes = [
+        Route(
+            dst=f"{a.address}/32",
+            type="local",
+            table=TABLE_LOCAL,
+            scope="host",
+            protocol="kernel",
+            prefsrc=a.address,
+            nexthops=(NextHop(device=a.device),),
+        )
+        for a in addresses
+    ]
+    routes += [route for link in links for route in kernel_routes(addresses, link)]
+    for number in draw(st.sets(st.integers(0, 7))):
+        routes.append(draw(static_routes(number)))
+    neighbours = [
+        Neighbour(
+            device=device, address="10.1.0.9", mac=f"02:00:00:00:00:0{n}", state=draw(st.sampled_from(STATES))
+        )
+        for n, device in enumerate(DEVICES)
+    ]
+    fdb = [draw(fdb_entries(number)) for number in draw(st.sets(st.integers(0, 3)))]
+    forward = draw(ON_OFF)
+    sysctls = {"net.ipv4.ip_forward": forward, "net.ipv4.conf.all.forwarding": forward}
+    for name in ("all.accept_redirects", "default.forwarding", "lo.forwarding"):
+        sysctls[f"net.ipv4.conf.{name}"] = draw(ON_OFF)
+    for device in ("all", "default", *DEVICES):
+        sysctls[f"net.ipv4.conf.{device.replace('.', '/')}.rp_filter"] = draw(ON_OFF)
+        sysctls.setdefault(f"net.ipv4.conf.{device.replace('.', '/')}.forwarding", draw(ON_OFF))
+    tables: dict[str, Any] = {
+        "filter": Known(XtTable(draw(chains("filter")))),
+        "mangle": Known(XtTable(draw(chains("mangle")))),
+    }
+    node = Netns(
+        name="node",
+        node="node",
+        links=Known(tuple(links)),
+        addresses=Known(tuple(addresses)),
+        routes=Known(tuple(draw(st.permutations(routes)))),
+        neighbours=Known(tuple(neighbours)),
+        fdb=Known(tuple(fdb)),
+        sysctls=Known(sysctls),
+        conntrack=Known((CONNECTION,)),
+        xt_nft=Known(XtRuleset(tables)),
+        xt_legacy=Known(XtRuleset({})),
+    )
+    return Snapshot(namespaces={"node": node})
+
+
+STATES = ("permanent", "reachable", "failed")
+CONNECTION = ConntrackEntry(
+    proto="tcp", original=Tuple(src="10.1.0.2", dst="10.2.0.2"), reply=Tuple(src="10.2.0.2", dst="10.1.0.2")
+)
+
+
+@st.composite
+def static_routes(draw: Any, number: int) -> Route:
+    """A route with one or two next hops, or of a type without any."""
+    kind = draw(st.sampled_from(("unicast", "unicast", "blackhole", "prohibit")))
+    hops = draw(st.lists(st.sampled_from(DEVICES), min_size=1, max_size=2, unique=True))
+    return Route(
+        dst=f"10.{50 + number}.0.0/16",
+        type=kind,
+        table=draw(st.sampled_from((254, 100))),
+        nexthops=tuple(NextHop(device=d, via=draw(st.sampled_from((None, "10.1.0.2")))) for d in hops)
+        if kind == "unicast"
+        else (),
+        metric=draw(st.sampled_from((0, 0, 100))),
+        mtu=draw(st.sampled_from((None, 1400))),
+        scope=draw(st.sampled_from(("global", "link"))),
+        protocol=draw(st.sampled_from(("boot", "static", "bird"))),
+    )
+
+
+@st.composite
+def fdb_entries(draw: Any, number: int) -> FdbEntry:
+    """An entry of the VXLAN device or of the bridge port."""
+    state = draw(st.sampled_from(({"permanent": True}, {"static": True}, {})))
+    if number % 2:
+        return FdbEntry(device="v0", master="br0", mac=f"02:00:00:00:00:{number:02}", **state)
+    mac = draw(st.sampled_from(("00:00:00:00:00:00", f"02:00:00:00:00:{number:02}")))
+    return FdbEntry(device="vx0", mac=mac, dst=f"10.200.0.{number}", **state)
+
+
+@st.composite
+def chains(draw: Any, table: str) -> dict[str, Any]:
+    """The chains of a table, the user-defined ones ONE and TWO among them."""
+    rules = st.lists(st.sampled_from(RULES), max_size=4).map(tuple)
+    found = {
+        name: Known(XtChain(policy=draw(st.sampled_from(("ACCEPT", "DROP"))), rules=draw(rules)))
+        for name in BUILTIN_CHAINS[table]
+    }
+    return {**found, "ONE": Known(XtChain(rules=draw(rules))), "TWO": Known(XtChain(rules=draw(rules)))}
+
+
+@st.composite
+def changes(draw: Any, state: Snapshot) -> Change:
+    """A change of any type that names something that is there, and sometimes not."""
+    node: Any = state.namespaces["node"]
+    kind = draw(st.sampled_from(Change.__args__))
+    if kind is SysctlSet:
+        return SysctlSet(
+            netns="node", name=draw(st.sampled_from(sorted(node.sysctls.value))), value=draw(ON_OFF)
+        )
+    if kind in (RouteAdd, RouteDelete):
+        old = draw(st.sampled_from(node.routes.value)) if node.routes.value else None
+        if kind is RouteDelete:
+            return RouteDelete(netns="node", route=old or draw(static_routes(1)))
+        new = draw(static_routes(draw(st.integers(0, 9))))
+        if old is not None and draw(st.booleans()):
+            same_key = replace(new, dst=old.dst, table=old.table, metric=old.metric, tos=old.tos)
+            return RouteAdd(netns="node", route=same_key, replaces=old)
+        return RouteAdd(netns="node", route=new)
+    if kind is LinkSet:
+        attribute = draw(st.sampled_from(("up", "mtu", "promisc", *PORT_ATTRIBUTES)))
+        value = draw(st.sampled_from(("1300", "1450", "1500") if attribute == "mtu" else ("on", "off")))
+        return LinkSet(netns="node", device=draw(st.sampled_from(DEVICES)), attribute=attribute, value=value)
+    if kind is FdbAdd:
+        return FdbAdd(netns="node", entry=draw(fdb_entries(draw(st.integers(0, 5)))))
+    if kind is FdbDelete:
+        return FdbDelete(netns="node", entry=draw(st.sampled_from([*node.fdb.value, draw(fdb_entries(0))])))
+    if kind is NeighbourAdd:
+        old = draw(st.sampled_from(node.neighbours.value))
+        return NeighbourAdd(netns="node", entry=replace(old, state=draw(st.sampled_from(STATES))))
+    if kind is NeighbourDelete:
+        return NeighbourDelete(netns="node", entry=draw(st.sampled_from(node.neighbours.value)))
+    if kind is ConntrackDelete:
+        return ConntrackDelete(netns="node", entry=CONNECTION)
+    return draw(xt_changes(state, kind))  # type: ignore[no-any-return]
+
+
+@st.composite
+def xt_changes(draw: Any, state: Snapshot, kind: Any) -> Change:
+    """A change of one of the chains."""
+    table = draw(st.sampled_from(("filter", "mangle", "nat")))
+    chain = draw(st.sampled_from((*BUILTIN_CHAINS[table], "ONE", "TWO", "NEW")))
+    place = {"netns": "node", "backend": "nft", "table": table, "chain": chain}
+    there = state.chain("node", "nft", table, chain) or XtChain()
+    position = draw(st.integers(1, len(there.rules) + 1))
+    standing = there.rules[position - 1] if position <= len(there.rules) else RULES[0]
+    rule = draw(st.sampled_from(RULES[:5]))
+    fields: dict[Any, dict[str, Any]] = {
+        RuleInsert: {"position": position, "rule": rule},
+        RuleDelete: {"position": position, "rule": standing},
+        RuleReplace: {"position": position, "old": standing, "rule": rule},
+        ChainSet: {"rules": tuple(draw(st.lists(st.sampled_from(RULES[:5]), max_size=3)))},
+        ChainDelete: {},
+        PolicySet: {"policy": draw(st.sampled_from(("ACCEPT", "DROP")))},
+    }
+    change: Change = kind(**place, **fields[kind])
+    return change
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_undo_restores_the_canonical_state(data: Any) -> None:
+    """Whatever is taken back exactly leaves the state that was; Rebuilds says what it does not."""
+    before = data.draw(nodes())
+    change = data.draw(changes(before))
+    try:
+        after = edit(before, change)
+    except ValueError:
+        with pytest.raises(ValueError):
+            undo_of(before, change)
+        return
+    undo = undo_of(before, change)
+    event(f"{type(change).__name__} {type(undo).__name__}")
+    if isinstance(undo, NoUndo):
+        assert undo.reason
+        return
+    for inverse in undo.changes:
+        after = edit(after, inverse)
+    if isinstance(undo, Exact):
+        assert snapshot_difference(after, before) == []
+    else:
+        assert undo.differs
+
+
+BRIDGE = Link(index=2, name="br0", kind="bridge", bridge=BridgeAttrs())
+ADDRESS = Address(device="br0", address="10.1.0.1", prefixlen=24)
+VIA = Route(dst="10.9.0.0/16", nexthops=(NextHop(device="br0", via="10.1.0.2"),), protocol="static")
+DIRECT = Route(dst="10.8.0.0/16", nexthops=(NextHop(device="br0"),), scope="link")
+
+
+def node(**sections: Any) -> Snapshot:
+    """A node with one bridge and these sections."""
+    base: dict[str, Any] = {
+        "links": Known((BRIDGE,)),
+        "addresses": Known((ADDRESS,)),
+        "routes": Known((VIA, DIRECT, *kernel_routes((ADDRESS,), BRIDGE))),
+        "neighbours": Known((Neighbour(device="br0", address="10.1.0.7", mac="02::7", state="permanent"),)),
+        "fdb": Known(()),
+        "sysctls": Known(
+            {
+                "net.ipv4.ip_forward": "0",
+                "net.ipv4.conf.all.forwarding": "0",
+                "net.ipv4.conf.all.accept_redirects": "1",
+                "net.ipv4.conf.default.forwarding": "0",
+                "net.ipv4.conf.br0.forwarding": "1",
+            }
+        ),
+    }
+    netns = Netns(name="node", node="node", **{**base, **sections})
+    return Snapshot(namespaces={"node": netns})
+
+
+def written(name: str, value: str) -> SysctlSet:
+    """A write on the node."""
+    return SysctlSet(netns="node", name=name, value=value)
+
+
+def test_forwarding_is_taken_back_device_by_device() -> None:
+    """A device that forwarded before ip_forward was set does so after it is taken back, and no other."""
+    assert undo_of(node(), written("net.ipv4.ip_forward", "1")) == Exact(
+        (written("net.ipv4.ip_forward", "0"), written("net.ipv4.conf.br0.forwarding", "1"))
+    )
+
+
+def test_what_was_not_read_is_said() -> None:
+    """A switch that sets values nobody read can be turned back, but not promised to be exact."""
+    undo = undo_of(node(sysctls=Known({"net.ipv4.ip_forward": "0"})), written("net.ipv4.ip_forward", "1"))
+    assert isinstance(undo, Rebuilds)
+    assert "net.ipv4.conf.br0.forwarding" in undo.differs
+
+
+def test_a_device_comes_back_with_its_routes() -> None:
+    """Taking a device down is undone by bringing it up and adding its routes, gateways last."""
+    undo = undo_of(node(), LinkSet(netns="node", device="br0", attribute="up", value="off"))
+    assert isinstance(undo, Exact)
+    assert [type(change).__name__ for change in undo.changes] == [
+        "LinkSet",
+        "RouteAdd",
+        "RouteAdd",
+        "NeighbourAdd",
+    ]
+    assert undo.changes[1:3] == (RouteAdd(netns="node", route=DIRECT), RouteAdd(netns="node", route=VIA))
+
+
+def test_lost_ipv6_addresses_are_said() -> None:
+    """A device that goes down loses its IPv6 addresses, which no change brings back."""
+    six = Address(device="br0", address="fd00::1", prefixlen=64)
+    undo = undo_of(
+        node(addresses=Known((ADDRESS, six))),
+        LinkSet(netns="node", device="br0", attribute="up", value="off"),
+    )
+    assert isinstance(undo, Rebuilds)
+    assert "fd00::1" in undo.differs
+
+
+def test_unread_neighbours_are_said() -> None:
+    """Permanent neighbours that nobody read may be lost with the device."""
+    change = LinkSet(netns="node", device="br0", attribute="up", value="off")
+    undo = undo_of(node(neighbours=NOT_READ), change)
+    assert isinstance(undo, Rebuilds)
+    assert "neighbours" in undo.differs
+
+
+def test_one_of_several_equal_routes_is_not_promised() -> None:
+    """Where several routes share one key, deleting one cannot be taken back in order."""
+    other = replace(VIA, nexthops=(NextHop(device="br0", via="10.1.0.3"),))
+    undo = undo_of(node(routes=Known((VIA, other))), RouteDelete(netns="node", route=VIA))
+    assert isinstance(undo, NoUndo)
+
+
+def test_what_returns_by_itself_has_no_undo() -> None:
+    """A deleted connection or learned neighbour comes back by itself, and the reason says so."""
+    seen = Neighbour(device="br0", address="10.1.0.8", mac="02::8", state="stale")
+    state = node(neighbours=Known((seen,)), conntrack=Known((CONNECTION,)))
+    assert isinstance(undo_of(state, ConntrackDelete(netns="node", entry=CONNECTION)), NoUndo)
+    assert isinstance(undo_of(state, NeighbourDelete(netns="node", entry=seen)), NoUndo)
+
+
+def test_a_table_that_the_rule_made_stays() -> None:
+    """A rule for a table that did not exist is deleted again, and the empty table is said to stay."""
+    state = node(xt_nft=Known(XtRuleset({})))
+    rule = XtRule(target=Masquerade())
+    place: dict[str, Any] = {"netns": "node", "backend": "nft", "table": "nat", "chain": "POSTROUTING"}
+    undo = undo_of(state, RuleInsert(**place, position=1, rule=rule))
+    assert isinstance(undo, Rebuilds)
+    assert undo.changes == (RuleDelete(**place, position=1, rule=rule),)
+    assert "nat" in undo.differs
+
+
+def test_nothing_changed_is_nothing_to_undo() -> None:
+    """A write of the value that is there has an empty undo."""
+    assert undo_of(node(), written("net.ipv4.ip_forward", "0")) == Exact(())
