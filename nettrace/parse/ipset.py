@@ -6,6 +6,7 @@ Not here: listing sets (nettrace.collect), testing addresses against them (nettr
 """
 
 import re
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -74,4 +75,4 @@ def _read(line: str, sets: dict[str, _Open]) -> None:
 
 
 def _follows(words: list[str], word: str) -> str | None:
-    return next((value for name, value in zip(words, words[1:], strict=False) if name == word), None)
+    return next((value for name, value in pairwise(words) if name == word), None)
