@@ -1,5 +1,14 @@
 """
 Whole clusters out of network namespaces.
 
+Lives here: ``up`` and ``down``, the records of labs, running commands in them, and
+injecting causes of the catalogue.  A topology (topologies/) is a function from options to a
+Blueprint, a plain description; build.py makes it real, so that whatever fails half-way can be
+taken down from what was written first.
 Nothing here touches the namespace nettrace runs in or reaches a real network.
 """
+
+from nettrace.lab.lifecycle import down, up
+from nettrace.lab.store import find, list_labs
+
+__all__ = ["down", "find", "list_labs", "up"]

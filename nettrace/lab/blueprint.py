@@ -1,0 +1,69 @@
+"""
+The plan of a lab: everything that is going to be made, before anything is.
+
+Lives here: the types between topologies (which describe) and build (which makes).
+"""
+
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from nettrace.model.lab import LabNetns
+
+__all__ = ["Blueprint", "Daemon", "Options"]
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """
+    What the user may choose about a lab.
+
+    The defaults are those of the demo.  ``manifests`` is a directory, or None for the
+    topology's own.  ``docker_net`` and ``publish`` (the host's port of the container ``web``)
+    concern the docker topology, ``nodes``, ``pod_cidr`` and ``service_cidr`` the cluster ones.
+    """
+
+    nodes: int = 2
+    manifests: Path | None = None
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    node_net: str = "172.18.0.0/24"
+    docker_net: str = "192.168.0.0/24"
+    publish: int = 8088
+
+
+class Daemon(Struct, frozen=True, kw_only=True):
+    """
+    A process that lives in a namespace for as long as the lab does.
+
+    ``argv`` must put itself into the background once it answers, and exit 0 then; so whoever
+    starts it knows when it is ready.  ``pid_file``, relative to the lab's directory, is where
+    it leaves its process id; it stands before it is ready.
+    """
+
+    netns: str
+    name: str
+    argv: tuple[str, ...]
+    pid_file: str
+
+
+class Blueprint(Struct, frozen=True, kw_only=True):
+    """
+    One lab.  All mappings are keyed by names under /run/netns.
+
+    They are worked through in the order of the fields: ``sysctls`` stand before the first
+    device exists (devices take over conf.default when they are made), then ``wiring``, one
+    stage after the other, the namespaces of one stage at the same time, each a list of lines
+    for ip(8) ``-batch``; then ``fdb`` for bridge(8) and ``rules`` for iptables-restore.
+    ``files`` are relative to the lab's directory.
+    """
+
+    namespaces: tuple[LabNetns, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    sysctls: dict[str, dict[str, str]] = field(default_factory=dict)
+    wiring: tuple[dict[str, tuple[str, ...]], ...] = ()
+    fdb: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)
+    daemons: tuple[Daemon, ...] = ()
+    has_manifests: bool = False
+    notes: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)

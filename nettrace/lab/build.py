@@ -1,0 +1,111 @@
+"""
+A Blueprint made real.
+
+Lives here: the order in which namespaces, devices, rules and processes come into being.
+Not here: what they are (topologies), taking them down (teardown), the record (lifecycle).
+
+The lab's own commands are few, since a process costs more than what it does: one ip(8) for
+all namespaces, then one a namespace and stage, one bridge(8) and one iptables-restore a node.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from nettrace.collect.netns import in_netns
+from nettrace.lab.blueprint import Blueprint
+from nettrace.lab.processes import start
+from nettrace.lab.tools import bridge_batch, ip_batch, netns_path, restore_rules, run
+from nettrace.model.errors import UserError
+from nettrace.model.lab import LabProcess
+
+__all__ = ["build", "ensure_bridge_netfilter", "write_files"]
+
+Progress = Callable[[str], None]
+T = TypeVar("T")
+
+_BRIDGE_NF = Path("/proc/sys/net/bridge")
+_WORKERS = 8
+
+#: Sysctls that exist only with a module or a protocol of the kernel; the lab does without.
+_OPTIONAL = ("net.ipv6.", "net.netfilter.")
+
+
+def write_files(root: Path, files: dict[str, str]) -> None:
+    """Write the nodes' files and the manifests below the lab's directory."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tuple[LabProcess, ...]:
+    """
+    Make everything the blueprint names and return its processes, all of which answer.
+
+    *lock* is the descriptor of store.locked.  Raises UserError at the first thing that fails
+    and leaves the rest to the caller, who takes down what is there.
+    """
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="lab") as pool:
+
+        def each(items: Iterable[T], function: Callable[[T], object]) -> None:
+            for future in [pool.submit(function, item) for item in items]:
+                future.result()
+
+        progress(f"{len(blueprint.namespaces)} namespaces")
+        ip_batch(None, [f"netns add {entry.netns}" for entry in blueprint.namespaces], lock=lock)
+        each(blueprint.sysctls.items(), lambda item: _set_sysctls(*item))
+        progress("devices, addresses, routes")
+        for stage in blueprint.wiring:
+            each(stage.items(), lambda item: ip_batch(item[0], item[1], lock=lock))
+        each(blueprint.fdb.items(), lambda item: bridge_batch(item[0], item[1], lock=lock))
+        progress("rules")
+        each(blueprint.rules.items(), lambda item: restore_rules(item[0], item[1], lock=lock))
+        progress(f"{len(blueprint.daemons)} processes")
+        for directory in {(root / daemon.pid_file).parent for daemon in blueprint.daemons}:
+            directory.mkdir(parents=True, exist_ok=True)
+        return tuple(pool.map(lambda daemon: start(daemon, root), blueprint.daemons))
+
+
+def _set_sysctls(netns: str, values: dict[str, str]) -> None:
+    in_netns(netns_path(netns), _write_sysctls, netns, tuple(values.items()))
+
+
+def _write_sysctls(netns: str, values: Sequence[tuple[str, str]]) -> None:
+    for name, value in values:
+        path = f"/proc/sys/{name.replace('.', '/')}"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if name.startswith(_OPTIONAL):
+                continue
+            raise UserError(f"this kernel has no {name}", where=netns) from None
+        try:
+            os.write(descriptor, value.encode())
+        except OSError as error:
+            raise UserError(f"{name} = {value}: {(error.strerror or '').lower()}", where=netns) from error
+        finally:
+            os.close(descriptor)
+
+
+def ensure_bridge_netfilter(progress: Progress) -> None:
+    """
+    Load br_netfilter, without which no bridge shows its frames to iptables.
+
+    A module is the whole machine's.  Loading it turns it on for the machine's own bridges too,
+    so that is turned off again at once: they are to go on as they did.
+    """
+    if _BRIDGE_NF.exists():
+        return
+    progress("loads the kernel module br_netfilter, switched off for this machine's own bridges")
+    try:
+        run(["modprobe", "br_netfilter"])
+    except UserError as error:
+        raise UserError(
+            f"the kernel module br_netfilter is needed: {error.what}",
+            hint="load it: modprobe br_netfilter",
+        ) from error
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"):
+        (_BRIDGE_NF / name).write_text("0")
