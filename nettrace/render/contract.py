@@ -1,0 +1,412 @@
+"""
+The contract of ``-o json``: what every kind of document holds.
+
+Lives here: one frozen Struct a kind, from which the JSON Schemas are made and saved results
+are read back.  Every front end and every format renders these.
+Not here: making them from the model (nettrace.render.document), formats.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from nettrace.model.change import Change
+from nettrace.model.finding import Safety, Severity
+from nettrace.model.kube import EndpointSlice, Service
+from nettrace.model.links import Address, Link
+from nettrace.model.plan import JournalEntry, RepairPlan
+from nettrace.model.routes import PolicyRule, Route
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.sockets import ConntrackEntry, Socket
+from nettrace.model.step import Stage, Verdict
+from nettrace.model.walk import Outcome
+
+__all__ = [
+    "API_VERSION",
+    "AgreementView",
+    "AttemptView",
+    "DiagnosisView",
+    "Document",
+    "EndpointView",
+    "EvidenceView",
+    "FindingDocument",
+    "FindingView",
+    "FlowView",
+    "HistoryDocument",
+    "LegView",
+    "MissingView",
+    "ObservedView",
+    "PacketView",
+    "PathView",
+    "RepairPlanDocument",
+    "RepairView",
+    "ShowDocument",
+    "ShowItem",
+    "ShownChain",
+    "ShownConntrack",
+    "ShownLink",
+    "ShownNetns",
+    "ShownPolicyRule",
+    "ShownRoute",
+    "ShownService",
+    "ShownSet",
+    "ShownSocket",
+    "SnapshotDocument",
+    "StepView",
+    "WalkDocument",
+    "WhyView",
+]
+
+API_VERSION: Final = "nettrace/v1"
+
+ApiVersion: TypeAlias = Literal["nettrace/v1"]
+
+#: A port, or a range ``LO-HI`` in which the kernel chooses.
+Port: TypeAlias = int | str
+
+
+class PacketView(Struct, frozen=True, kw_only=True):
+    """
+    One IP packet.
+
+    ``src`` is "" while the kernel has not chosen the source.  ``size`` counts the bytes of the
+    IP packet.  ``inner`` is the packet that this one carries: in a tunnel, or in an ICMP error.
+    """
+
+    src: str
+    dst: str
+    proto: str
+    sport: Port | None = None
+    dport: Port | None = None
+    mark: int = 0
+    ttl: int = 64
+    size: int = 60
+    df: bool = True
+    tos: int = 0
+    tcp_flags: tuple[str, ...] | UnsetType = UNSET
+    icmp_type: int | UnsetType = UNSET
+    icmp_code: int | UnsetType = UNSET
+    icmp_id: int | UnsetType = UNSET
+    inner: "PacketView | UnsetType" = UNSET
+
+
+class WhyView(Struct, frozen=True, kw_only=True):
+    """The state that decided: a path into the snapshot, and what stands there."""
+
+    ref: str
+    text: str = ""
+
+
+class StepView(Struct, frozen=True, kw_only=True):
+    """
+    One step of a leg.
+
+    ``rule`` counts from 1.  ``before`` is the packet as it came to the step, ``after`` as it
+    left, null where it left as it came.  ``stops`` marks the step that ended the leg.
+    """
+
+    node: str
+    netns: str
+    device: str | None
+    stage: Stage
+    hook: str | None
+    backend: str | None
+    table: str | None
+    chain: str | None
+    rule: int | None
+    verdict: str
+    before: PacketView | None
+    after: PacketView | None
+    why: WhyView | None
+    note: str = ""
+    stops: bool = False
+
+
+class LegView(Struct, frozen=True, kw_only=True):
+    """One packet's way.  ``kind``: ``request``, ``reply``, ``ack``, ``data``, ``reply-data``, ``error``."""
+
+    kind: str
+    verdict: Verdict
+    reason: str
+    steps: tuple[StepView, ...]
+
+
+class EndpointView(Struct, frozen=True, kw_only=True):
+    """Who took the request, and the source address that it saw."""
+
+    netns: str
+    address: str
+    port: int | None
+    source: str = ""
+    source_port: Port | None = None
+
+
+class PathView(Struct, frozen=True, kw_only=True):
+    """
+    One branch.
+
+    ``draws`` tells what the kernel drew to get here.  ``reply`` is the leg of the answer (or
+    of the ICMP error), null if the request was not answered.  ``legs`` are the further ones,
+    in order: end of the handshake, full-size segments.  ``failed`` is the kind of the leg
+    that failed, null if all arrived.  ``delay`` is in seconds until the client knows.
+    """
+
+    probability: float
+    draws: tuple[str, ...]
+    verdict: Verdict
+    outcome: Outcome
+    errno: str | None
+    delay: float | None
+    reason: str
+    endpoint: EndpointView | None
+    failed: str | None
+    request: LegView
+    reply: LegView | None
+    legs: tuple[LegView, ...]
+
+
+class FlowView(Struct, frozen=True, kw_only=True):
+    """What is asked: the names as resolved, where the first packet enters, and the packet."""
+
+    source: str
+    target: str
+    netns: str
+    device: str | None
+    packet: PacketView
+    segment: int | None = None
+
+
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """One real connection; ``delay`` in seconds."""
+
+    outcome: Outcome
+    errno: str | None
+    delay: float
+    answer: str | None
+    answered_by: str | None
+    source: str | None
+    sport: int | None
+
+
+class ObservedView(Struct, frozen=True, kw_only=True):
+    """All real connections of one probe, and how often each outcome was seen."""
+
+    attempts: tuple[AttemptView, ...]
+    outcomes: dict[str, int]
+
+
+class AgreementView(Struct, frozen=True, kw_only=True):
+    """Prediction beside observation; ``agrees`` is null where one of them could not tell."""
+
+    agrees: bool | None
+    predicted: Outcome
+    differences: tuple[str, ...]
+
+
+class EvidenceView(Struct, frozen=True, kw_only=True):
+    """One piece of state that speaks for the finding; ``ref`` is "" for what is absent."""
+
+    ref: str
+    text: str
+    note: str
+
+
+class RepairView(Struct, frozen=True, kw_only=True):
+    """
+    One repair.
+
+    ``commands`` are what an engineer would type in ``netns`` of the change of the same
+    index; ``inverse`` takes all of them back, null where that was not worked out, and
+    ``undo`` says how well: ``exact``, ``rebuilds: ...`` or ``none: ...``.
+    """
+
+    id: str
+    safety: Safety
+    commands: tuple[str, ...]
+    inverse: tuple[str, ...] | None
+    undo: str | None
+    changes: tuple[Change, ...]
+    owner: str
+    overwritten: str
+    lasting: str
+    effect: str
+
+
+class FindingView(Struct, frozen=True, kw_only=True):
+    """One finding; ``alternatives`` are causes that nothing on the node tells apart from it."""
+
+    cause: str
+    severity: Severity
+    message: str
+    subject: str
+    where: str
+    evidence: tuple[EvidenceView, ...]
+    alternatives: tuple[str, ...]
+    notes: tuple[str, ...]
+    repairs: tuple[RepairView, ...]
+
+
+class DiagnosisView(Struct, frozen=True, kw_only=True):
+    """What the flow was held against; ``met`` is null where nothing is owed or nothing is certain."""
+
+    goal: str
+    met: bool | None
+    notes: tuple[str, ...]
+
+
+class WalkDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Walk"):
+    """The answer of ``nettrace trace``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    context: str
+    flow: FlowView
+    verdict: Verdict
+    outcome: Outcome
+    paths: tuple[PathView, ...]
+    observed: ObservedView | None
+    agreement: AgreementView | None
+    findings: tuple[FindingView, ...]
+    diagnosis: DiagnosisView
+
+
+class FindingDocument(FindingView, frozen=True, kw_only=True, tag_field="kind", tag="Finding"):
+    """One finding by itself."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+
+
+class RepairPlanDocument(RepairPlan, frozen=True, kw_only=True, tag_field="kind", tag="RepairPlan"):
+    """The answer of ``nettrace repair plan``, which ``repair apply FILE`` takes."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+
+
+class HistoryDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="History"):
+    """The journal, newest first."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    entries: tuple[JournalEntry, ...]
+
+
+class SnapshotDocument(Snapshot, frozen=True, kw_only=True, tag_field="kind", tag="Snapshot"):
+    """The file of ``nettrace snapshot``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+
+
+# --- show ------------------------------------------------------------------------------
+
+
+class MissingView(Struct, frozen=True, kw_only=True):
+    """A section that could not be shown, and why."""
+
+    netns: str
+    section: str
+    reason: str
+
+
+class ShownNetns(Struct, frozen=True, kw_only=True, tag_field="item", tag="namespace"):
+    """A namespace; ``addresses`` without loopback's."""
+
+    netns: str
+    node: str
+    role: str
+    pod: str | None
+    devices: int | None
+    addresses: tuple[str, ...]
+
+
+class ShownLink(Struct, frozen=True, kw_only=True, tag_field="item", tag="link"):
+    """A device with its addresses."""
+
+    netns: str
+    link: Link
+    addresses: tuple[Address, ...]
+
+
+class ShownRoute(Struct, frozen=True, kw_only=True, tag_field="item", tag="route"):
+    """A route."""
+
+    netns: str
+    route: Route
+
+
+class ShownPolicyRule(Struct, frozen=True, kw_only=True, tag_field="item", tag="policy-rule"):
+    """A policy rule (``ip rule``)."""
+
+    netns: str
+    rule: PolicyRule
+
+
+class ShownChain(Struct, frozen=True, kw_only=True, tag_field="item", tag="chain"):
+    """
+    An iptables chain; ``rules`` as iptables-save writes them, without ``-A CHAIN``.
+
+    ``policy`` is null for user-defined chains.  ``packets`` has a counter a rule, null where
+    they were not read.
+    """
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    policy: str | None
+    rules: tuple[str, ...]
+    packets: tuple[int, ...] | None
+
+
+class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
+    """An ipset."""
+
+    netns: str
+    name: str
+    type: str
+    family: int
+    members: tuple[str, ...]
+
+
+class ShownService(Struct, frozen=True, kw_only=True, tag_field="item", tag="service"):
+    """A Service with its slices."""
+
+    service: Service
+    slices: tuple[EndpointSlice, ...]
+
+
+class ShownConntrack(Struct, frozen=True, kw_only=True, tag_field="item", tag="conntrack"):
+    """A connection that the kernel remembers."""
+
+    netns: str
+    entry: ConntrackEntry
+
+
+class ShownSocket(Struct, frozen=True, kw_only=True, tag_field="item", tag="socket"):
+    """A socket."""
+
+    netns: str
+    socket: Socket
+
+
+ShowItem: TypeAlias = (
+    ShownNetns
+    | ShownLink
+    | ShownRoute
+    | ShownPolicyRule
+    | ShownChain
+    | ShownSet
+    | ShownService
+    | ShownConntrack
+    | ShownSocket
+)
+
+
+class ShowDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Show"):
+    """The answer of ``nettrace show WHAT``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    what: str
+    context: str
+    items: tuple[ShowItem, ...]
+    missing: tuple[MissingView, ...] = ()
+
+
+Document: TypeAlias = WalkDocument | FindingDocument | RepairPlanDocument | HistoryDocument | ShowDocument

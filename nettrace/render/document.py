@@ -1,0 +1,239 @@
+"""
+From the model to the contract: what a front end has becomes a document that any format renders.
+
+Lives here: the documents of traces, findings, plans and the journal.
+Not here: those of ``nettrace show`` (nettrace.render.shown).
+"""
+
+from collections.abc import Sequence
+
+from msgspec import UNSET
+from msgspec.structs import asdict
+
+from nettrace.model.change import Change, Exact, NoUndo
+from nettrace.model.edit import edit
+from nettrace.model.finding import Evidence, Finding, Repair
+from nettrace.model.flow import Flow
+from nettrace.model.observation import Agreement, Observed
+from nettrace.model.packet import Packet, PortRange
+from nettrace.model.plan import JournalEntry, RepairPlan
+from nettrace.model.report import TraceReport
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.step import Step
+from nettrace.model.undo import undo_of
+from nettrace.model.walk import Leg, Path
+from nettrace.render.command import command
+from nettrace.render.contract import (
+    AgreementView,
+    AttemptView,
+    DiagnosisView,
+    EndpointView,
+    EvidenceView,
+    FindingDocument,
+    FindingView,
+    FlowView,
+    HistoryDocument,
+    LegView,
+    ObservedView,
+    PacketView,
+    PathView,
+    Port,
+    RepairPlanDocument,
+    RepairView,
+    StepView,
+    WalkDocument,
+    WhyView,
+)
+
+__all__ = ["finding_document", "history_document", "packet_view", "plan_document", "walk_document"]
+
+
+def walk_document(report: TraceReport, snapshot: Snapshot | None = None) -> WalkDocument:
+    """
+    Make the document of a trace.
+
+    With the *snapshot* that the findings were made from, every repair also tells how it is
+    taken back.
+    """
+    walk = report.walk
+    return WalkDocument(
+        context=report.context,
+        flow=_flow(walk.flow),
+        verdict=walk.verdict,
+        outcome=walk.outcome,
+        paths=tuple(_path(path) for path in walk.paths),
+        observed=_observed(report.observed) if report.observed is not None else None,
+        agreement=_agreement(report.agreement) if report.agreement is not None else None,
+        findings=tuple(_finding(finding, snapshot) for finding in report.findings),
+        diagnosis=DiagnosisView(goal=report.goal, met=report.goal_met, notes=report.notes),
+    )
+
+
+def finding_document(finding: Finding, snapshot: Snapshot | None = None) -> FindingDocument:
+    """Make the document of one finding."""
+    return FindingDocument(**asdict(_finding(finding, snapshot)))
+
+
+def plan_document(plan: RepairPlan) -> RepairPlanDocument:
+    """Make the document of a plan; it holds the whole plan, so that it can be read back."""
+    return RepairPlanDocument(**asdict(plan))
+
+
+def history_document(entries: Sequence[JournalEntry]) -> HistoryDocument:
+    """Make the document of the journal, in the order given."""
+    return HistoryDocument(entries=tuple(entries))
+
+
+def packet_view(packet: Packet) -> PacketView:
+    """Make the contract's view of a packet; what does not apply to its protocol is left out."""
+    return PacketView(
+        src=packet.src,
+        dst=packet.dst,
+        proto=packet.proto,
+        sport=_port(packet.sport),
+        dport=_port(packet.dport),
+        mark=packet.mark,
+        ttl=packet.ttl,
+        size=packet.size,
+        df=packet.df,
+        tos=packet.tos,
+        tcp_flags=tuple(sorted(packet.tcp_flags)) if packet.tcp_flags else UNSET,
+        icmp_type=packet.icmp_type if packet.icmp_type is not None else UNSET,
+        icmp_code=packet.icmp_code if packet.icmp_code is not None else UNSET,
+        icmp_id=packet.icmp_id if packet.icmp_id is not None else UNSET,
+        inner=packet_view(packet.inner) if packet.inner is not None else UNSET,
+    )
+
+
+def _port(port: PortRange | None) -> Port | None:
+    if port is None:
+        return None
+    return port.single if port.single is not None else str(port)
+
+
+def _flow(flow: Flow) -> FlowView:
+    return FlowView(
+        source=str(flow.source),
+        target=str(flow.target),
+        netns=flow.origin.netns,
+        device=flow.origin.device,
+        packet=packet_view(flow.packet),
+        segment=flow.segment,
+    )
+
+
+def _path(path: Path) -> PathView:
+    endpoint = path.endpoint
+    request, reply = path.request, path.reply
+    return PathView(
+        probability=path.probability,
+        draws=path.draws,
+        verdict=path.verdict,
+        outcome=path.outcome,
+        errno=path.errno,
+        delay=path.delay,
+        reason=path.reason,
+        endpoint=None
+        if endpoint is None
+        else EndpointView(
+            netns=endpoint.netns,
+            address=endpoint.address,
+            port=endpoint.port,
+            source=endpoint.source,
+            source_port=_port(endpoint.source_port),
+        ),
+        failed=path.legs[path.failed].kind if path.failed is not None else None,
+        request=_leg(request),
+        reply=_leg(reply) if reply is not None else None,
+        legs=tuple(_leg(leg) for leg in path.legs if leg is not request and leg is not reply),
+    )
+
+
+def _leg(leg: Leg) -> LegView:
+    return LegView(
+        kind=leg.kind, verdict=leg.verdict, reason=leg.reason, steps=tuple(_step(step) for step in leg.steps)
+    )
+
+
+def _step(step: Step) -> StepView:
+    return StepView(
+        node=step.node,
+        netns=step.netns,
+        device=step.device,
+        stage=step.stage,
+        hook=step.hook,
+        backend=step.backend,
+        table=step.table,
+        chain=step.chain,
+        rule=step.rule,
+        verdict=step.verdict,
+        before=packet_view(step.before) if step.before is not None else None,
+        after=packet_view(step.after) if step.after is not None else None,
+        why=WhyView(ref=step.why.ref, text=step.why.text) if step.why is not None else None,
+        note=step.note,
+        stops=step.stops,
+    )
+
+
+def _observed(observed: Observed) -> ObservedView:
+    return ObservedView(
+        attempts=tuple(AttemptView(**asdict(attempt)) for attempt in observed.attempts),
+        outcomes={outcome.value: count for outcome, count in observed.outcomes.items()},
+    )
+
+
+def _agreement(agreement: Agreement) -> AgreementView:
+    return AgreementView(**asdict(agreement))
+
+
+def _finding(finding: Finding, snapshot: Snapshot | None) -> FindingView:
+    return FindingView(
+        cause=finding.cause,
+        severity=finding.severity,
+        message=finding.message,
+        subject=finding.subject,
+        where=finding.where,
+        evidence=tuple(_evidence(piece) for piece in finding.evidence),
+        alternatives=finding.alternatives,
+        notes=finding.notes,
+        repairs=tuple(_repair(repair, snapshot) for repair in finding.repairs),
+    )
+
+
+def _evidence(evidence: Evidence) -> EvidenceView:
+    return EvidenceView(ref=evidence.ref, text=evidence.text, note=evidence.note)
+
+
+def _repair(repair: Repair, snapshot: Snapshot | None) -> RepairView:
+    inverse, undo = _undo(repair.changes, snapshot) if snapshot is not None else (None, None)
+    return RepairView(
+        id=repair.id,
+        safety=repair.safety,
+        commands=tuple(command(change) for change in repair.changes),
+        inverse=inverse,
+        undo=undo,
+        changes=repair.changes,
+        owner=repair.owner,
+        overwritten=repair.overwritten,
+        lasting=repair.lasting,
+        effect=repair.effect,
+    )
+
+
+def _undo(changes: Sequence[Change], snapshot: Snapshot) -> tuple[tuple[str, ...] | None, str | None]:
+    """Return the commands that take *changes* back, the last change first, and how well they do."""
+    commands: list[str] = []
+    words = "exact"
+    for change in changes:
+        try:
+            undo = undo_of(snapshot, change)
+            snapshot = edit(snapshot, change)
+        except ValueError:
+            return None, None
+        if isinstance(undo, NoUndo):
+            words = f"none: {undo.reason}"
+            continue
+        if not isinstance(undo, Exact):
+            words = f"rebuilds: {undo.differs}"
+        commands = [command(back) for back in undo.changes] + commands
+    return tuple(commands), words

@@ -1,0 +1,47 @@
+"""
+JSON Schemas of every kind of document.
+
+Lives here: making them from the contract's types, so that they cannot drift apart.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+from nettrace.render.contract import (
+    FindingDocument,
+    HistoryDocument,
+    RepairPlanDocument,
+    ShowDocument,
+    SnapshotDocument,
+    WalkDocument,
+)
+
+__all__ = ["KINDS", "render", "schema"]
+
+#: Kind -> its type.
+KINDS: dict[str, type[msgspec.Struct]] = {
+    "Walk": WalkDocument,
+    "Finding": FindingDocument,
+    "RepairPlan": RepairPlanDocument,
+    "History": HistoryDocument,
+    "Snapshot": SnapshotDocument,
+    "Show": ShowDocument,
+}
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a kind; KeyError for one that is none."""
+    made = msgspec.json.schema(KINDS[kind], ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind,
+        "description": f"nettrace/v1 {kind}",
+        **made,
+    }
+
+
+def render(kind: str) -> str:
+    """Return the schema of *kind* as JSON text."""
+    return json.dumps(schema(kind), indent=2) + "\n"

@@ -1,0 +1,168 @@
+"""
+From a snapshot to what ``nettrace show`` lists.
+
+A section that is not known is listed as missing with its reason, never left out.
+Lives here: the items of each word.  Not here: their columns (nettrace.render.show_text).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from msgspec import Struct, field
+
+from nettrace.model.section import Known, Section
+from nettrace.model.snapshot import Netns, Snapshot
+from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset
+from nettrace.parse.iptables import rule_text
+from nettrace.render.contract import (
+    MissingView,
+    ShowDocument,
+    ShowItem,
+    ShownChain,
+    ShownConntrack,
+    ShownLink,
+    ShownNetns,
+    ShownPolicyRule,
+    ShownRoute,
+    ShownService,
+    ShownSet,
+    ShownSocket,
+)
+
+__all__ = ["show_document"]
+
+T = TypeVar("T")
+
+
+class _Found(Struct):
+    """What is being gathered."""
+
+    items: list[ShowItem] = field(default_factory=list)
+    missing: list[MissingView] = field(default_factory=list)
+
+    def value(self, netns: str, name: str, section: Section[T]) -> T | None:
+        """Return the value of a section; note it as missing if it has none."""
+        if isinstance(section, Known):
+            return section.value
+        self.missing.append(
+            MissingView(netns=netns, section=name, reason=section.reason or section.kind.value)
+        )
+        return None
+
+
+def show_document(what: str, snapshot: Snapshot, context: str = "") -> ShowDocument:
+    """
+    List *what* of all namespaces in *snapshot*.
+
+    Raises KeyError for a word that is none of nettrace show's.
+    """
+    found = _Found()
+    if what == "services":
+        _services(snapshot, found)
+    else:
+        gather = _BY_NETNS[what]
+        for netns in snapshot.namespaces.values():
+            gather(netns, snapshot, found)
+    return ShowDocument(what=what, context=context, items=tuple(found.items), missing=tuple(found.missing))
+
+
+def _namespaces(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    links = found.value(netns.name, "links", netns.links)
+    addresses = found.value(netns.name, "addresses", netns.addresses)
+    pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
+    pod = next((pod.key for pod in pods if pod.netns == netns.name), None)
+    found.items.append(
+        ShownNetns(
+            netns=netns.name,
+            node=netns.node,
+            role=netns.role,
+            pod=pod,
+            devices=len(links) if links is not None else None,
+            addresses=tuple(
+                f"{address.address}/{address.prefixlen}"
+                for address in addresses or ()
+                if address.scope == "global"
+            ),
+        )
+    )
+
+
+def _links(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    addresses = found.value(netns.name, "addresses", netns.addresses) or ()
+    for link in found.value(netns.name, "links", netns.links) or ():
+        mine = tuple(address for address in addresses if address.device == link.name)
+        found.items.append(ShownLink(netns=netns.name, link=link, addresses=mine))
+
+
+def _routes(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for rule in found.value(netns.name, "rules", netns.rules) or ():
+        found.items.append(ShownPolicyRule(netns=netns.name, rule=rule))
+    for route in found.value(netns.name, "routes", netns.routes) or ():
+        found.items.append(ShownRoute(netns=netns.name, route=route))
+
+
+def _rules(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for backend, section in (("nft", netns.xt_nft), ("legacy", netns.xt_legacy)):
+        ruleset: XtRuleset | None = found.value(netns.name, f"xt/{backend}", section)
+        for table, body in (ruleset.tables if ruleset is not None else {}).items():
+            tabled = found.value(netns.name, f"xt/{backend}/{table}", body)
+            if tabled is None:
+                continue
+            for name in _in_order(table, tabled.chains):
+                chain = found.value(netns.name, f"xt/{backend}/{table}/{name}", tabled.chains[name])
+                if chain is not None:
+                    found.items.append(_chain(netns.name, backend, table, name, chain))
+
+
+def _in_order(table: str, chains: Iterable[str]) -> list[str]:
+    """Order chains as iptables-save does: the built-in ones first, the others by name."""
+    built_in = BUILTIN_CHAINS.get(table, ())
+    names = set(chains)
+    return [name for name in built_in if name in names] + sorted(names - set(built_in))
+
+
+def _chain(netns: str, backend: str, table: str, name: str, chain: XtChain) -> ShownChain:
+    return ShownChain(
+        netns=netns,
+        backend=backend,
+        table=table,
+        chain=name,
+        policy=chain.policy,
+        rules=tuple(rule_text(rule) for rule in chain.rules),
+        packets=tuple(c.packets for c in chain.counters) if chain.counters is not None else None,
+    )
+
+
+def _sets(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for one in found.value(netns.name, "ipsets", netns.ipsets) or ():
+        found.items.append(
+            ShownSet(netns=netns.name, name=one.name, type=one.type, family=one.family, members=one.members)
+        )
+
+
+def _services(snapshot: Snapshot, found: _Found) -> None:
+    slices = found.value("", "kube/endpoint_slices", snapshot.kube.endpoint_slices) or ()
+    for service in found.value("", "kube/services", snapshot.kube.services) or ():
+        mine = tuple(s for s in slices if (s.namespace, s.service) == (service.namespace, service.name))
+        found.items.append(ShownService(service=service, slices=mine))
+
+
+def _conntrack(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for entry in found.value(netns.name, "conntrack", netns.conntrack) or ():
+        found.items.append(ShownConntrack(netns=netns.name, entry=entry))
+
+
+def _sockets(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for socket in found.value(netns.name, "sockets", netns.sockets) or ():
+        found.items.append(ShownSocket(netns=netns.name, socket=socket))
+
+
+_BY_NETNS: dict[str, Callable[[Netns, Snapshot, _Found], Any]] = {
+    "namespaces": _namespaces,
+    "links": _links,
+    "routes": _routes,
+    "rules": _rules,
+    "sets": _sets,
+    "conntrack": _conntrack,
+    "sockets": _sockets,
+}

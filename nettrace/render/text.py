@@ -1,0 +1,46 @@
+"""
+Any document on a page, for people.
+
+Lives here: which page belongs to which kind, plain or with colours.
+"""
+
+from nettrace.render.contract import (
+    Document,
+    FindingDocument,
+    HistoryDocument,
+    RepairPlanDocument,
+    ShowDocument,
+    WalkDocument,
+)
+from nettrace.render.finding_text import finding_page
+from nettrace.render.page import Look, Page, plain
+from nettrace.render.plan_text import history_page, plan_page
+from nettrace.render.show_text import show_page
+from nettrace.render.walk_text import walk_page
+
+__all__ = ["page", "render"]
+
+
+def page(document: Document, look: Look) -> Page:
+    """Lay *document* out."""
+    match document:
+        case WalkDocument():
+            return walk_page(document, look)
+        case FindingDocument():
+            return finding_page(document, look)
+        case RepairPlanDocument():
+            return plan_page(document, look)
+        case HistoryDocument():
+            return history_page(document, look)
+        case ShowDocument():
+            return show_page(document, look)
+
+
+def render(document: Document, look: Look | None = None, *, colour: bool = False) -> str:
+    """Return *document* as text, with a terminal's colours if *colour*."""
+    laid = page(document, look or Look())
+    if not colour:
+        return plain(laid)
+    from nettrace.render.colour import ansi  # noqa: PLC0415  (rich is not needed for plain text)
+
+    return ansi(laid)

@@ -1,0 +1,318 @@
+"""
+A walk on a page: the flow, one branch in full, how the others differ, what the client sees.
+
+Lives here: ``trace`` for people.  Not here: single steps (nettrace.render.step_text),
+findings (nettrace.render.finding_text).
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from nettrace.model.step import Verdict
+from nettrace.model.walk import Outcome
+from nettrace.render.contract import LegView, ObservedView, PathView, StepView, WalkDocument
+from nettrace.render.culprit import culprit
+from nettrace.render.finding_text import finding_page
+from nettrace.render.packet_text import end, ends
+from nettrace.render.page import Line, Look, Page, Span, Style, line, width_of, wrapped
+from nettrace.render.step_text import Row, rows
+
+__all__ = ["walk_page"]
+
+_LEG_TITLES = {
+    "ack": "end of the handshake",
+    "data": "a full-size segment",
+    "reply-data": "a full-size answer",
+}
+
+_WELL = frozenset({Outcome.CONNECTED})
+_UNSURE = frozenset({Outcome.UNKNOWN})
+
+#: Branches whose probabilities differ by less count as drawn alike: 1/3 is no 31-bit number.
+_ALIKE = 1e-6
+
+_INDENT = "  "
+
+#: Words of a step that say no more than the leg's verdict does.
+_BARE = frozenset({*(verdict.value.lower() for verdict in Verdict), "drop", "dropped", "stop", "unknown", ""})
+
+
+def walk_page(document: WalkDocument, look: Look) -> Page:
+    """Lay the whole answer of a trace out."""
+    lines: list[Line] = [*_flow(document, look), ()]
+    shown = _shown(document.paths)
+    if look.wide:
+        for path in document.paths:
+            lines.extend(_branch(path, document, look))
+    elif shown is not None:
+        lines.extend(_branch(shown, document, look))
+        lines.extend(_others(shown, document.paths, look))
+    lines.append(())
+    lines.extend(_summary(document, look))
+    for finding in document.findings:
+        lines.append(())
+        lines.extend(finding_page(finding, look, context=document.context))
+    return tuple(lines)
+
+
+def _flow(document: WalkDocument, look: Look) -> list[Line]:
+    flow = document.flow
+    names = f"{flow.source} -> {flow.target}"
+    packet = f"{flow.packet.proto}  {ends(flow.packet)}"
+    head = Span("flow     ", Style.HEAD)
+    if len(names) + len(packet) + len(document.context) + 15 <= look.width:
+        return [line(head, Span(names, Style.NAME), "   ", packet, "   ", Span(document.context, Style.DIM))]
+    return [
+        line(head, Span(names, Style.NAME), "   ", Span(document.context, Style.DIM)),
+        line("         ", packet),
+    ]
+
+
+# --- branches ----------------------------------------------------------------------------
+
+
+def _shown(paths: Sequence[PathView]) -> PathView | None:
+    """Return the branch to show in full: the most probable one that fails, else the most probable."""
+    failing = [path for path in paths if path.outcome not in _WELL]
+    return max(failing or paths, key=lambda path: path.probability, default=None)
+
+
+def _branch(path: PathView, document: WalkDocument, look: Look) -> list[Line]:
+    marked = culprit(path, document.findings)
+    cause = document.findings[0].cause if document.findings else ""
+    laid = [
+        (leg, rows(leg, failed=leg.kind == path.failed, culprit=marked, wide=look.wide))
+        for leg in _legs(path, wide=look.wide)
+    ]
+    every = [row for _, found in laid for row in found]
+    names = _name_width(every)
+    places = min(max((len(row.place) for row in every), default=0), 15)
+    lines: list[Line] = []
+    for leg, found in laid:
+        title = Span(_LEG_TITLES.get(leg.kind, leg.kind), Style.HEAD)
+        about = _about(path, document.paths) if leg is path.request else ""
+        lines.append(line(title, Span(about, Style.DIM)))
+        ending = _ending(leg) if leg.kind == path.failed or leg.verdict is not Verdict.DELIVERED else ""
+        if ending and found and found[-1].mark == "x" and found[-1].text.lower() in _BARE:
+            found[-1] = replace(found[-1], text=ending)
+            ending = ""
+        lines.extend(_leg_lines(found, names, places, cause, look))
+        if ending:
+            lines.extend(_end_of_leg(leg, ending, look))
+    return lines
+
+
+def _legs(path: PathView, *, wide: bool) -> list[LegView]:
+    """Return the legs to show: request and reply, and the further ones if they tell something."""
+    legs = [path.request]
+    if path.reply is not None:
+        legs.append(path.reply)
+    legs.extend(leg for leg in path.legs if wide or leg.kind == path.failed)
+    return legs
+
+
+def _about(path: PathView, paths: Sequence[PathView]) -> str:
+    """``  (1 of 3 branches: endpoint 10.244.1.10:9376 in hostnames-1, p = 0.33; 1 more is alike)``."""
+    if len(paths) == 1:
+        return ""
+    said = f"1 of {len(paths)} branches: "
+    if path.endpoint is not None:
+        said += f"{_endpoint(path)}, "
+    said += f"p = {path.probability:.2f}"
+    alike = sum(_kind(other) == _kind(path) for other in paths) - 1
+    if alike:
+        said += f"; {alike} more {'is' if alike == 1 else 'are'} alike"
+    return f"  ({said})"
+
+
+def _endpoint(path: PathView) -> str:
+    endpoint = path.endpoint
+    if endpoint is None:
+        return "nobody"
+    return f"endpoint {end(endpoint.address, endpoint.port)} in {endpoint.netns}"
+
+
+def _kind(path: PathView) -> tuple[object, ...]:
+    """Two branches of one kind end alike, at the same stage and for the same reason."""
+    failing = next(
+        (leg for leg in (path.request, path.reply, *path.legs) if leg and leg.kind == path.failed), None
+    )
+    last: StepView | None = failing.steps[-1] if failing is not None and failing.steps else None
+    where = (last.stage, last.hook, last.table) if last is not None else ()
+    return path.verdict, path.outcome, path.errno, path.failed, where
+
+
+def _others(shown: PathView, paths: Sequence[PathView], look: Look) -> list[Line]:
+    """Say how the branches that are not alike end, one line a kind."""
+    kinds: dict[tuple[object, ...], list[PathView]] = {}
+    for path in paths:
+        if _kind(path) != _kind(shown):
+            kinds.setdefault(_kind(path), []).append(path)
+    lines: list[Line] = []
+    for found in kinds.values():
+        first = found[0]
+        names = ", ".join(_endpoint(path).removeprefix("endpoint ") for path in found[:3])
+        if len(found) > 3:
+            names += f" and {len(found) - 3} more"
+        head = Span("others   " if not lines else "         ", Style.HEAD)
+        verdict = "" if first.outcome in _WELL else f"  {first.verdict.value}"
+        probability = f"  p = {sum(path.probability for path in found):.2f}  "
+        tail: list[str | Span] = [
+            _outcome_span(first, look),
+            verdict,
+            f"  {first.reason}" if first.reason else "",
+        ]
+        lines.append(line(head, names, Span(probability, Style.DIM), *tail))
+    return lines
+
+
+# --- legs --------------------------------------------------------------------------------
+
+
+def _name_width(every: Sequence[Row]) -> int:
+    return min(max((len(row.netns) for row in every), default=0), 14)
+
+
+def _leg_lines(found: Sequence[Row], names: int, places: int, cause: str, look: Look) -> list[Line]:
+    """Lay rows out: a name is said once, an effect stands on the right where there is room."""
+    lines: list[Line] = []
+    before: tuple[str, str] | None = None
+    place_before = ""
+    for row in found:
+        fresh = row.netns != before[0] if before else True
+        name = row.netns if fresh else ""
+        if len(name) > names:
+            lines.append(line(_INDENT, Span(name, Style.NAME)))
+            name = ""
+        place = row.place if fresh or row.place != place_before or row.mark else ""
+        before, place_before = (row.netns, row.place), row.place
+        style = {"x": Style.BAD, "!": Style.WARN}.get(row.mark, Style.PLAIN)
+        lead: list[str | Span] = [
+            _INDENT,
+            Span(name.ljust(names), Style.NAME),
+            " ",
+            Span(row.mark.ljust(2), style),
+            Span(place.ljust(places), style),
+            "  ",
+        ]
+        text = row.text + (f"   <- {cause}" if row.mark == "!" and cause else "")
+        lines.extend(_row_lines(line(*lead), text, row, style, look))
+    return lines
+
+
+def _row_lines(lead: Line, text: str, row: Row, style: Style, look: Look) -> list[Line]:
+    """Put the text of a row and its effects behind *lead*, on as many lines as it takes."""
+    at = width_of(lead)
+    room = max(look.width - at, 24)
+    effect = ", ".join(row.effects)
+    if len(text) + len(effect) + 2 <= room:
+        gap = max(2, min(room - len(effect) - len(text), 40 - len(text))) if effect else 0
+        lines = [(*lead, *line(Span(text, style), " " * gap, Span(effect, Style.CHANGE)))]
+    else:
+        pieces = list(wrapped(text, room - 2))
+        lines = [(*lead, *line(Span(pieces[0], style)))]
+        lines.extend(line(" " * (at + 2), Span(piece, style)) for piece in pieces[1:])
+        last = width_of(lines[-1])
+        if effect and last + 2 + len(effect) <= look.width:
+            gap = max(2, min(look.width - len(effect) - last, at + 40 - last))
+            lines[-1] = (*lines[-1], *line(" " * gap, Span(effect, Style.CHANGE)))
+        else:
+            lines.extend(line(" " * (at + 2), Span(part, Style.CHANGE)) for part in row.effects)
+    if look.wide and row.ref:
+        lines.append(line(" " * (at + 2), Span(row.ref, Style.DIM)))
+    return lines
+
+
+def _ending(leg: LegView) -> str:
+    return f"{leg.verdict.value}: {leg.reason}" if leg.reason else leg.verdict.value
+
+
+def _end_of_leg(leg: LegView, words: str, look: Look) -> list[Line]:
+    """Say how a leg ended that did not arrive."""
+    style = Style.UNSURE if leg.verdict is Verdict.UNKNOWN else Style.BAD
+    symbol = "?" if leg.verdict is Verdict.UNKNOWN else "x"
+    pieces = list(wrapped(words, max(look.width - 6, 40)))
+    return [
+        line(_INDENT, Span(f"{symbol} {piece}" if not index else f"  {piece}", style))
+        for index, piece in enumerate(pieces)
+    ]
+
+
+# --- what the client sees ------------------------------------------------------------------
+
+
+def _summary(document: WalkDocument, look: Look) -> list[Line]:
+    unknown = sum(path.verdict is Verdict.UNKNOWN for path in document.paths)
+    groups: dict[tuple[Outcome, str | None], list[PathView]] = {}
+    for path in sorted(document.paths, key=lambda path: -path.probability):
+        groups.setdefault((path.outcome, path.errno), []).append(path)
+    ordered = sorted(groups.values(), key=lambda paths: paths[0].outcome in _WELL)
+    lines = []
+    for index, paths in enumerate(ordered):
+        share = _share(paths, document.paths) if len(ordered) > 1 else _after(paths[0])
+        tail = ""
+        if index == len(ordered) - 1:
+            branches = f"{len(document.paths)} branch" + ("es" if len(document.paths) > 1 else "")
+            tail = f"   (walked {branches}, {unknown} unknown)"
+        lines.append(line(_outcome_span(paths[0], look), share, Span(tail, Style.DIM)))
+    diagnosis = document.diagnosis
+    if diagnosis.goal:
+        met = {True: ("met", Style.GOOD), False: ("not met", Style.BAD), None: ("undecided", Style.UNSURE)}
+        word, style = met[diagnosis.met]
+        lines.append(line(Span("owed     ", Style.HEAD), diagnosis.goal, ": ", Span(word, style)))
+    lines.extend(line(Span("note     ", Style.HEAD), note) for note in diagnosis.notes)
+    if document.observed is not None:
+        lines.extend(_observed(document.observed, document, look))
+    return lines
+
+
+def _outcome_span(path: PathView, look: Look) -> Span:
+    if path.outcome in _WELL:
+        return Span(f"{look.tick} {path.outcome.value}", Style.GOOD)
+    if path.outcome in _UNSURE:
+        return Span(f"? {path.outcome.value}", Style.UNSURE)
+    errno = f" ({path.errno})" if path.errno else ""
+    return Span(f"{look.cross} {path.outcome.value}{errno}", Style.BAD)
+
+
+def _share(paths: Sequence[PathView], every: Sequence[PathView]) -> str:
+    """``in 2 of 3 connections`` where all branches are drawn alike, else in per cent."""
+    probabilities = [path.probability for path in every]
+    if max(probabilities) - min(probabilities) < _ALIKE:
+        return f"  in {len(paths)} of {len(every)} connections"
+    return f"  in {100 * sum(path.probability for path in paths):.0f}% of connections"
+
+
+def _after(path: PathView) -> str:
+    return f"  after {path.delay:.3g} s" if path.delay else ""
+
+
+def _observed(observed: ObservedView, document: WalkDocument, look: Look) -> list[Line]:
+    """Put the real connections beside the prediction."""
+    seen = ", ".join(
+        f"{name} in {count} of {len(observed.attempts)}" for name, count in observed.outcomes.items()
+    )
+    slowest = max((attempt.delay for attempt in observed.attempts), default=0.0)
+    answered: dict[str, int] = {}
+    for attempt in observed.attempts:
+        if attempt.answered_by:
+            answered[attempt.answered_by] = answered.get(attempt.answered_by, 0) + 1
+    by = ", ".join(f"{name} {count}" if count > 1 else name for name, count in sorted(answered.items()))
+    said = f"{seen}, {_delay(slowest)}" + (f" ({by})" if by else "")
+    lines = [line(Span("observed ", Style.HEAD), said)]
+    agreement = document.agreement
+    if agreement is None:
+        return lines
+    word = {
+        True: Span(f"{look.tick} agrees with the walk", Style.GOOD),
+        False: Span(f"{look.cross} differs from the walk, which says {agreement.predicted.value}", Style.BAD),
+        None: Span("? cannot be compared with the walk", Style.UNSURE),
+    }[agreement.agrees]
+    lines.append(line("         ", word))
+    lines.extend(line("         ", difference) for difference in agreement.differences)
+    return lines
+
+
+def _delay(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
