@@ -33,6 +33,7 @@ __all__ = [
     "delete_neighbour",
     "delete_route",
     "known_section",
+    "many_remotes",
     "put_section",
     "route_key",
     "same_fdb_key",
@@ -143,7 +144,7 @@ def _is_multicast(mac: str) -> bool:
     return bool(int(mac.split(":", 1)[0], 16) & 1)
 
 
-def _many_remotes(entry: FdbEntry) -> bool:
+def many_remotes(entry: FdbEntry) -> bool:
     """
     May this MAC lead to several far ends?
 
@@ -155,7 +156,7 @@ def _many_remotes(entry: FdbEntry) -> bool:
 def same_fdb_key(one: FdbEntry, other: FdbEntry) -> bool:
     """Does the kernel keep only one of the two?"""
     key = (one.device, one.mac, one.master, one.vlan) == (other.device, other.mac, other.master, other.vlan)
-    return key and (one.dst == other.dst or not _many_remotes(one))
+    return key and (one.dst == other.dst or not many_remotes(one))
 
 
 def add_fdb(snapshot: Snapshot, change: FdbAdd) -> Snapshot:
