@@ -2,27 +2,24 @@
 The contract of ``-o json``: what every kind of document holds.
 
 Lives here: one frozen Struct a kind, from which the JSON Schemas are made and saved results
-are read back.  Every front end and every format renders these.
-Not here: making them from the model (nettrace.render.document), formats.
+are read back: traces, findings, plans, repairs.  Every front end and every format renders these.
+Not here: what lists and inspects (nettrace.render.contract_state), making them from the model
+(nettrace.render.document), formats.
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from nettrace.model.change import Change
 from nettrace.model.finding import Safety, Severity
-from nettrace.model.kube import EndpointSlice, Service
-from nettrace.model.links import Address, Link
 from nettrace.model.plan import JournalEntry, RepairPlan
-from nettrace.model.routes import PolicyRule, Route
-from nettrace.model.snapshot import Snapshot
-from nettrace.model.sockets import ConntrackEntry, Socket
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
+from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
+from nettrace.render.version import API_VERSION, ApiVersion
 
 __all__ = [
-    "API_VERSION",
     "AgreementView",
     "AttemptView",
     "DiagnosisView",
@@ -34,32 +31,18 @@ __all__ = [
     "FlowView",
     "HistoryDocument",
     "LegView",
-    "MissingView",
     "ObservedView",
     "PacketView",
     "PathView",
+    "Port",
+    "RepairDocument",
     "RepairPlanDocument",
     "RepairView",
-    "ShowDocument",
-    "ShowItem",
-    "ShownChain",
-    "ShownConntrack",
-    "ShownLink",
-    "ShownNetns",
-    "ShownPolicyRule",
-    "ShownRoute",
-    "ShownService",
-    "ShownSet",
-    "ShownSocket",
-    "SnapshotDocument",
     "StepView",
     "WalkDocument",
+    "WalkedView",
     "WhyView",
 ]
-
-API_VERSION: Final = "nettrace/v1"
-
-ApiVersion: TypeAlias = Literal["nettrace/v1"]
 
 #: A port, or a range ``LO-HI`` in which the kernel chooses.
 Port: TypeAlias = int | str
@@ -288,125 +271,39 @@ class HistoryDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     entries: tuple[JournalEntry, ...]
 
 
-class SnapshotDocument(Snapshot, frozen=True, kw_only=True, tag_field="kind", tag="Snapshot"):
-    """The file of ``nettrace snapshot``."""
+class WalkedView(Struct, frozen=True, kw_only=True):
+    """A walk by itself."""
+
+    verdict: Verdict
+    outcome: Outcome
+    paths: tuple[PathView, ...]
+
+
+class RepairDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Repair"):
+    """
+    The answer of ``nettrace repair apply``.
+
+    ``walked`` and ``observed`` are of the same flow afterwards.  ``kept`` false: it was taken
+    back at once, and ``reason`` says why.
+    """
 
     api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
-
-
-# --- show ------------------------------------------------------------------------------
-
-
-class MissingView(Struct, frozen=True, kw_only=True):
-    """A section that could not be shown, and why."""
-
-    netns: str
-    section: str
+    kept: bool
     reason: str
+    entry: JournalEntry
+    goal_met: bool | None
+    walked: WalkedView | None
+    observed: ObservedView | None
 
 
-class ShownNetns(Struct, frozen=True, kw_only=True, tag_field="item", tag="namespace"):
-    """A namespace; ``addresses`` without loopback's."""
-
-    netns: str
-    node: str
-    role: str
-    pod: str | None
-    devices: int | None
-    addresses: tuple[str, ...]
-
-
-class ShownLink(Struct, frozen=True, kw_only=True, tag_field="item", tag="link"):
-    """A device with its addresses."""
-
-    netns: str
-    link: Link
-    addresses: tuple[Address, ...]
-
-
-class ShownRoute(Struct, frozen=True, kw_only=True, tag_field="item", tag="route"):
-    """A route."""
-
-    netns: str
-    route: Route
-
-
-class ShownPolicyRule(Struct, frozen=True, kw_only=True, tag_field="item", tag="policy-rule"):
-    """A policy rule (``ip rule``)."""
-
-    netns: str
-    rule: PolicyRule
-
-
-class ShownChain(Struct, frozen=True, kw_only=True, tag_field="item", tag="chain"):
-    """
-    An iptables chain; ``rules`` as iptables-save writes them, without ``-A CHAIN``.
-
-    ``policy`` is null for user-defined chains.  ``packets`` has a counter a rule, null where
-    they were not read.
-    """
-
-    netns: str
-    backend: str
-    table: str
-    chain: str
-    policy: str | None
-    rules: tuple[str, ...]
-    packets: tuple[int, ...] | None
-
-
-class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
-    """An ipset."""
-
-    netns: str
-    name: str
-    type: str
-    family: int
-    members: tuple[str, ...]
-
-
-class ShownService(Struct, frozen=True, kw_only=True, tag_field="item", tag="service"):
-    """A Service with its slices."""
-
-    service: Service
-    slices: tuple[EndpointSlice, ...]
-
-
-class ShownConntrack(Struct, frozen=True, kw_only=True, tag_field="item", tag="conntrack"):
-    """A connection that the kernel remembers."""
-
-    netns: str
-    entry: ConntrackEntry
-
-
-class ShownSocket(Struct, frozen=True, kw_only=True, tag_field="item", tag="socket"):
-    """A socket."""
-
-    netns: str
-    socket: Socket
-
-
-ShowItem: TypeAlias = (
-    ShownNetns
-    | ShownLink
-    | ShownRoute
-    | ShownPolicyRule
-    | ShownChain
-    | ShownSet
-    | ShownService
-    | ShownConntrack
-    | ShownSocket
+Document: TypeAlias = (
+    WalkDocument
+    | FindingDocument
+    | RepairPlanDocument
+    | RepairDocument
+    | HistoryDocument
+    | ShowDocument
+    | ExplanationDocument
+    | LabsDocument
+    | DoctorDocument
 )
-
-
-class ShowDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Show"):
-    """The answer of ``nettrace show WHAT``."""
-
-    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
-    what: str
-    context: str
-    items: tuple[ShowItem, ...]
-    missing: tuple[MissingView, ...] = ()
-
-
-Document: TypeAlias = WalkDocument | FindingDocument | RepairPlanDocument | HistoryDocument | ShowDocument

@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from msgspec import UNSET
 from msgspec.structs import asdict
 
+from nettrace.diagnose.cause import Explanation
 from nettrace.model.change import Change, Exact, NoUndo
 from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow
+from nettrace.model.lab import LabRecord
 from nettrace.model.observation import Agreement, Observed
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.plan import JournalEntry, RepairPlan
-from nettrace.model.report import TraceReport
+from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step
 from nettrace.model.undo import undo_of
-from nettrace.model.walk import Leg, Path
+from nettrace.model.walk import Leg, Path, Walk
 from nettrace.render.command import command
 from nettrace.render.contract import (
     AgreementView,
@@ -38,14 +40,26 @@ from nettrace.render.contract import (
     PacketView,
     PathView,
     Port,
+    RepairDocument,
     RepairPlanDocument,
     RepairView,
     StepView,
     WalkDocument,
+    WalkedView,
     WhyView,
 )
+from nettrace.render.contract_state import ExplanationDocument, LabsDocument
 
-__all__ = ["finding_document", "history_document", "packet_view", "plan_document", "walk_document"]
+__all__ = [
+    "explanation_document",
+    "finding_document",
+    "history_document",
+    "labs_document",
+    "packet_view",
+    "plan_document",
+    "repair_document",
+    "walk_document",
+]
 
 
 def walk_document(report: TraceReport, snapshot: Snapshot | None = None) -> WalkDocument:
@@ -84,6 +98,28 @@ def history_document(entries: Sequence[JournalEntry]) -> HistoryDocument:
     return HistoryDocument(entries=tuple(entries))
 
 
+def repair_document(report: RepairReport) -> RepairDocument:
+    """Make the document of what became of a repair."""
+    return RepairDocument(
+        kept=report.kept,
+        reason=report.reason,
+        entry=report.entry,
+        goal_met=report.goal_met,
+        walked=_walked(report.walk) if report.walk is not None else None,
+        observed=_observed(report.observed) if report.observed is not None else None,
+    )
+
+
+def explanation_document(explanation: Explanation) -> ExplanationDocument:
+    """Make the document of a cause's words."""
+    return ExplanationDocument(**asdict(explanation))
+
+
+def labs_document(labs: Sequence[LabRecord]) -> LabsDocument:
+    """Make the document of all labs."""
+    return LabsDocument(labs=tuple(labs))
+
+
 def packet_view(packet: Packet) -> PacketView:
     """Make the contract's view of a packet; what does not apply to its protocol is left out."""
     return PacketView(
@@ -119,6 +155,12 @@ def _flow(flow: Flow) -> FlowView:
         device=flow.origin.device,
         packet=packet_view(flow.packet),
         segment=flow.segment,
+    )
+
+
+def _walked(walk: Walk) -> WalkedView:
+    return WalkedView(
+        verdict=walk.verdict, outcome=walk.outcome, paths=tuple(_path(path) for path in walk.paths)
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from nettrace.model.errors import UserError
-from nettrace.render.contract import API_VERSION, Document
+from nettrace.render.contract import Document
+from nettrace.render.version import API_VERSION
 
 __all__ = ["builtins", "decode", "render"]
 

@@ -13,7 +13,7 @@ from nettrace.render.contract import HistoryDocument
 from nettrace.render.finding_text import source_options
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line, wrapped
 
-__all__ = ["history_page", "plan_page"]
+__all__ = ["changes_lines", "history_page", "plan_page"]
 
 _SAFETY = {
     "auto": "node-local kernel state that no controller disagrees about",
@@ -33,19 +33,7 @@ _STATES = {
 
 def plan_page(plan: RepairPlan, look: Look) -> Page:
     """Lay a plan out: one block a namespace, then what there is to know before it is applied."""
-    head: list[str | Span] = [
-        Span(f"plan {plan.id}", Style.HEAD),
-        f"   {plan.cause}   ",
-        Span(plan.context, Style.DIM),
-    ]
-    lines: list[Line] = [line(*head)]
-    place = ""
-    for planned in plan.changes:
-        if (planned.netns or planned.node) != place:
-            place = planned.netns or planned.node
-            node = f"  on {planned.node}" if planned.node and planned.node != place else ""
-            lines.append(line("  ", Span(place, Style.NAME), node))
-        lines.extend(_change(planned))
+    lines = changes_lines(plan)
     facts = [
         ("safety", f"{plan.safety.value}: {_SAFETY[plan.safety.value]}"),
         ("owner", "; ".join(part for part in (plan.owner, plan.overwritten) if part)),
@@ -59,6 +47,24 @@ def plan_page(plan: RepairPlan, look: Look) -> Page:
         options = source_options(plan.context)
         lines.append(line(Span("help: ", Style.HEAD), f"nettrace repair apply {plan.cause}{options}"))
     return tuple(lines)
+
+
+def changes_lines(plan: RepairPlan) -> list[Line]:
+    """Lay the changes of a plan out, under the names of their namespaces."""
+    head: list[str | Span] = [
+        Span(f"plan {plan.id}", Style.HEAD),
+        f"   {plan.cause}   ",
+        Span(plan.context, Style.DIM),
+    ]
+    lines: list[Line] = [line(*head)]
+    place = ""
+    for planned in plan.changes:
+        if (planned.netns or planned.node) != place:
+            place = planned.netns or planned.node
+            node = f"  on {planned.node}" if planned.node and planned.node != place else ""
+            lines.append(line("  ", Span(place, Style.NAME), node))
+        lines.extend(_change(planned))
+    return lines
 
 
 def _change(planned: PlannedChange) -> list[Line]:
@@ -96,7 +102,7 @@ def history_page(history: HistoryDocument, look: Look) -> Page:
     lines = columns(rows)
     if look.wide:
         for entry in history.entries:
-            lines.extend(((), *plan_page(entry.plan, look)[:-1]))
+            lines.extend(((), *changes_lines(entry.plan)))
     return tuple(lines)
 
 

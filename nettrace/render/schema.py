@@ -12,10 +12,16 @@ import msgspec
 from nettrace.render.contract import (
     FindingDocument,
     HistoryDocument,
+    RepairDocument,
     RepairPlanDocument,
+    WalkDocument,
+)
+from nettrace.render.contract_state import (
+    DoctorDocument,
+    ExplanationDocument,
+    LabsDocument,
     ShowDocument,
     SnapshotDocument,
-    WalkDocument,
 )
 
 __all__ = ["KINDS", "render", "schema"]
@@ -25,9 +31,13 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Walk": WalkDocument,
     "Finding": FindingDocument,
     "RepairPlan": RepairPlanDocument,
+    "Repair": RepairDocument,
     "History": HistoryDocument,
     "Snapshot": SnapshotDocument,
     "Show": ShowDocument,
+    "Explanation": ExplanationDocument,
+    "Labs": LabsDocument,
+    "Doctor": DoctorDocument,
 }
 
 

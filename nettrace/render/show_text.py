@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from nettrace.model.routes import TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, NextHop, PolicyRule, Route
 from nettrace.model.sockets import ConntrackEntry, Tuple
-from nettrace.render.contract import (
+from nettrace.render.contract_state import (
     ShowDocument,
     ShowItem,
     ShownChain,

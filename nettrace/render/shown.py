@@ -14,7 +14,7 @@ from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset
 from nettrace.parse.iptables import rule_text
-from nettrace.render.contract import (
+from nettrace.render.contract_state import (
     MissingView,
     ShowDocument,
     ShowItem,

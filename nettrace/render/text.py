@@ -8,14 +8,17 @@ from nettrace.render.contract import (
     Document,
     FindingDocument,
     HistoryDocument,
+    RepairDocument,
     RepairPlanDocument,
-    ShowDocument,
     WalkDocument,
 )
+from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.finding_text import finding_page
 from nettrace.render.page import Look, Page, plain
 from nettrace.render.plan_text import history_page, plan_page
+from nettrace.render.repair_text import repair_page
 from nettrace.render.show_text import show_page
+from nettrace.render.state_text import doctor_page, explanation_page, labs_page
 from nettrace.render.walk_text import walk_page
 
 __all__ = ["page", "render"]
@@ -30,10 +33,18 @@ def page(document: Document, look: Look) -> Page:
             return finding_page(document, look)
         case RepairPlanDocument():
             return plan_page(document, look)
+        case RepairDocument():
+            return repair_page(document, look)
         case HistoryDocument():
             return history_page(document, look)
         case ShowDocument():
             return show_page(document, look)
+        case ExplanationDocument():
+            return explanation_page(document, look)
+        case LabsDocument():
+            return labs_page(document, look)
+        case DoctorDocument():
+            return doctor_page(document, look)
 
 
 def render(document: Document, look: Look | None = None, *, colour: bool = False) -> str:

@@ -18,7 +18,7 @@ from nettrace.render.packet_text import end, ends
 from nettrace.render.page import Line, Look, Page, Span, Style, line, width_of, wrapped
 from nettrace.render.step_text import Row, rows
 
-__all__ = ["walk_page"]
+__all__ = ["observed_text", "outcomes_text", "walk_page"]
 
 _LEG_TITLES = {
     "ack": "end of the handshake",
@@ -288,19 +288,30 @@ def _after(path: PathView) -> str:
     return f"  after {path.delay:.3g} s" if path.delay else ""
 
 
-def _observed(observed: ObservedView, document: WalkDocument, look: Look) -> list[Line]:
-    """Put the real connections beside the prediction."""
-    seen = ", ".join(
-        f"{name} in {count} of {len(observed.attempts)}" for name, count in observed.outcomes.items()
-    )
+def outcomes_text(paths: Sequence[PathView]) -> str:
+    """``connected in 2 of 3, timeout in 1 of 3``, by branches; the outcome alone if there is one."""
+    counted: dict[str, int] = {}
+    for path in paths:
+        counted[path.outcome.value] = counted.get(path.outcome.value, 0) + 1
+    return ", ".join(f"{name} in {count} of {len(paths)}" for name, count in counted.items())
+
+
+def observed_text(observed: ObservedView) -> str:
+    """``connected in 3 of 3, 4 ms (hostnames-0, hostnames-1 2)``: how often, how late, who answered."""
+    tries = len(observed.attempts)
+    seen = ", ".join(f"{name} in {count} of {tries}" for name, count in observed.outcomes.items())
     slowest = max((attempt.delay for attempt in observed.attempts), default=0.0)
     answered: dict[str, int] = {}
     for attempt in observed.attempts:
         if attempt.answered_by:
             answered[attempt.answered_by] = answered.get(attempt.answered_by, 0) + 1
     by = ", ".join(f"{name} {count}" if count > 1 else name for name, count in sorted(answered.items()))
-    said = f"{seen}, {_delay(slowest)}" + (f" ({by})" if by else "")
-    lines = [line(Span("observed ", Style.HEAD), said)]
+    return f"{seen}, {_delay(slowest)}" + (f" ({by})" if by else "")
+
+
+def _observed(observed: ObservedView, document: WalkDocument, look: Look) -> list[Line]:
+    """Put the real connections beside the prediction."""
+    lines = [line(Span("observed ", Style.HEAD), observed_text(observed))]
     agreement = document.agreement
     if agreement is None:
         return lines

@@ -1,0 +1,192 @@
+"""
+The contract of ``-o json``, second part: what the commands say that list and inspect.
+
+Lives here: the items of ``show``, labs, the checks of ``doctor``, explanations, snapshots.
+Not here: traces and repairs (nettrace.render.contract).
+"""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from nettrace.diagnose.cause import Explanation
+from nettrace.model.kube import EndpointSlice, Service
+from nettrace.model.lab import LabRecord
+from nettrace.model.links import Address, Link
+from nettrace.model.routes import PolicyRule, Route
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.sockets import ConntrackEntry, Socket
+from nettrace.render.version import API_VERSION, ApiVersion
+
+__all__ = [
+    "DoctorCheck",
+    "DoctorDocument",
+    "ExplanationDocument",
+    "LabsDocument",
+    "MissingView",
+    "ShowDocument",
+    "ShowItem",
+    "ShownChain",
+    "ShownConntrack",
+    "ShownLink",
+    "ShownNetns",
+    "ShownPolicyRule",
+    "ShownRoute",
+    "ShownService",
+    "ShownSet",
+    "ShownSocket",
+    "SnapshotDocument",
+]
+
+
+class SnapshotDocument(Snapshot, frozen=True, kw_only=True, tag_field="kind", tag="Snapshot"):
+    """The file of ``nettrace snapshot``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+
+
+class ExplanationDocument(Explanation, frozen=True, kw_only=True, tag_field="kind", tag="Explanation"):
+    """The answer of ``nettrace explain``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+
+
+class LabsDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Labs"):
+    """The answer of ``nettrace lab list``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    labs: tuple[LabRecord, ...]
+
+
+class DoctorCheck(Struct, frozen=True, kw_only=True):
+    """
+    One thing that nettrace may need of a machine.
+
+    ``state``: ``ok``, ``missing``, or ``unknown`` where it could not be looked at.
+    ``needed_for`` says what does not work without it, ``help`` what to do.
+    """
+
+    name: str
+    state: Literal["ok", "missing", "unknown"]
+    text: str
+    needed_for: str
+    help: str = ""
+
+
+class DoctorDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Doctor"):
+    """The answer of ``nettrace doctor``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    checks: tuple[DoctorCheck, ...]
+
+
+class MissingView(Struct, frozen=True, kw_only=True):
+    """A section that could not be shown, and why."""
+
+    netns: str
+    section: str
+    reason: str
+
+
+class ShownNetns(Struct, frozen=True, kw_only=True, tag_field="item", tag="namespace"):
+    """A namespace; ``addresses`` without loopback's."""
+
+    netns: str
+    node: str
+    role: str
+    pod: str | None
+    devices: int | None
+    addresses: tuple[str, ...]
+
+
+class ShownLink(Struct, frozen=True, kw_only=True, tag_field="item", tag="link"):
+    """A device with its addresses."""
+
+    netns: str
+    link: Link
+    addresses: tuple[Address, ...]
+
+
+class ShownRoute(Struct, frozen=True, kw_only=True, tag_field="item", tag="route"):
+    """A route."""
+
+    netns: str
+    route: Route
+
+
+class ShownPolicyRule(Struct, frozen=True, kw_only=True, tag_field="item", tag="policy-rule"):
+    """A policy rule (``ip rule``)."""
+
+    netns: str
+    rule: PolicyRule
+
+
+class ShownChain(Struct, frozen=True, kw_only=True, tag_field="item", tag="chain"):
+    """
+    An iptables chain; ``rules`` as iptables-save writes them, without ``-A CHAIN``.
+
+    ``policy`` is null for user-defined chains.  ``packets`` has a counter a rule, null where
+    they were not read.
+    """
+
+    netns: str
+    backend: str
+    table: str
+    chain: str
+    policy: str | None
+    rules: tuple[str, ...]
+    packets: tuple[int, ...] | None
+
+
+class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
+    """An ipset."""
+
+    netns: str
+    name: str
+    type: str
+    family: int
+    members: tuple[str, ...]
+
+
+class ShownService(Struct, frozen=True, kw_only=True, tag_field="item", tag="service"):
+    """A Service with its slices."""
+
+    service: Service
+    slices: tuple[EndpointSlice, ...]
+
+
+class ShownConntrack(Struct, frozen=True, kw_only=True, tag_field="item", tag="conntrack"):
+    """A connection that the kernel remembers."""
+
+    netns: str
+    entry: ConntrackEntry
+
+
+class ShownSocket(Struct, frozen=True, kw_only=True, tag_field="item", tag="socket"):
+    """A socket."""
+
+    netns: str
+    socket: Socket
+
+
+ShowItem: TypeAlias = (
+    ShownNetns
+    | ShownLink
+    | ShownRoute
+    | ShownPolicyRule
+    | ShownChain
+    | ShownSet
+    | ShownService
+    | ShownConntrack
+    | ShownSocket
+)
+
+
+class ShowDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Show"):
+    """The answer of ``nettrace show WHAT``."""
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    what: str
+    context: str
+    items: tuple[ShowItem, ...]
+    missing: tuple[MissingView, ...] = ()
