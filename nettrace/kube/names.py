@@ -7,6 +7,7 @@ Not here: which of these chains a node is owed (nettrace.kube.iptables).
 """
 
 from base64 import b32encode
+from functools import lru_cache
 from hashlib import sha256
 
 __all__ = [
@@ -22,12 +23,15 @@ __all__ = [
 #: the cluster, and for the source ranges of a load balancer.
 SERVICE_PREFIXES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-")
 
-#: A chain's name has at most 28 characters (XT_EXTENSION_MAXNAMELEN less the NUL byte).
-_LETTERS = 16
 
-
+@lru_cache(maxsize=1 << 17)
 def _hashed(text: str) -> str:
-    return b32encode(sha256(text.encode()).digest()).decode()[:_LETTERS]
+    """
+    Return the first 16 letters of the digest in base 32; ten bytes make exactly these.
+
+    A chain's name has at most 28 characters (XT_EXTENSION_MAXNAMELEN less the NUL byte).
+    """
+    return b32encode(sha256(text.encode()).digest()[:10]).decode()
 
 
 def service_port_name(namespace: str, service: str, port_name: str = "") -> str:

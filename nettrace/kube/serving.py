@@ -19,7 +19,7 @@ __all__ = ["Serving", "chain_words", "endpoint_words"]
 _PURPOSES = dict(
     zip(
         SERVICE_PREFIXES,
-        ("endpoints", "endpoints on this node", "traffic from outside", "source ranges"),
+        ("endpoints of", "this node's endpoints of", "outside traffic to", "source ranges of"),
         strict=True,
     )
 )
@@ -28,7 +28,7 @@ _PURPOSES = dict(
 def chain_words(prefix: str, port: ProxiedPort) -> str:
     """Say what the chain with one of SERVICE_PREFIXES of a service port is for."""
     named = f" (port {port.port.name})" if port.port.name else ""
-    return f"{_PURPOSES[prefix]} of Service {port.service.key}{named}"
+    return f"{_PURPOSES[prefix]} Service {port.service.key}{named}"
 
 
 def endpoint_words(backend: Backend, port: ProxiedPort) -> str:
