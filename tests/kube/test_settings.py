@@ -1,0 +1,197 @@
+"""What the configuration and the Node make of the rules."""
+
+import pytest
+from msgspec.structs import replace
+
+from nettrace.kube.settings import LocalDetector, Settings, layout_version, settings
+from nettrace.model.errors import UserError
+from nettrace.model.kube import Kube, KubeNode, KubeProxyConfig
+from nettrace.model.section import NOT_READ, Known
+from nettrace.model.xt import Negatable
+
+NODE = KubeNode(
+    name="n1",
+    internal_ips=("192.168.50.11", "fd00:50::11"),
+    external_ips=("203.0.113.9",),
+    pod_cidrs=("10.244.1.0/24", "fd00:10:244:1::/64"),
+    labels={"topology.kubernetes.io/zone": "zone-a"},
+)
+CONFIG = KubeProxyConfig(cluster_cidrs=("10.244.0.0/16", "fd00:10:244::/56"))
+
+
+def made(
+    config: KubeProxyConfig = CONFIG, *, family: int = 4, addresses: tuple[str, ...] | None = None
+) -> Settings:
+    """The settings of node n1."""
+    kube = Kube(nodes=Known((NODE,)), proxy=Known(config))
+    return settings(kube, "n1", family=family, addresses=addresses)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1.30", (1, 30)), ("v1.36.2", (1, 36)), ("1.9", (1, 9)), ("2.0.0-rc.1", (2, 0))]
+)
+def test_versions(text: str, expected: tuple[int, int]) -> None:
+    """Major and minor are read from a tag as well as from a number."""
+    assert layout_version(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "latest", "1", "1.x", "1.30x"])
+def test_what_is_no_version(text: str) -> None:
+    """Anything else is an error that names it."""
+    with pytest.raises(UserError, match=f"`{text}` is not a version"):
+        layout_version(text)
+
+
+def test_a_layout_older_than_known_is_refused() -> None:
+    """Rules of 1.20 look different; nothing is guessed."""
+    with pytest.raises(UserError, match=r"1\.20.*1\.28 and later"):
+        made(replace(CONFIG, version="1.20"))
+
+
+@pytest.mark.parametrize(
+    ("version", "nfacct", "node_hints", "annotated"),
+    [
+        ("1.28", False, False, True),
+        ("1.30", False, False, True),
+        ("1.31", True, False, False),
+        ("1.36", True, True, False),
+    ],
+)
+def test_what_came_with_which_version(version: str, nfacct: bool, node_hints: bool, annotated: bool) -> None:
+    """Counters and zone hints by default since 1.31, node hints since 1.34."""
+    chosen = made(replace(CONFIG, version=version))
+    assert chosen.nfacct is nfacct
+    assert chosen.node_hints is node_hints
+    assert chosen.zone_hints_need_annotation is annotated
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ({}, False),
+        ({"service.kubernetes.io/topology-mode": "Auto"}, True),
+        ({"service.kubernetes.io/topology-mode": "disabled"}, False),
+        ({"service.kubernetes.io/topology-mode": "Disabled"}, False),
+        ({"service.kubernetes.io/topology-aware-hints": "auto"}, True),
+    ],
+)
+def test_zone_hints_asked_for_by_annotation(annotations: dict[str, str], expected: bool) -> None:
+    """Up to 1.30 a Service asks for them; since then hints are heeded wherever they are."""
+    assert made(replace(CONFIG, version="1.30")).hints_zones(annotations) is expected
+    assert made(replace(CONFIG, version="1.36")).hints_zones(annotations) is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "family", "expected"),
+    [
+        ({}, 4, LocalDetector(src="10.244.0.0/16")),
+        ({}, 6, LocalDetector(src="fd00:10:244::/56")),
+        ({"detect_local_mode": ""}, 4, LocalDetector(src="10.244.0.0/16")),
+        ({"cluster_cidrs": ()}, 4, LocalDetector()),
+        ({"cluster_cidrs": ("10.244.0.0/16",)}, 6, LocalDetector()),
+        ({"detect_local_mode": "NodeCIDR"}, 4, LocalDetector(src="10.244.1.0/24")),
+        ({"detect_local_mode": "NodeCIDR"}, 6, LocalDetector(src="fd00:10:244:1::/64")),
+        (
+            {"detect_local_mode": "BridgeInterface", "detect_local_bridge": "cni0"},
+            4,
+            LocalDetector(device="cni0"),
+        ),
+        ({"detect_local_mode": "BridgeInterface"}, 4, LocalDetector()),
+        (
+            {"detect_local_mode": "InterfaceNamePrefix", "detect_local_interface_prefix": "cali"},
+            4,
+            LocalDetector(device="cali+"),
+        ),
+        ({"detect_local_mode": "InterfaceNamePrefix"}, 4, LocalDetector()),
+    ],
+)
+def test_telling_local_traffic(changes: dict[str, str], family: int, expected: LocalDetector) -> None:
+    """By the cluster's or the node's prefix, by bridge or by device name, or not at all."""
+    assert made(replace(CONFIG, **changes), family=family).detector == expected
+
+
+def test_tests_for_local_traffic() -> None:
+    """A prefix is tested as source, a device as input."""
+    assert LocalDetector(src="10.0.0.0/8").test(local=True) == (Negatable("10.0.0.0/8"), None)
+    assert LocalDetector(device="cni0").test(local=False) == (None, Negatable("cni0", invert=True))
+    assert not LocalDetector().implemented
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "family", "served", "localhost"),
+    [
+        ((), 4, None, True),
+        ((), 6, None, False),
+        (("0.0.0.0/0",), 4, None, True),
+        (("192.168.50.0/24", "0.0.0.0/0"), 4, None, True),
+        (("192.168.50.0/24",), 4, ("192.168.50.11",), False),
+        (("192.168.50.0/24",), 6, None, False),
+        (("127.0.0.0/8",), 4, ("127.0.0.1",), True),
+        (("127.0.0.1/32", "203.0.113.0/24"), 4, ("203.0.113.9", "127.0.0.1"), True),
+        (("::/0",), 6, None, False),
+        (("::1/128", "fd00:50::/64"), 6, ("fd00:50::11",), False),
+        (("primary",), 4, ("192.168.50.11",), False),
+        (("primary",), 6, ("fd00:50::11",), False),
+        (("172.16.0.0/12",), 4, (), False),
+    ],
+)
+def test_where_node_ports_are_served(
+    prefixes: tuple[str, ...], family: int, served: tuple[str, ...] | None, localhost: bool
+) -> None:
+    """On every address unless nodePortAddresses names prefixes of the family."""
+    chosen = made(replace(CONFIG, node_port_addresses=prefixes), family=family)
+    assert chosen.node_port_ips == served
+    assert chosen.localhost_node_ports is localhost
+
+
+def test_localhost_can_be_switched_off() -> None:
+    """Without localhostNodePorts the loopback address is not served though a prefix holds it."""
+    config = replace(
+        CONFIG, localhost_node_ports=False, node_port_addresses=("127.0.0.0/8", "192.168.50.0/24")
+    )
+    chosen = made(config)
+    assert chosen.localhost_node_ports is False
+    assert chosen.node_port_ips == ("192.168.50.11",)
+
+
+def test_the_addresses_of_devices_are_taken_if_they_are_known() -> None:
+    """A Node object does not list them all."""
+    config = replace(CONFIG, node_port_addresses=("10.0.0.0/8",))
+    assert made(config).node_port_ips == ()
+    addresses = ("10.244.1.1", "192.168.50.11", "10.244.1.1", "fd00::1")
+    assert made(config, addresses=addresses).node_port_ips == ("10.244.1.1",)
+
+
+def test_the_node() -> None:
+    """Its first address of the family, its zone, the mark's bit."""
+    chosen = made(replace(CONFIG, masquerade_bit=15, masquerade_all=True))
+    assert (chosen.node_ip, chosen.zone, chosen.mark) == ("192.168.50.11", "zone-a", 0x8000)
+    assert chosen.masquerade_all
+    assert not chosen.be_liberal
+
+
+def test_a_node_without_an_address_of_the_family() -> None:
+    """kube-proxy falls back to the loopback address."""
+    kube = Kube(nodes=Known((KubeNode(name="n1", internal_ips=("10.0.0.1",)),)), proxy=Known(CONFIG))
+    chosen = settings(kube, "n1", family=6)
+    assert (chosen.node_ip, chosen.zone) == ("::1", "")
+
+
+def test_a_node_that_is_not_there() -> None:
+    """The error lists the Nodes that are."""
+    kube = Kube(nodes=Known((NODE, replace(NODE, name="n0"))), proxy=Known(CONFIG))
+    with pytest.raises(UserError, match="no Node is called n7") as caught:
+        settings(kube, "n7")
+    assert caught.value.hint == "known Nodes: n0, n1"
+    with pytest.raises(UserError) as caught:
+        settings(Kube(nodes=Known(()), proxy=Known(CONFIG)), "n7")
+    assert caught.value.hint == "known Nodes: none"
+
+
+@pytest.mark.parametrize(
+    "kube", [Kube(nodes=NOT_READ, proxy=Known(CONFIG)), Kube(nodes=Known((NODE,)), proxy=NOT_READ)]
+)
+def test_without_the_objects_nothing_is_settled(kube: Kube) -> None:
+    """A configuration or a Node that was not read is an error, not a default."""
+    with pytest.raises(UserError, match="were not read"):
+        settings(kube, "n1")
