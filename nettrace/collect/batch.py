@@ -1,0 +1,142 @@
+"""
+Reading the sections of one namespace, inside its worker.
+
+Lives here: which function reads which section, and what several sections share while they
+are read: the session, the list of nf_tables, the owners of sockets.
+Not here: joining namespaces to a snapshot (reader).
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nettrace.collect import nft, xt
+from nettrace.collect.conntrack import read_conntrack
+from nettrace.collect.failure import as_section
+from nettrace.collect.ipsets import read_ipsets
+from nettrace.collect.links import read_links
+from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
+from nettrace.collect.nf_tables import TableSeen, list_tables
+from nettrace.collect.peers import Candidates
+from nettrace.collect.processes import Owner, Running, socket_owners
+from nettrace.collect.routes import read_routes, read_rules
+from nettrace.collect.session import Session
+from nettrace.collect.sockets import read_sockets
+from nettrace.collect.sysctls import read_sysctls
+from nettrace.model.section import Known, Missing, MissingKind, Section
+from nettrace.model.snapshot import Netns
+from nettrace.model.xt import XtChain, XtRuleset, XtTable
+
+__all__ = ["EVERYTHING", "Shared", "read_sections"]
+
+
+class Shared(Struct, frozen=True):
+    """What all namespaces of one collection share: who peers may be, and the processes of the machine."""
+
+    candidates: Candidates
+    processes: Sequence[Running]
+
+
+class _Batch:
+    """One visit to a namespace."""
+
+    def __init__(self, session: Session, inode: int, shared: Shared) -> None:
+        self.session = session
+        self.inode = inode
+        self.shared = shared
+
+    @cached_property
+    def tables(self) -> tuple[TableSeen, ...]:
+        return list_tables(self.session)
+
+    @cached_property
+    def owners(self) -> dict[int, Owner]:
+        return socket_owners(process for process in self.shared.processes if process.netns == self.inode)
+
+
+_READERS: Mapping[str, Callable[[_Batch], object]] = {
+    "links": lambda batch: read_links(batch.session, batch.shared.candidates),
+    "addresses": lambda batch: read_addresses(batch.session),
+    "routes": lambda batch: read_routes(batch.session),
+    "rules": lambda batch: read_rules(batch.session),
+    "neighbours": lambda batch: read_neighbours(batch.session),
+    "fdb": lambda batch: read_fdb(batch.session),
+    "sysctls": lambda batch: read_sysctls(),
+    "sockets": lambda batch: read_sockets(batch.session, batch.owners),
+    "conntrack": lambda batch: read_conntrack(batch.session),
+    "ipsets": lambda batch: read_ipsets(batch.session),
+    "nft": lambda batch: nft.base_chains(batch.tables),
+    "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),
+    "xt/legacy": lambda batch: xt.read_legacy(),
+}
+
+#: Every section of a namespace; of rule sets, the whole.
+EVERYTHING = (*_READERS, "xt/nft/*")
+
+
+def read_sections(session: Session, netns: Netns, names: Collection[str], shared: Shared) -> Netns:
+    """
+    Read the sections *names* and return *netns* with them filled.
+
+    Names are those of SectionKey, and ``xt/nft/*`` for all tables with all their chains.
+    ValueError for a name that no section has.
+    """
+    batch = _Batch(session, netns.inode, shared)
+    deep = [name for name in names if name.startswith("xt/nft/")]
+    plain = {"xt/legacy" if name.startswith("xt/legacy/") else name for name in names if name not in deep}
+    if deep and not isinstance(netns.xt_nft, Known):
+        plain.add("xt/nft")
+    found: dict[str, Any] = {}
+    for name in sorted(plain):
+        read = _READERS.get(name)
+        if read is None:
+            raise ValueError(f"there is no section called {name}")
+        found[name.replace("/", "_")] = as_section(lambda read=read: read(batch))  # type: ignore[misc]
+    netns = replace(netns, **found)
+    return replace(netns, xt_nft=_deepen(session, netns.xt_nft, deep)) if deep else netns
+
+
+def _deepen(session: Session, ruleset: Section[XtRuleset], names: Sequence[str]) -> Section[XtRuleset]:
+    """Read tables (``xt/nft/TABLE``) and chains (``xt/nft/TABLE/CHAIN``) into a rule set."""
+    if isinstance(ruleset, Missing):
+        return ruleset
+    tables = dict(ruleset.value.tables)
+    wanted: dict[str, set[str]] = {}
+    for name in names:
+        _, _, table, *chain = name.split("/", 3)
+        for each in tables if table == "*" else (table,):
+            wanted.setdefault(each, set()).update(chain)
+            if not chain:
+                wanted[each].add("*")
+    for table, chains in wanted.items():
+        section = tables.get(table)
+        if isinstance(section, Known):
+            tables[table] = _fill(session, table, section.value, chains)
+    return Known(XtRuleset({name: section for name, section in tables.items() if section is not _GONE}))
+
+
+_GONE: Missing = Missing(MissingKind.FAILED, "the table is not there any more")
+
+
+def _fill(session: Session, name: str, table: XtTable, wanted: set[str]) -> Section[XtTable]:
+    there = {chain: section for chain, section in table.chains.items() if chain in wanted or "*" in wanted}
+    unread = [chain for chain, section in there.items() if isinstance(section, Missing)]
+    if not unread:
+        return Known(table)
+    chains: dict[str, Section[XtChain]] = dict(table.chains)
+    if "*" in wanted and len(unread) > 1:
+        section = xt.read_table(session, name)
+        if isinstance(section, Missing):
+            return Known(XtTable(chains | dict.fromkeys(unread, section)))
+        return Known(section.value) if section.value is not None else _GONE
+    for chain, found in xt.read_chains(session, name, unread, len(chains)).items():
+        if isinstance(found, Missing):
+            chains[chain] = found
+        elif found.value is not None:
+            chains[chain] = Known(found.value)
+        else:
+            chains.pop(chain, None)
+    return Known(XtTable(chains))

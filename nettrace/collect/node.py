@@ -1,0 +1,131 @@
+"""
+What belongs to a node rather than to one of its namespaces: files that owners leave, processes.
+
+Lives here: which files and processes are looked at, size caps, and leaving secrets out.
+Not here: what they mean (plugins and causes).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from nettrace.collect.processes import Running, command_line
+from nettrace.model.snapshot import Process
+
+__all__ = ["node_processes", "read_files"]
+
+#: Below a node's root: CNI's directories, and what owners of the packet path leave there.
+_PATTERNS = (
+    "etc/cni/net.d/*.conf",
+    "etc/cni/net.d/*.conflist",
+    "etc/cni/net.d/*.json",
+    "etc/docker/daemon.json",
+    "etc/kube-flannel/net-conf.json",
+    "run/flannel/subnet.env",
+    "var/lib/cni/networks/*/[0-9]*",
+    "var/lib/docker/containers/*/config.v2.json",
+    "var/lib/docker/containers/*/hostconfig.json",
+)
+_FILE_CAP = 1 << 20  # bytes
+_FILES_CAP = 4096  # files of one node
+
+#: Options whose value is not kept.
+_SECRET = re.compile(r"(?i)(token|passw|secret|credential|auth|key)")
+
+
+def read_files(root: Path, *, everything: bool = False) -> dict[str, str]:
+    """
+    Return absolute path, as the node sees it, -> text, of the files below *root*.
+
+    With *everything* all files below it, else those that owners of the packet path leave.
+    Files larger than 1 MiB are left out, and commands and environments of containers, since
+    they hold secrets.  PermissionError if a directory may not be read.
+    """
+    found: dict[str, str] = {}
+    for path in _all(root) if everything else _chosen(root):
+        if len(found) >= _FILES_CAP:
+            break
+        try:
+            if not path.is_file() or path.stat().st_size > _FILE_CAP:
+                continue
+            text = path.read_text(errors="replace")
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        found[f"/{path.relative_to(root)}"] = _without_secrets(path, text)
+    return found
+
+
+def _all(root: Path) -> Iterable[Path]:
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            yield from _all(path)
+        else:
+            yield path
+
+
+def _chosen(root: Path) -> Iterable[Path]:
+    for pattern in _PATTERNS:
+        yield from sorted(_glob(root, pattern.split("/")))
+
+
+def _glob(root: Path, parts: list[str]) -> Iterable[Path]:
+    """As Path.glob(), which hides that a directory may not be read."""
+    head, *rest = parts
+    if not any(mark in head for mark in "*[?"):
+        matches = [root / head]
+    else:
+        try:
+            matches = [path for path in root.iterdir() if path.match(head)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    return matches if not rest else [path for match in matches for path in _glob(match, rest)]
+
+
+def _without_secrets(path: Path, text: str) -> str:
+    if path.name != "config.v2.json":
+        return text
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return text  # half-written; whoever reads it says so
+    config = record.get("Config") if isinstance(record, dict) else None
+    if isinstance(config, dict):
+        for name in ("Env", "Cmd", "Entrypoint"):
+            config.pop(name, None)
+        return json.dumps(record)
+    return text
+
+
+def node_processes(processes: Iterable[Running], names: Mapping[int, str], node: str) -> tuple[Process, ...]:
+    """
+    Return the processes that live in the namespaces *names* (inode -> name).
+
+    Arguments are kept of those in the namespace called *node*, the node's own, without values
+    that look secret; what runs in pods is listed by name only.
+    """
+    found = []
+    for process in processes:
+        netns = names.get(process.netns)
+        if netns is None:
+            continue
+        arguments = command_line(process.pid)
+        if not arguments:
+            continue  # a kernel thread, or gone
+        shown = _masked(arguments) if netns == node else ()
+        found.append(Process(pid=process.pid, name=process.name, cmdline=shown, netns=netns))
+    return tuple(found)
+
+
+def _masked(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    shown, hide = [], False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if hide and not argument.startswith("-"):
+            shown.append("***")
+            hide = False
+            continue
+        secret = argument.startswith("-") and bool(_SECRET.search(name))
+        shown.append(f"{name}=***" if secret and equals else argument)
+        hide = secret and not equals
+    return tuple(shown)
