@@ -1,0 +1,132 @@
+"""
+The cluster as a whole: from options and manifests to everything the API would hold.
+
+Lives here: which manifests count, Nodes with flannel's annotations, kube-proxy's configuration,
+and all objects sorted into the files of a lab's ``manifests`` directory.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from nettrace.lab.addresses import network
+from nettrace.lab.blueprint import Options
+from nettrace.lab.cluster.documents import Document, at, name_of, read_directory, written
+from nettrace.lab.cluster.services import KUBE_DNS, endpoint_slices, services_of
+from nettrace.lab.cluster.workloads import LabNode, LabPod, ignored_kinds, pods_of
+from nettrace.lab.names import mac_of
+from nettrace.model.errors import UserError
+from nettrace.model.kube import Kube
+from nettrace.parse.manifests import kube_from_documents
+
+__all__ = ["VNI", "Cluster", "cluster", "vtep_mac"]
+
+VNI = 1
+
+_OWN_MANIFESTS = Path(__file__).parent.parent / "manifests"
+_KUBE_PROXY = "KubeProxyConfiguration"
+
+
+class Cluster(Struct, frozen=True, kw_only=True):
+    """
+    The desired state of a lab.
+
+    ``files`` are the materialised manifests by file name, ``kube`` the same as model types;
+    ``notes`` say what of the user's manifests the lab does not run.
+    """
+
+    pods: tuple[LabPod, ...]
+    services: tuple[Document, ...]
+    slices: tuple[Document, ...]
+    kube: Kube
+    files: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dns_address(self) -> str | None:
+        """The ClusterIP of cluster DNS, if there is one."""
+        for service in self.services:
+            if name_of(service) == KUBE_DNS:
+                return at(service, "spec.clusterIP", str, "") or None
+        return None
+
+
+def vtep_mac(node: str) -> str:
+    """The hardware address of a node's flannel.1."""
+    return mac_of(f"{node} flannel.1")
+
+
+def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluster:
+    """
+    Return the cluster that *options* ask for.
+
+    The user's manifests, if any, take the place of the topology's workload; cluster DNS and
+    kube-proxy's configuration are the topology's own unless the user's manifests have them.
+    UserError for manifests that cannot be read or do not fit together.
+    """
+    own = _OWN_MANIFESTS / topology
+    documents = [*read_directory(options.manifests or own / "workload.yaml")]
+    if not any(d.get("kind") == "Service" and name_of(d) == KUBE_DNS for d in documents):
+        documents += read_directory(own / "dns.yaml")
+    if not any(d.get("kind") == _KUBE_PROXY for d in documents):
+        documents += read_directory(own / "kube-proxy.yaml")
+    pods = pods_of(documents, nodes, lenient=options.manifests is None or len(nodes) == 1)
+    services = services_of(documents, network(options.service_cidr, "the service network"))
+    slices = endpoint_slices(documents, services, pods)
+    proxy = [_proxy(d, options) for d in documents if d.get("kind") == _KUBE_PROXY]
+    made = ("Service", "Pod", "EndpointSlice", "Node", _KUBE_PROXY)
+    sorted_out: dict[str, Sequence[Document]] = {
+        "nodes.yaml": [_node(node) for node in nodes],
+        "services.yaml": services,
+        "pods.yaml": [pod.document for pod in pods],
+        "endpointslices.yaml": slices,
+        "kube-proxy.yaml": proxy[:1],
+        "others.yaml": [d for d in documents if d.get("kind") not in made],
+    }
+    every = [document for part in sorted_out.values() for document in part]
+    return Cluster(
+        pods=pods,
+        services=services,
+        slices=slices,
+        kube=kube_from_documents(every, "the lab's manifests"),
+        files={name: written(part) for name, part in sorted_out.items() if part},
+        notes=tuple(f"no pods are run for {name}" for name in ignored_kinds(documents)),
+    )
+
+
+def _proxy(document: Document, options: Options) -> Document:
+    mode = document.get("mode") or "iptables"
+    if mode != "iptables":
+        raise UserError(f"the lab's kube-proxy has no mode {mode!r}", hint="use mode: iptables")
+    if options.manifests is None or not document.get("clusterCIDR"):
+        return {**document, "clusterCIDR": options.pod_cidr}
+    return document
+
+
+def _node(node: LabNode) -> Document:
+    """A Node as kubelet, kube-controller-manager and flanneld together leave it."""
+    backend = json.dumps({"VNI": VNI, "VtepMAC": vtep_mac(node.name)}, separators=(",", ":"))
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": node.name,
+            "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"},
+            "annotations": {
+                "flannel.alpha.coreos.com/backend-data": backend,
+                "flannel.alpha.coreos.com/backend-type": "vxlan",
+                "flannel.alpha.coreos.com/kube-subnet-manager": "true",
+                "flannel.alpha.coreos.com/public-ip": node.address,
+            },
+        },
+        "spec": {"podCIDR": str(node.pod_cidr), "podCIDRs": [str(node.pod_cidr)]},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": node.address},
+                {"type": "Hostname", "address": node.name},
+            ],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }

@@ -1,0 +1,262 @@
+"""
+Topology ``flannel-vxlan``: a Kubernetes cluster whose nodes flannel joins by VXLAN.
+
+Lives here: what flanneld, the CNI plugins and kube-proxy do to a node.
+Not here: the objects of the cluster (nettrace.lab.cluster), the wire (wire), kube-proxy's
+rules (nettrace.kube).
+"""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from nettrace.kube.iptables import ruleset
+from nettrace.lab.addresses import host, network, node_pod_cidrs
+from nettrace.lab.blueprint import Blueprint, Daemon, Options
+from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
+from nettrace.lab.cluster.objects import VNI, Cluster, cluster, vtep_mac
+from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
+from nettrace.lab.names import mac_of, netns_name, node_name
+from nettrace.lab.topologies.wire import (
+    INTERNET,
+    WIRE,
+    attach_pod,
+    base_sysctls,
+    internet_daemon,
+    listener,
+    machine,
+    pod_wiring,
+    wire_wiring,
+)
+from nettrace.model.errors import UserError
+from nettrace.model.lab import LabNetns
+from nettrace.parse.iptables import save_text
+
+__all__ = ["flannel_vxlan"]
+
+_NAME = "flannel-vxlan"
+_BRIDGE = "cni0"
+_VXLAN = f"flannel.{VNI}"
+_PORT = 8472
+_MTU = 1450  # the wire's 1500 less IP, UDP, VXLAN and Ethernet headers
+_MAX_NODES = 16
+_DNS_PORT = 53
+
+# kube-proxy: --conntrack-tcp-timeout-established and -close-wait, and route_localnet because
+# of --iptables-localhost-nodeports.
+_PROXY_SYSCTLS = {
+    "net.ipv4.conf.all.route_localnet": "1",
+    "net.netfilter.nf_conntrack_tcp_timeout_established": "86400",
+    "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "3600",
+}
+
+
+def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
+    """
+    Describe a cluster with flannel's VXLAN back end and kube-proxy's iptables rules.
+
+    Uses all options but those of the docker topology.
+    """
+    if not 1 <= options.nodes <= _MAX_NODES:
+        raise UserError(f"a lab has 1 to {_MAX_NODES} nodes, not {options.nodes}")
+    outer = network(options.node_net, "the node network")
+    pod_net = network(options.pod_cidr, "the pod network")
+    service_net = network(options.service_cidr, "the service network")
+    nets = (outer, pod_net, service_net)
+    for index, one in enumerate(nets):
+        for other in nets[index + 1 :]:
+            if one.overlaps(other):
+                raise UserError(f"the networks {one} and {other} overlap", hint="choose two that do not")
+    cidrs = node_pod_cidrs(pod_net, options.nodes)
+    machines = [machine(lab, node_name(index), "node", outer, index) for index in range(options.nodes)]
+    nodes = [
+        LabNode(name=entry.name, address=entry.addresses[0], pod_cidr=cidr)
+        for entry, cidr in zip(machines, cidrs, strict=True)
+    ]
+    made = cluster(_NAME, nodes, options)
+    wire = machine(lab, WIRE, "wire", outer)
+    internet = machine(lab, INTERNET, "outside", outer)
+    reserved = {WIRE, INTERNET, *(node.name for node in nodes)}
+    homes = _homes(lab, made.pods, reserved)
+    by_node = {node.name: [h for pod, h in homes.items() if h.node == node.name] for node in nodes}
+
+    lay, ends = wire_wiring(wire, (*machines, internet), outer)
+    for entry, node in zip(machines, nodes, strict=True):
+        ends[entry.netns] += _node_wiring(node, nodes, by_node[node.name])
+    netns_of = {entry.name: entry.netns for entry in machines}
+    return Blueprint(
+        namespaces=(wire, *machines, internet, *homes.values()),
+        files=_files(made, nodes, homes, pod_net),
+        sysctls={
+            wire.netns: base_sysctls(forward=True),
+            **{
+                entry.netns: base_sysctls(forward=True, bridge_netfilter=True) | _PROXY_SYSCTLS
+                for entry in machines
+            },
+            **{entry.netns: base_sysctls() for entry in (internet, *homes.values())},
+        },
+        wiring=(
+            lay,
+            ends,
+            {
+                homes[pod.key].netns: _pod_wiring(homes[pod.key], node, pod_net)
+                for node in nodes
+                for pod in made.pods
+                if pod.node == node.name and pod.key in homes
+            },
+        ),
+        fdb={
+            netns_of[node.name]: tuple(
+                f"fdb add {vtep_mac(peer.name)} dev {_VXLAN} self permanent dst {peer.address}"
+                for peer in nodes
+                if peer is not node
+            )
+            for node in nodes
+        },
+        rules={
+            netns_of[node.name]: save_text(ruleset(made.kube, node.name)) + _masquerade(node, pod_net)
+            for node in nodes
+        },
+        daemons=(
+            internet_daemon(root, internet),
+            *(
+                _daemon(
+                    root, pod, container, homes[pod.key].netns if pod.key in homes else netns_of[pod.node]
+                )
+                for pod in made.pods
+                for container in pod.containers
+                if container.listens
+            ),
+        ),
+        has_manifests=True,
+        notes=made.notes,
+        options={
+            "nodes": str(options.nodes),
+            "pod_cidr": str(pod_net),
+            "service_cidr": str(service_net),
+            "node_net": str(outer),
+        },
+    )
+
+
+def _homes(lab: str, pods: Sequence[LabPod], reserved: set[str]) -> dict[str, LabNetns]:
+    """Each pod's namespace by ``namespace/name``; those on the host's network have none of their own."""
+    found = {}
+    taken = set(reserved)
+    for pod in pods:
+        if pod.host_network:
+            continue
+        name = next(name for name in (pod.name, f"{pod.namespace}.{pod.name}") if name not in taken)
+        taken.add(name)
+        found[pod.key] = LabNetns(
+            name=name,
+            netns=netns_name(lab, name),
+            role="pod",
+            node=pod.node,
+            pod=pod.key,
+            addresses=(pod.address,),
+        )
+    return found
+
+
+def _node_wiring(node: LabNode, nodes: Sequence[LabNode], pods: Sequence[LabNetns]) -> tuple[str, ...]:
+    gateway = host(node.pod_cidr, 1)
+    lines = [
+        f"link add {_BRIDGE} mtu {_MTU} address {mac_of(f'{node.name} {_BRIDGE}')} type bridge",
+        f"addr add {gateway}/{node.pod_cidr.prefixlen} brd + dev {_BRIDGE}",
+        f"link set {_BRIDGE} up",
+    ]
+    for pod in pods:
+        lines += attach_pod(pod, _BRIDGE, _MTU, hairpin=True)
+    ends = f"local {node.address} dev eth0 dstport {_PORT}"
+    lines += [
+        f"link add {_VXLAN} mtu {_MTU} address {vtep_mac(node.name)} type vxlan id {VNI} {ends} nolearning",
+        f"addr add {node.pod_cidr.network_address}/32 dev {_VXLAN}",
+        f"link set {_VXLAN} up",
+    ]
+    for peer in nodes:
+        if peer is not node:
+            vtep = peer.pod_cidr.network_address
+            lines += [
+                f"neigh replace {vtep} lladdr {vtep_mac(peer.name)} dev {_VXLAN} nud permanent",
+                f"route add {peer.pod_cidr} via {vtep} dev {_VXLAN} onlink",
+            ]
+    return tuple(lines)
+
+
+def _pod_wiring(pod: LabNetns, node: LabNode, pod_net: IPv4Network) -> tuple[str, ...]:
+    gateway = host(node.pod_cidr, 1)
+    lines = pod_wiring(pod, node.pod_cidr.prefixlen, gateway)
+    if node.pod_cidr != pod_net:  # flannel's CNI plugin has host-local give every pod this route
+        lines += (f"route add {pod_net} via {gateway} dev eth0",)
+    return lines
+
+
+def _masquerade(node: LabNode, pod_net: IPv4Network) -> str:
+    """What `flanneld --ip-masq` adds, in its present layout (flannel, pkg/trafficmngr/iptables)."""
+    chain = "FLANNEL-POSTRTG"
+    note = '-m comment --comment "flanneld masq"'
+    return f"""*nat
+:{chain} - [0:0]
+-A POSTROUTING {note} -j {chain}
+-A {chain} -m mark --mark 0x4000/0x4000 {note} -j RETURN
+-A {chain} -s {node.pod_cidr} -d {pod_net} {note} -j RETURN
+-A {chain} -s {pod_net} -d {node.pod_cidr} {note} -j RETURN
+-A {chain} ! -s {pod_net} -d {node.pod_cidr} {note} -j RETURN
+-A {chain} -s {pod_net} ! -d 224.0.0.0/4 {note} -j MASQUERADE --random-fully
+-A {chain} ! -s {pod_net} -d {pod_net} {note} -j MASQUERADE --random-fully
+COMMIT
+"""
+
+
+def _daemon(root: Path, pod: LabPod, container: LabContainer, netns: str) -> Daemon:
+    name = f"{pod.key} {container.name}"
+    if not _serves_dns(pod, container):
+        return listener(root, netns, name, pod.name, container.listens)
+    pid_file = f"run/{pod.namespace}.{pod.name}.{container.name}.pid"
+    argv = ("dnsmasq", f"--conf-file={root / _dns_conf(pod)}", f"--pid-file={root / pid_file}")
+    return Daemon(netns=netns, name=name, argv=argv, pid_file=pid_file)
+
+
+def _serves_dns(pod: LabPod, container: LabContainer) -> bool:
+    return pod.labels.get("k8s-app") == "kube-dns" and any(
+        port == _DNS_PORT for _, port, _ in container.ports
+    )
+
+
+def _dns_conf(pod: LabPod) -> str:
+    return f"pods/{pod.namespace}/{pod.name}/etc/dnsmasq.conf"
+
+
+def _files(
+    made: Cluster, nodes: Sequence[LabNode], homes: dict[str, LabNetns], pod_net: IPv4Network
+) -> dict[str, str]:
+    """The manifests, what flanneld and the CNI plugins leave on each node, and the pods' files."""
+    found = {f"manifests/{name}": text for name, text in made.files.items()}
+    conflist = {
+        "name": "cbr0",
+        "cniVersion": "0.3.1",
+        "plugins": [{"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}],
+    }
+    for node in nodes:
+        base = f"nodes/{node.name}"
+        found[f"{base}/run/flannel/subnet.env"] = (
+            f"FLANNEL_NETWORK={pod_net}\n"
+            f"FLANNEL_SUBNET={host(node.pod_cidr, 1)}/{node.pod_cidr.prefixlen}\n"
+            f"FLANNEL_MTU={_MTU}\n"
+            "FLANNEL_IPMASQ=true\n"
+        )
+        found[f"{base}/etc/cni/net.d/10-flannel.conflist"] = json.dumps(conflist, indent=2) + "\n"
+    for pod in made.pods:
+        if pod.key in homes:
+            sandbox = sha256(pod.key.encode()).hexdigest()
+            lease = f"nodes/{pod.node}/var/lib/cni/networks/cbr0/{pod.address}"
+            found[lease] = f"{sandbox}\neth0"  # host-local: no newline at the end
+        if made.dns_address:
+            text = resolv_conf(pod.namespace, made.dns_address)
+            found[f"pods/{pod.namespace}/{pod.name}/etc/resolv.conf"] = text
+        if any(_serves_dns(pod, container) for container in pod.containers):
+            found[_dns_conf(pod)] = dnsmasq_conf(made.services, made.slices)
+    return found
