@@ -1,6 +1,12 @@
 """
 The interface for plugins: hook specifications and the types they use.
 
-Pure.  A plugin teaches nettrace one network system: detect, name, owes, causes, topology, transit.
-Not here: loading plugins (nettrace.app.plugins).
+Pure.  A plugin teaches nettrace one network system: detect, name, owes, causes, topologies,
+transit.  docs/plugins.md shows how to write one.
+Not here: finding and loading plugins (nettrace.app.plugins).
 """
+
+from nettrace.plugin_api.hookspecs import PROJECT, hookimpl, hookspec
+from nettrace.plugin_api.types import Detection, Topology, Transit
+
+__all__ = ["PROJECT", "Detection", "Topology", "Transit", "hookimpl", "hookspec"]

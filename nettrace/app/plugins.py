@@ -1,0 +1,101 @@
+"""
+Plugins: found by their entry points, asked as one.
+
+Lives here: loading from the group ``nettrace``, and the questions the use cases put to all
+plugins together with the core's own causes.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from nettrace.diagnose.cause import Cause
+from nettrace.diagnose.causes import CAUSES
+from nettrace.model.errors import UserError
+from nettrace.model.owed import Owed
+from nettrace.model.section import SectionKey
+from nettrace.model.snapshot import Snapshot
+from nettrace.plugin_api.hookspecs import PROJECT
+from nettrace.plugin_api.manager import make_manager
+from nettrace.plugin_api.types import Detection, Topology
+
+__all__ = ["Plugins", "load_plugins"]
+
+
+class Plugins:
+    """All plugins that are installed."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self._manager = manager
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The plugins' names."""
+        return tuple(sorted(name for name, _ in self._manager.list_name_plugin()))
+
+    @cached_property
+    def _causes(self) -> tuple[Cause, ...]:
+        found: dict[str, Cause] = {}
+        for cause in (*CAUSES, *(c for causes in self._manager.hook.nettrace_causes() for c in causes)):
+            if cause.id in found:
+                raise UserError(
+                    f"two causes are called {cause.id}",
+                    where=", ".join(self.names),
+                    hint="one of the plugins brings a cause that nettrace has; uninstall it",
+                )
+            found[cause.id] = cause
+        return tuple(found[name] for name in sorted(found))
+
+    def causes(self) -> tuple[Cause, ...]:
+        """Return the core's causes and the plugins', by id."""
+        return self._causes
+
+    def sections(self, snapshot: Snapshot) -> tuple[SectionKey, ...]:
+        """Return the sections that owes() wants to see."""
+        answers = self._manager.hook.nettrace_sections(snapshot=snapshot)
+        return tuple(sorted({key for keys in answers for key in keys}))
+
+    def owes(self, snapshot: Snapshot, node: str) -> tuple[Owed, ...]:
+        """Return what the systems on *node* have to have put there."""
+        answers = self._manager.hook.nettrace_owes(snapshot=snapshot, node=node)
+        return tuple(item for items in answers for item in items)
+
+    def detect(self, snapshot: Snapshot) -> tuple[Detection, ...]:
+        """Return the systems that are there, by name."""
+        found = self._manager.hook.nettrace_detect(snapshot=snapshot)
+        return tuple(sorted(found, key=lambda detection: detection.name))
+
+    def name(self, snapshot: Snapshot, netns: str, thing: str) -> str | None:
+        """Return what a plugin calls *thing*; see nettrace.plugin_api.hookspecs."""
+        answer: str | None = self._manager.hook.nettrace_name(snapshot=snapshot, netns=netns, thing=thing)
+        return answer
+
+    def topologies(self) -> tuple[Topology, ...]:
+        """Return the networks that plugins can build."""
+        answers = self._manager.hook.nettrace_topologies()
+        return tuple(sorted((t for found in answers for t in found), key=lambda t: t.name))
+
+
+def load_plugins(points: Iterable[EntryPoint] | None = None) -> Plugins:
+    """
+    Load the plugins that are installed, or those of *points*.
+
+    Raises UserError for one that cannot be imported or does not fit the hooks.
+    """
+    chosen = entry_points(group=PROJECT) if points is None else points
+    found = sorted(chosen, key=lambda point: point.name)
+    return Plugins(make_manager((point.name, _load(point)) for point in found))
+
+
+def _load(point: EntryPoint) -> object:
+    try:
+        return point.load()
+    except Exception as error:
+        # whatever a third party's module raises while it is imported
+        raise UserError(
+            f"plugin {point.name} cannot be loaded: {type(error).__name__}: {error}",
+            where=point.value,
+            hint="reinstall or uninstall the package that brings it",
+        ) from error

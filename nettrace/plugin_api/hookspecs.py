@@ -1,0 +1,74 @@
+"""
+The hooks that a plugin may implement.
+
+Lives here: one function a hook, its docstring the contract.  A plugin implements those it
+has something to say to; a hook that is not in here is refused at load.
+"""
+
+from collections.abc import Sequence
+
+import pluggy
+
+from nettrace.diagnose.cause import Cause
+from nettrace.model.owed import Owed
+from nettrace.model.packet import Packet
+from nettrace.model.section import SectionKey
+from nettrace.model.snapshot import Snapshot
+from nettrace.plugin_api.types import Detection, Topology, Transit
+
+__all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
+
+#: The name of pluggy's project and of the entry-point group.
+PROJECT = "nettrace"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HookSpecs:
+    """
+    All hooks.
+
+    Each is pure: it looks at the snapshot it is given, and at nothing else.  A section that
+    was not read is no error: the hook says what it can without it.
+    """
+
+    @hookspec
+    def nettrace_detect(self, snapshot: Snapshot) -> Detection | None:
+        """Say whether the system is there, and by what it was recognised; None if it is not."""
+
+    @hookspec
+    def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:  # type: ignore[empty-body]
+        """
+        Name the sections that nettrace_owes() wants to see.
+
+        They are read first: ``SectionKey("node:NAME", "files")``, ``SectionKey("", "kube/nodes")``.
+        """
+
+    @hookspec(firstresult=True)
+    def nettrace_name(self, snapshot: Snapshot, netns: str, thing: str) -> str | None:
+        """
+        Call a device, a chain or an address by what it is to the system.
+
+        *thing* is ``links/NAME``, ``xt/TABLE/CHAIN`` or an address; None if it is nobody's here.
+        """
+
+    @hookspec
+    def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:  # type: ignore[empty-body]
+        """
+        Say what the system has to have put on *node*.
+
+        Every parameter comes from the snapshot, and ``source`` says from where.
+        """
+
+    @hookspec
+    def nettrace_causes(self) -> Sequence[Cause]:  # type: ignore[empty-body]
+        """Return the causes that only this system has."""
+
+    @hookspec
+    def nettrace_topologies(self) -> Sequence[Topology]:  # type: ignore[empty-body]
+        """Return the networks that the plugin can build in a lab."""
+
+    @hookspec(firstresult=True)
+    def nettrace_transit(self, snapshot: Snapshot, netns: str, device: str, packet: Packet) -> Transit | None:
+        """Say what becomes of *packet*, sent into *device*; None if the device is nobody's here."""

@@ -1,0 +1,54 @@
+"""
+What plugins hand back.
+
+Lives here: the types of the hooks that have no type in nettrace.model or nettrace.diagnose.
+"""
+
+from msgspec import Struct
+
+from nettrace.model.finding import Evidence
+from nettrace.model.packet import Packet
+from nettrace.model.step import Verdict
+
+__all__ = ["Detection", "Topology", "Transit"]
+
+
+class Detection(Struct, frozen=True, kw_only=True):
+    """
+    A network system that is on a node.
+
+    ``version`` as far as the state tells it, "" otherwise; ``nodes`` are those it was seen on,
+    ``evidence`` what it was seen by.
+    """
+
+    name: str
+    version: str = ""
+    nodes: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Topology(Struct, frozen=True, kw_only=True):
+    """
+    A network that ``nettrace lab up NAME`` can build.
+
+    ``builder`` is ``package.module:function``: named rather than given, so that a plugin's
+    pure part brings in nothing that does I/O.
+    """
+
+    name: str
+    summary: str
+    builder: str
+
+
+class Transit(Struct, frozen=True, kw_only=True):
+    """
+    What a user-space or BPF hop does with a packet that was sent into a device.
+
+    The packet leaves as ``packet`` by ``device`` of the same namespace, or, with ``verdict``,
+    goes no further.  ``text`` says what decided.
+    """
+
+    packet: Packet | None = None
+    device: str | None = None
+    verdict: Verdict | None = None
+    text: str = ""
