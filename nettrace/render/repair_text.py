@@ -24,8 +24,8 @@ def repair_page(document: RepairDocument, look: Look) -> Page:
     if document.observed is not None:
         lines.append(line(Span("probed    ", Style.HEAD), observed_text(document.observed)))
     if not document.kept:
-        for index, piece in enumerate(wrapped(document.reason, look.width - 10)):
-            lines.append(line(Span("" if index else "taken back", Style.BAD), " ", piece))
+        for index, piece in enumerate(wrapped(document.reason, look.width - 11)):
+            lines.append(line(Span(("" if index else "taken back").ljust(10), Style.BAD), " ", piece))
         return tuple(lines)
     options = source_options(plan.context)
     if entry.deadline is not None and entry.state == "applied":

@@ -1,0 +1,57 @@
+"""
+Exit codes, and which one a trace ends with.
+
+Lives here: the numbers that pipelines depend on.
+"""
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettrace.model.report import TraceReport
+
+__all__ = ["ExitCode", "of_trace", "worst"]
+
+
+class ExitCode(IntEnum):
+    """What a process of nettrace ends with."""
+
+    OK = 0  # as expected
+    PROBLEM = 1  # a problem was found
+    FAILED = 2  # could not run: usage, privilege, bad input
+    UNKNOWN = 3  # inconclusive: state is missing, or cannot be decided
+    INTERRUPTED = 130
+
+
+#: 2 over 1 over 3 when several hold.
+_ORDER = (ExitCode.OK, ExitCode.UNKNOWN, ExitCode.PROBLEM, ExitCode.FAILED, ExitCode.INTERRUPTED)
+
+
+def worst(codes: "Iterable[ExitCode]") -> ExitCode:
+    """Return the code that tells most; OK if there is none."""
+    return max(codes, key=_ORDER.index, default=ExitCode.OK)
+
+
+def of_trace(report: "TraceReport") -> ExitCode:
+    """
+    Return the code of a trace.
+
+    What is owed to the flow decides if anything is; else it is expected to connect.  A probe
+    that differs from the walk is a problem, whichever of the two is right.
+    """
+    from nettrace.model.walk import Outcome
+
+    outcomes = {path.outcome for path in report.walk.paths} or {report.walk.outcome}
+    codes = []
+    if Outcome.UNKNOWN in outcomes:
+        codes.append(ExitCode.UNKNOWN)
+    if report.goal_met is None:
+        certain = outcomes - {Outcome.UNKNOWN, Outcome.CONNECTED}
+        codes.append(ExitCode.PROBLEM if certain else ExitCode.OK)
+    elif not report.goal_met:
+        codes.append(ExitCode.UNKNOWN if outcomes == {Outcome.UNKNOWN} else ExitCode.PROBLEM)
+    if report.agreement is not None and report.agreement.agrees is False:
+        codes.append(ExitCode.PROBLEM)
+    return worst(codes)

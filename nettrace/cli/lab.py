@@ -1,0 +1,120 @@
+"""``nettrace lab up|down|list|exec|break|heal|demo``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nettrace.cli.options import lab_option
+from nettrace.cli.sink import Sink, output_options
+from nettrace.cli.terminal import say
+
+__all__ = ["lab"]
+
+
+@click.group()
+def lab() -> None:
+    """
+    Clusters out of network namespaces, to learn and to try things out (root).
+
+    A lab never touches this machine's own namespace and reaches no real network.
+    """
+
+
+@lab.command(short_help="Build a lab.")
+@click.argument("topology")
+@click.option("--name", help="Its name; the first free of lab1, lab2 ... otherwise.")
+@click.option("--nodes", type=click.IntRange(1, 20), default=2, show_default=True, help="How many nodes.")
+@click.option(
+    "--manifests",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR",
+    help="The Kubernetes objects it is to have, in place of its own.",
+)
+@click.option("--pod-cidr", metavar="PREFIX", help="The pods' network.")
+@click.option("--service-cidr", metavar="PREFIX", help="The Services' network.")
+@click.option("--node-net", metavar="PREFIX", help="The nodes' network.")
+@click.option("--docker-net", metavar="PREFIX", help="The bridge's network (docker).")
+@click.option("--publish", type=click.IntRange(1, 65535), help="The published port (docker).")
+def up(topology: str, *, name: str | None, nodes: int, manifests: Path | None, **nets: Any) -> None:
+    """Build the lab TOPOLOGY (docker, flannel-vxlan) in seconds; nothing is left if that fails."""
+    from nettrace.lab import up as run
+
+    given = {option: value for option, value in nets.items() if value is not None}
+    record = run(topology, name=name, nodes=nodes, manifests=manifests, progress=say, **given)
+    click.echo(f"lab {record.name} is up: {topology}, {len(record.namespaces)} namespaces")
+    say(f"next: nettrace show namespaces --lab {record.name}")
+
+
+@lab.command(short_help="Take a lab down.")
+@click.argument("name", required=False)
+def down(name: str | None) -> None:
+    """Take the lab NAME down, or the only one: its namespaces, processes and files."""
+    from nettrace.lab import down as run
+
+    click.echo(f"lab {run(name)} is down")
+
+
+@lab.command("list", short_help="All labs; -o wide with their members.")
+@output_options
+def list_(*, sink: Sink) -> None:
+    """List all labs."""
+    from nettrace.lab import list_labs
+    from nettrace.render.document import labs_document
+
+    sink.emit(labs_document(list_labs()))
+
+
+@lab.command(
+    "exec",
+    short_help="Run a command in a member of a lab.",
+    context_settings={"ignore_unknown_options": True},
+)
+@lab_option
+@click.argument("who")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.pass_context
+def exec_(ctx: click.Context, who: str, argv: tuple[str, ...], *, lab: str | None) -> None:
+    """
+    Run COMMAND in the namespace of WHO (node-a, a pod, internet), and end with its exit code.
+
+    Options of the command itself stand behind --, as in: lab exec node-a -- ip -d link
+    """
+    from nettrace.lab import exec_in, find
+
+    sys.stdout.flush()
+    ctx.exit(exec_in(find(lab or None), who, argv))
+
+
+@lab.command("break", short_help="Inject a cause of the catalogue.")
+@click.argument("cause")
+@lab_option
+def break_(cause: str, *, lab: str | None) -> None:
+    """Break a lab by CAUSE; `nettrace lab heal` takes it back."""
+    from nettrace.lab import break_, find
+
+    for command in break_(find(lab or None), cause):
+        click.echo(command)
+
+
+@lab.command(short_help="Take injected causes back.")
+@click.argument("cause", required=False)
+@lab_option
+def heal(cause: str | None, *, lab: str | None) -> None:
+    """Take CAUSE back, or everything that `lab break` did."""
+    from nettrace.lab import find
+    from nettrace.lab import heal as run
+
+    for command in run(find(lab or None), cause):
+        click.echo(command)
+
+
+@lab.command(short_help="The main job, live: break a Service, find out why, repair it, undo.")
+@output_options
+@click.pass_context
+def demo(ctx: click.Context, *, sink: Sink) -> None:
+    """Build a lab, break a NodePort in it, trace, repair, prove it, undo, take the lab down."""
+    from nettrace.app.demo import run
+
+    ctx.exit(run(sink))
