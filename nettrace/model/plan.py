@@ -11,7 +11,7 @@ from nettrace.model.finding import Safety
 from nettrace.model.flow import Flow
 from nettrace.model.section import SectionKey
 
-__all__ = ["JournalEntry", "PlannedChange", "Precondition", "RepairPlan"]
+__all__ = ["JournalEntry", "PlannedChange", "Precondition", "RepairPlan", "RuleMark"]
 
 
 class Precondition(Struct, frozen=True, kw_only=True):
@@ -59,13 +59,30 @@ class RepairPlan(Struct, frozen=True, kw_only=True):
     checks: tuple[str, ...] = ()
 
 
+class RuleMark(Struct, frozen=True, kw_only=True):
+    """
+    What tells later whether a change of one rule took effect.
+
+    ``index`` is that of the change in the plan; ``before`` the digest of its chain's rules just
+    before it, ``copies`` how many of them were like the one it inserts, deletes or writes.
+    """
+
+    index: int
+    before: str
+    copies: int
+
+
 class JournalEntry(Struct, frozen=True, kw_only=True):
     """
     One repair in the journal.
 
     ``state``: ``applying`` (changes 0 .. done-1 took effect, change ``done`` may have),
-    ``applied``, ``confirmed``, ``undoing``, ``undone``, ``rolled-back``, ``failed``.
+    ``applied``, ``confirmed``, ``undoing`` (changes 0 .. done-1 are still to be taken back, of
+    the last perhaps a part), ``undone``, ``rolled-back``, ``failed`` (taking back did not
+    succeed; ``note`` says why).  ``id`` is the plan's, numbered when it was applied before.
     ``deadline`` is when the rollback is due unless confirmed, seconds since the epoch.
+    ``inodes`` tell a namespace from another that later has its handle, ``boot`` one start of
+    the machine from the next, after which there is nothing to take back.
     """
 
     plan: RepairPlan
@@ -76,3 +93,7 @@ class JournalEntry(Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     handles: dict[str, str] = {}  # netns name in the plan -> how this machine reaches it
     note: str = ""
+    id: str = ""
+    boot: str = ""
+    inodes: dict[str, int] = {}
+    marks: tuple[RuleMark, ...] = ()

@@ -72,8 +72,8 @@ COMMANDS: list[tuple[Change, str]] = [
     (
         RuleInsert(**OLD, chain="FORWARD", position=3, rule=REJECT),
         (
-            "iptables-legacy -w 10 -t filter -I FORWARD 3 -d 10.96.0.1/32 '!' -i cni0 -p tcp -m tcp --dport 80 "
-            "-j REJECT --reject-with tcp-reset"
+            "iptables-legacy -w 10 -t filter -I FORWARD 3 -d 10.96.0.1/32 '!' -i cni0 -p tcp -m tcp "
+            "--dport 80 -j REJECT --reject-with tcp-reset"
         ),
     ),
     (RuleDelete(**NAT, chain="OUTPUT", position=2, rule=POSTROUTING), "iptables-nft -t nat -D OUTPUT 2"),

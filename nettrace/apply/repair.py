@@ -1,0 +1,150 @@
+"""
+A plan into the kernel, change by change, and back.
+
+Each step is in the journal before the kernel is touched, so that a process killed at any
+instant leaves what ``Journal.recover`` and ``roll_back`` need to restore the state before.
+Not here: single changes (kernel), what took effect (effect), whether the repair helped
+(nettrace.app.repair), the timer (confirm).
+"""
+
+from collections.abc import Callable, Mapping
+
+from nettrace.apply.confirm import start_timer
+from nettrace.apply.effect import OneRule, mark_of, take_back
+from nettrace.apply.kernel import Refused, apply_change
+from nettrace.collect.netns import still_there
+from nettrace.journal.book import CLOSED, IN_FORCE, Journal, boot_id
+from nettrace.model.errors import UserError
+from nettrace.model.plan import JournalEntry, RepairPlan
+
+__all__ = ["OnStep", "apply_plan", "roll_back"]
+
+#: Told of each step as it is over, e.g. ``marked 0``, ``applied 0``, ``done 0``.
+OnStep = Callable[[str], None]
+
+
+def apply_plan(
+    plan: RepairPlan,
+    handles: Mapping[str, str],
+    journal: Journal,
+    *,
+    on_step: OnStep = lambda _: None,
+    confirm_within: float | None = None,
+) -> JournalEntry:
+    """
+    Make all changes of *plan* and return its entry in the journal, state ``applied``.
+
+    *handles* maps each namespace of the plan to its path.  *confirm_within*: seconds until a
+    process of its own takes the repair back unless it is confirmed; that process is ready
+    before the first change.
+
+    If a change is refused, those before it are taken back and the refusal is raised
+    (UserError); the same for an interruption.
+    """
+    with journal.lock() as lock:
+        left = journal.abandoned()
+        if left:
+            raise UserError(
+                f"repair {left[0].id} was left in the middle by a process that is gone",
+                hint=f"nettrace repair undo {left[0].id}",
+            )
+        entry = journal.begin(plan, handles)
+        on_step("begun")
+        try:
+            if confirm_within is not None:
+                entry = start_timer(entry, journal, confirm_within)
+                on_step("armed")
+            for index in range(len(plan.changes)):
+                entry = _apply_one(entry, index, journal, lock, on_step)
+        except BaseException as error:
+            # What was refused had no effect, so the changes before it are all there is.
+            entry = journal.load(entry.id)
+            done = entry.done if isinstance(error, Refused) else min(entry.done + 1, len(plan.changes))
+            entry = journal.undoing(entry, done=done)
+            words = error.what if isinstance(error, UserError) else type(error).__name__
+            note = f"not applied: {words}"
+            _take_all_back(entry, journal, lock, final="rolled-back", note=note, on_step=on_step)
+            raise
+        entry = journal.finish(entry, "applied")
+        on_step("finished")
+        return entry
+
+
+def _apply_one(entry: JournalEntry, index: int, journal: Journal, lock: int, on_step: OnStep) -> JournalEntry:
+    change = entry.plan.changes[index].change
+    path = entry.handles[change.netns]
+    mark = mark_of(path, change, index, keep=(lock,)) if isinstance(change, OneRule) else None
+    entry = journal.mark(entry, done=index, mark=mark)
+    on_step(f"marked {index}")
+    apply_change(path, change, keep=(lock,))
+    on_step(f"applied {index}")
+    entry = journal.mark(entry, done=index + 1)
+    on_step(f"done {index}")
+    return entry
+
+
+def roll_back(
+    entry: JournalEntry,
+    journal: Journal,
+    *,
+    final: str | None = None,
+    note: str = "",
+    on_step: OnStep = lambda _: None,
+) -> JournalEntry:
+    """
+    Take back whatever of a repair took effect, the last change first, and return its entry.
+
+    May be killed at any instant and called again.  *final* is the state to end in; by itself
+    ``undone`` for a repair in force and ``rolled-back`` for one left in the middle.  *note*
+    says why.  UserError if it was taken back already, and if the tools refuse (the rest is
+    taken back nevertheless; state ``failed``).
+    """
+    with journal.lock() as lock:
+        entry = journal.load(entry.id)
+        if entry.state in CLOSED:
+            raise UserError(f"repair {entry.id} is {entry.state} already", hint=entry.note)
+        if final is None:
+            final = "undone" if entry.state in IN_FORCE else "rolled-back"
+        if entry.boot != boot_id():
+            return journal.finish(entry, final, "the machine was started again: nothing of it is left")
+        done = entry.done
+        if entry.state == "applying":
+            done = min(done + 1, len(entry.plan.changes))  # the next one may have taken effect
+        elif entry.state == "failed":
+            done = len(entry.plan.changes)
+        entry = journal.undoing(entry, done=done)
+        on_step("undoing")
+        return _take_all_back(entry, journal, lock, final=final, note=note, on_step=on_step)
+
+
+def _take_all_back(
+    entry: JournalEntry, journal: Journal, lock: int, *, final: str, note: str, on_step: OnStep
+) -> JournalEntry:
+    """Take back the changes that *entry*, state ``undoing``, has left, and finish it."""
+    notes = [note] if note else []
+    problems: list[UserError] = []
+    for index in reversed(range(entry.done)):
+        planned = entry.plan.changes[index]
+        path = entry.handles[planned.change.netns]
+        if not still_there(path, entry.inodes.get(planned.change.netns, 0)):
+            notes.append(f"the network namespace {planned.change.netns} is gone, and its state with it")
+        else:
+            mark = next((one for one in entry.marks if one.index == index), None)
+            try:
+                notes.append(take_back(path, planned, mark, keep=(lock,)))
+            except UserError as error:
+                problems.append(error)
+                notes.append(error.what)
+        on_step(f"taken back {index}")
+        entry = journal.mark(entry, done=index)
+        on_step(f"left {index}")
+    text = "; ".join(dict.fromkeys(part for part in notes if part))
+    entry = journal.finish(entry, "failed" if problems else final, text)
+    on_step("finished")
+    if problems:
+        raise UserError(
+            f"repair {entry.id} could not be taken back whole: {problems[0].what}",
+            where=problems[0].where,
+            hint=f"put that right, then `nettrace repair undo {entry.id}` again",
+        )
+    return entry
