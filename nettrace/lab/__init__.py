@@ -8,7 +8,10 @@ taken down from what was written first.
 Nothing here touches the namespace nettrace runs in or reaches a real network.
 """
 
+from nettrace.lab.execute import exec_in
+from nettrace.lab.faults.catalogue import possible
+from nettrace.lab.faults.inject import break_, heal, injected
 from nettrace.lab.lifecycle import down, up
 from nettrace.lab.store import find, list_labs
 
-__all__ = ["down", "find", "list_labs", "up"]
+__all__ = ["break_", "down", "exec_in", "find", "heal", "injected", "list_labs", "possible", "up"]

@@ -34,11 +34,11 @@ from nettrace.model.errors import UserError
 from nettrace.model.lab import LabNetns
 from nettrace.parse.iptables import save_text
 
-__all__ = ["flannel_vxlan"]
+__all__ = ["VXLAN", "flannel_vxlan"]
 
 _NAME = "flannel-vxlan"
 _BRIDGE = "cni0"
-_VXLAN = f"flannel.{VNI}"
+VXLAN = f"flannel.{VNI}"
 _PORT = 8472
 _MTU = 1450  # the wire's 1500 less IP, UDP, VXLAN and Ethernet headers
 _MAX_NODES = 16
@@ -109,7 +109,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
         ),
         fdb={
             netns_of[node.name]: tuple(
-                f"fdb add {vtep_mac(peer.name)} dev {_VXLAN} self permanent dst {peer.address}"
+                f"fdb add {vtep_mac(peer.name)} dev {VXLAN} self permanent dst {peer.address}"
                 for peer in nodes
                 if peer is not node
             )
@@ -172,16 +172,16 @@ def _node_wiring(node: LabNode, nodes: Sequence[LabNode], pods: Sequence[LabNetn
         lines += attach_pod(pod, _BRIDGE, _MTU, hairpin=True)
     ends = f"local {node.address} dev eth0 dstport {_PORT}"
     lines += [
-        f"link add {_VXLAN} mtu {_MTU} address {vtep_mac(node.name)} type vxlan id {VNI} {ends} nolearning",
-        f"addr add {node.pod_cidr.network_address}/32 dev {_VXLAN}",
-        f"link set {_VXLAN} up",
+        f"link add {VXLAN} mtu {_MTU} address {vtep_mac(node.name)} type vxlan id {VNI} {ends} nolearning",
+        f"addr add {node.pod_cidr.network_address}/32 dev {VXLAN}",
+        f"link set {VXLAN} up",
     ]
     for peer in nodes:
         if peer is not node:
             vtep = peer.pod_cidr.network_address
             lines += [
-                f"neigh replace {vtep} lladdr {vtep_mac(peer.name)} dev {_VXLAN} nud permanent",
-                f"route add {peer.pod_cidr} via {vtep} dev {_VXLAN} onlink",
+                f"neigh replace {vtep} lladdr {vtep_mac(peer.name)} dev {VXLAN} nud permanent",
+                f"route add {peer.pod_cidr} via {vtep} dev {VXLAN} onlink",
             ]
     return tuple(lines)
 

@@ -54,13 +54,14 @@ _FIRST |= {"accept_redirects": "1", "send_redirects": "1"}
 def base_sysctls(*, forward: bool = False, bridge_netfilter: bool = False) -> dict[str, str]:
     """The sysctls every namespace starts with; no IPv6, whose own traffic would be in the way."""
     call = "1" if bridge_netfilter else "0"
-    found = {"net.ipv4.ip_forward": "0"}
+    found: dict[str, str] = {}
     for which in ("all", "default", "lo"):
         found |= {f"net.ipv4.conf.{which}.{key}": value for key, value in _FIRST.items()}
         found[f"net.ipv6.conf.{which}.disable_ipv6"] = "1"
     found |= {f"net.bridge.bridge-nf-call-{kind}": call for kind in ("iptables", "ip6tables", "arptables")}
-    if forward:
-        found["net.ipv4.ip_forward"] = "1"
+    # The namespace may have inherited 1, and only a write that changes it reaches the devices.
+    found["net.ipv4.conf.all.forwarding"] = "0"
+    found["net.ipv4.ip_forward"] = "1" if forward else "0"
     return found
 
 
