@@ -1,16 +1,17 @@
 """
-The report of a trace: the walk, why it ends so, and what a real probe saw.
+The reports of a trace and of a repair: the walk, why it ends so, what a real probe saw.
 
-Lives here: the type that nettrace.app hands to every front end and renderer.
+Lives here: the types that nettrace.app hands to every front end and renderer.
 """
 
 from msgspec import Struct
 
 from nettrace.model.finding import Finding
 from nettrace.model.observation import Agreement, Observed
+from nettrace.model.plan import JournalEntry
 from nettrace.model.walk import Walk
 
-__all__ = ["TraceReport"]
+__all__ = ["RepairReport", "TraceReport"]
 
 
 class TraceReport(Struct, frozen=True, kw_only=True):
@@ -31,3 +32,20 @@ class TraceReport(Struct, frozen=True, kw_only=True):
     observed: Observed | None = None
     agreement: Agreement | None = None
     context: str = ""
+
+
+class RepairReport(Struct, frozen=True, kw_only=True):
+    """
+    What became of a repair.
+
+    ``entry`` is its place in the journal.  ``walk`` and ``observed`` are of the same flow
+    afterwards; None where that was not asked or could not be done.  ``kept`` False: it was
+    taken back at once, and ``reason`` says why.
+    """
+
+    entry: JournalEntry
+    kept: bool
+    walk: Walk | None = None
+    goal_met: bool | None = None
+    observed: Observed | None = None
+    reason: str = ""

@@ -1,0 +1,187 @@
+"""
+Where state comes from: this machine, a lab, or snapshot files.
+
+Lives here: the Context that every use case works on.
+Not here: reading itself (nettrace.collect).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from nettrace.app.plugins import Plugins, load_plugins
+from nettrace.app.recovery import recover
+from nettrace.collect.discover import Handle, discover
+from nettrace.collect.reader import Reader
+from nettrace.model.errors import UserError
+from nettrace.model.kube import Kube
+from nettrace.model.section import Known, Missing, MissingKind, SectionKey
+from nettrace.model.snapshot import Netns, NodeState, Snapshot
+from nettrace.parse.snapshot_file import decode_snapshot
+
+__all__ = ["Context", "open_context"]
+
+
+class Context:
+    """
+    A snapshot that grows as it is asked, and the way to read more of it.
+
+    ``label`` is ``this machine``, ``lab NAME`` or ``file NAME``.  ``handles`` lead to the
+    namespaces of a live context and are empty otherwise.
+    """
+
+    def __init__(
+        self, label: str, snapshot: Snapshot, plugins: Plugins, reader: Reader | None = None
+    ) -> None:
+        self.label = label
+        self.snapshot = snapshot
+        self.plugins = plugins
+        self.asked: set[SectionKey] = set()
+        self.remarks: tuple[str, ...] = ()  # what happened while it was opened
+        self._reader = reader
+
+    @property
+    def live(self) -> bool:
+        """Can this context be probed and changed?"""
+        return self._reader is not None
+
+    @property
+    def handles(self) -> dict[str, Handle]:
+        """Namespace name -> how this machine reaches it."""
+        return {handle.name: handle for handle in self._reader.handles} if self._reader else {}
+
+    def path(self, netns: str) -> str:
+        """Return the path by which this machine enters a namespace."""
+        handle = self.handles.get(netns)
+        if handle is None:
+            raise UserError(
+                f"namespace {netns} cannot be entered: {self.label} is not live",
+                where=netns,
+                hint="probes and repairs need the node itself, or --lab",
+            )
+        return handle.path
+
+    def read(self, keys: Iterable[SectionKey]) -> None:
+        """Read sections into the snapshot.  What a file does not hold becomes Missing(FAILED)."""
+        wanted = list(dict.fromkeys(keys))
+        self.asked.update(wanted)
+        if self._reader is not None:
+            self.snapshot = self._reader.read(wanted, self.snapshot)
+            return
+        for key in wanted:
+            section = self.snapshot.section(key)
+            if isinstance(section, Missing) and section.kind is MissingKind.NOT_READ:
+                absent = Missing(MissingKind.FAILED, f"{self.label} does not hold it")
+                self.snapshot = self.snapshot.with_section(key, absent)
+
+    def read_all(self) -> None:
+        """Read everything there is to read."""
+        if self._reader is not None:
+            self.snapshot = self._reader.read_all(self.snapshot)
+
+    def again(self) -> "Context":
+        """Return a fresh context of the same source, with nothing read yet."""
+        if self._reader is None:
+            return Context(self.label, self.snapshot, self.plugins)
+        return Context(self.label, self._reader.skeleton(), self.plugins, self._reader)
+
+    def close(self) -> None:
+        """End the readers' worker threads."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def __enter__(self) -> "Context":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def open_context(
+    *,
+    lab: str | None = None,
+    from_files: Sequence[Path] = (),
+    manifests: Path | None = None,
+) -> Context:
+    """
+    Open the source that the command line names.
+
+    *lab*: a lab's name, "" for the only one there is, None for this machine.  *from_files*:
+    snapshot files, one per node, joined into one cluster.
+    """
+    plugins = load_plugins()
+    if from_files:
+        snapshot = _join([decode_snapshot(_bytes(path), str(path)) for path in from_files])
+        if manifests is not None:
+            raise UserError(
+                "--manifests with --from: a snapshot brings its own objects",
+                hint="take the snapshot with --manifests instead",
+            )
+        label = "file " + ", ".join(path.name for path in from_files)
+        return Context(label, snapshot, plugins)
+    remarks = recover()
+    name = None
+    if lab is not None:
+        from nettrace.lab.store import find  # noqa: PLC0415  (the lab is not needed on a node)
+
+        name = find(lab or None).name
+    reader = Reader(discover(name), lab=name, manifests=manifests)
+    label = f"lab {name}" if name else "this machine"
+    context = Context(label, reader.skeleton(), plugins, reader)
+    context.remarks = remarks
+    return context
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the snapshot: {error.strerror}",
+            where=str(path),
+            hint="give a readable file to --from",
+        ) from error
+
+
+def _join(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Join snapshots of several nodes; a namespace name that two of them have gets its node's prefix."""
+    first, *others = snapshots
+    if not others:
+        return first
+    seen: dict[str, int] = {}
+    for snapshot in snapshots:
+        for name in snapshot.namespaces:
+            seen[name] = seen.get(name, 0) + 1
+    joined = first
+    namespaces: dict[str, Netns] = {}
+    nodes: dict[str, NodeState] = {}
+    for snapshot in snapshots:
+        twice = set(snapshot.nodes) & set(nodes)
+        if twice:
+            raise UserError(
+                f"two snapshots are of the same node: {', '.join(sorted(twice))}",
+                hint="give each node's snapshot once",
+            )
+        names = {n: f"{ns.node}/{n}" if seen[n] > 1 else n for n, ns in snapshot.namespaces.items()}
+        for netns in snapshot.namespaces.values():
+            namespaces[names[netns.name]] = _renamed(netns, names)
+        for node in snapshot.nodes.values():
+            nodes[node.name] = replace(node, netns=names.get(node.netns, node.netns))
+    kube = next((s.kube for s in snapshots if isinstance(s.kube.services, Known)), Kube())
+    return replace(joined, namespaces=namespaces, nodes=nodes, kube=kube)
+
+
+def _renamed(netns: Netns, names: dict[str, str]) -> Netns:
+    """Give a namespace and the veth peers in it the names of the joined snapshot."""
+    links = netns.links
+    if isinstance(links, Known):
+        links = Known(
+            tuple(
+                replace(link, peer=replace(link.peer, netns=names.get(link.peer.netns, link.peer.netns)))
+                if link.peer is not None and link.peer.netns is not None
+                else link
+                for link in links.value
+            )
+        )
+    return replace(netns, name=names[netns.name], links=links)

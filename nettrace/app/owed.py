@@ -1,0 +1,36 @@
+"""
+Everything that is owed to the nodes of a context: by kube-proxy and by what the plugins know.
+
+Lives here: putting the owners' claims together.
+"""
+
+from nettrace.app.context import Context
+from nettrace.kube.iptables import owed_kube_proxy
+from nettrace.model.owed import Owed
+from nettrace.model.section import Known, SectionKey
+
+__all__ = ["owed_state"]
+
+_KUBE = ("services", "endpoint_slices", "pods", "nodes", "proxy")
+
+
+def owed_state(context: Context) -> tuple[Owed, ...]:
+    """
+    Return what the owners owe every node that the snapshot holds.
+
+    Reads the sections that this takes: the cluster's objects, and what plugins ask for.
+    """
+    wanted = [SectionKey("", f"kube/{name}") for name in _KUBE]
+    context.read([key for key in wanted if key not in context.asked])
+    context.read([key for key in context.plugins.sections(context.snapshot) if key not in context.asked])
+    snapshot = context.snapshot
+    kube_nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
+    names = {node.name for node in kube_nodes}
+    found: list[Owed] = []
+    for node in snapshot.nodes.values():
+        if node.name in names and isinstance(snapshot.kube.services, Known):
+            netns = snapshot.namespaces.get(node.netns)
+            sysctls = netns.sysctls.value if netns and isinstance(netns.sysctls, Known) else None
+            found.extend(owed_kube_proxy(snapshot.kube, node.name, node.netns, sysctls))
+        found.extend(context.plugins.owes(snapshot, node.name))
+    return tuple(found)

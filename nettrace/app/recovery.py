@@ -1,0 +1,34 @@
+"""
+What a killed process left half done is taken back at the next start.
+
+Lives here: the check that every live command begins with.  It costs one directory listing
+where there is nothing to do.
+"""
+
+from nettrace.app.remember import state_directory
+from nettrace.model.errors import UserError
+
+__all__ = ["recover"]
+
+
+def recover() -> tuple[str, ...]:
+    """
+    Roll back repairs that were left in the middle; returns a sentence for each.
+
+    Never raises: a node on which the rollback fails can still be looked at.
+    """
+    directory = state_directory() / "journal"
+    if not any(directory.glob("*.json")):
+        return ()
+    from nettrace.apply.repair import roll_back  # noqa: PLC0415  (heavy, and rarely needed)
+    from nettrace.journal import Journal  # noqa: PLC0415
+
+    book = Journal(directory)
+    said = []
+    try:
+        for entry in book.recover():
+            roll_back(entry, book)
+            said.append(f"repair {entry.id} was left half done: it has been taken back")
+    except UserError as error:
+        said.append(f"a repair was left half done and could not be taken back: {error.what}")
+    return tuple(said)

@@ -1,0 +1,88 @@
+"""
+Show: the sections behind one word, read for the namespaces that were asked for.
+
+Lives here: which sections `nettrace show WHAT` needs.  The tables are made by nettrace.render.
+"""
+
+from msgspec.structs import replace
+
+from nettrace.app.context import Context
+from nettrace.model.errors import UserError
+from nettrace.model.section import Known, MissingKind, SectionKey
+from nettrace.model.snapshot import Snapshot
+
+__all__ = ["SHOWN", "show"]
+
+#: Word of the command line -> the sections it shows.
+SHOWN: dict[str, tuple[str, ...]] = {
+    "namespaces": ("links", "addresses"),
+    "links": ("links", "addresses"),
+    "routes": ("rules", "routes"),
+    "rules": ("xt/nft", "xt/legacy", "nft"),
+    "sets": ("ipsets",),
+    "conntrack": ("conntrack",),
+    "sockets": ("sockets",),
+    "services": (),
+    "systems": ("links",),
+}
+
+
+def show(context: Context, what: str, *, of: str | None = None) -> Snapshot:
+    """
+    Return the snapshot with the sections of *what* read, narrowed to the namespace or node *of*.
+
+    For ``rules`` every chain of every table is read.
+    """
+    if what not in SHOWN:
+        raise UserError(f"nothing is called {what!r}", hint=f"show one of {', '.join(SHOWN)}")
+    if what == "services":
+        names = ("services", "endpoint_slices", "nodes")
+        context.read([SectionKey("", f"kube/{name}") for name in names])
+        services = context.snapshot.kube.services
+        if not isinstance(services, Known):
+            raise UserError(
+                f"no Services are known: {services.reason or services.kind.value}",
+                where=context.label,
+                hint="give the cluster's objects with --manifests DIR",
+                code=3,
+            )
+        return context.snapshot
+    chosen = _namespaces(context.snapshot, of)
+    context.read([SectionKey(name, section) for name in chosen for section in SHOWN[what]])
+    if what == "rules":
+        context.read(_all_chains(context.snapshot, chosen))
+    snapshot = context.snapshot
+    return replace(snapshot, namespaces={name: snapshot.namespaces[name] for name in chosen})
+
+
+def _namespaces(snapshot: Snapshot, of: str | None) -> list[str]:
+    if of is None:
+        return list(snapshot.namespaces)
+    name = of.split("/")[-1]
+    if name in snapshot.namespaces:
+        return [name]
+    if name in snapshot.nodes:
+        return [snapshot.nodes[name].netns]
+    known = ", ".join(sorted(snapshot.namespaces)[:12])
+    raise UserError(f"there is no namespace or node {of!r}", hint=f"known: {known}")
+
+
+def _all_chains(snapshot: Snapshot, chosen: list[str]) -> list[SectionKey]:
+    """Return the keys of all chains (nft back end) and tables (legacy) that were not read yet."""
+    keys = []
+    for name in chosen:
+        netns = snapshot.namespaces[name]
+        for word, ruleset in (("nft", netns.xt_nft), ("legacy", netns.xt_legacy)):
+            if not isinstance(ruleset, Known):
+                continue
+            for table, section in ruleset.value.tables.items():
+                if not isinstance(section, Known):
+                    if section.kind is MissingKind.NOT_READ:
+                        keys.append(SectionKey(name, f"xt/{word}/{table}"))
+                    continue
+                keys.extend(
+                    SectionKey(name, f"xt/{word}/{table}/{chain}")
+                    for chain, body in section.value.chains.items()
+                    if not isinstance(body, Known) and body.kind is MissingKind.NOT_READ
+                )
+    return keys

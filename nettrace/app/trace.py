@@ -1,0 +1,102 @@
+"""
+Trace: resolve, walk, diagnose, and if asked prove it with a real connection.
+
+Lives here: the use case behind `nettrace trace`, and the parts that repair runs again.
+"""
+
+from nettrace.align.outcome import compare
+from nettrace.app.ask import ask
+from nettrace.app.context import Context
+from nettrace.app.owed import owed_state
+from nettrace.app.remember import Question, remember
+from nettrace.diagnose import Diagnosis, diagnose
+from nettrace.kube.resolve import resolve
+from nettrace.model.errors import UserError
+from nettrace.model.observation import Observed
+from nettrace.model.report import TraceReport
+from nettrace.model.walk import Walk
+from nettrace.observe.connect import connect
+from nettrace.walk import walk
+
+__all__ = ["diagnosis_of", "probe", "trace", "walk_of"]
+
+#: Seconds to wait for a connection.  BRIEF ends it before TCP sends its SYN again: where the
+#: first one is lost before its connection is confirmed, the kernel draws another endpoint for
+#: the second.  PATIENT waits for ARP to fail (three tries, a second apart: ip-neighbour(8)).
+BRIEF = 0.9
+PATIENT = 4.0
+
+
+def trace(context: Context, question: Question, *, with_probe: bool = False, count: int = 1) -> TraceReport:
+    """
+    Answer *question* on *context*.
+
+    With *with_probe*, *count* real connections are made afterwards and compared with the walk.
+    """
+    walked = walk_of(context, question)
+    diagnosis = diagnosis_of(context, walked)
+    remember(context.label, question)
+    observed = probe(context, walked, count=count, sport=question.sport) if with_probe else None
+    return TraceReport(
+        walk=walked,
+        findings=diagnosis.findings,
+        goal=diagnosis.goal,
+        goal_met=diagnosis.met,
+        notes=diagnosis.notes,
+        observed=observed,
+        agreement=compare(walked, observed) if observed is not None else None,
+        context=context.label,
+    )
+
+
+def walk_of(context: Context, question: Question) -> Walk:
+    """Resolve and walk, reading what is needed on the way."""
+    flow = ask(
+        context,
+        lambda snapshot: resolve(
+            snapshot,
+            question.source,
+            question.target,
+            sport=question.sport,
+            size=question.size,
+            mark=question.mark,
+            ttl=question.ttl,
+            df=question.df,
+        ),
+    )
+    return ask(context, lambda snapshot: walk(snapshot, flow))
+
+
+def diagnosis_of(context: Context, walked: Walk) -> Diagnosis:
+    """Say why the walk ends as it does, and what would mend it."""
+    owed = owed_state(context)
+    return ask(
+        context,
+        lambda snapshot: diagnose(snapshot, walked, owed=owed, causes=context.plugins.causes()),
+    )
+
+
+def probe(context: Context, walked: Walk, *, count: int = 1, sport: int | None = None) -> Observed:
+    """
+    Make *count* real connections from the flow's source.
+
+    Raises UserError where the flow starts as a frame from outside, which no socket can send.
+    """
+    flow = walked.flow
+    if flow.origin.device is not None:
+        raise UserError(
+            "a flow that arrives from outside the snapshot cannot be probed from here",
+            where=str(flow.source),
+            hint="run the probe on the sender, or trace from a namespace of this machine",
+        )
+    packet = flow.packet
+    return connect(
+        context.path(flow.origin.netns),
+        packet.src or None,
+        packet.dst,
+        packet.dport.single if packet.dport else None,
+        packet.proto,
+        timeout=PATIENT if any(path.delay for path in walked.paths) else BRIEF,
+        count=count,
+        sport=sport,
+    )
