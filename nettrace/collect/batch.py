@@ -28,7 +28,7 @@ from nettrace.collect.sockets import read_sockets
 from nettrace.collect.sysctls import read_sysctls
 from nettrace.model.section import Known, Missing, MissingKind, Section
 from nettrace.model.snapshot import Netns
-from nettrace.model.xt import XtChain, XtRuleset, XtTable
+from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset, XtTable
 
 __all__ = ["EVERYTHING", "Shared", "read_sections"]
 
@@ -121,6 +121,11 @@ def _deepen(session: Session, ruleset: Section[XtRuleset], names: Sequence[str])
 _GONE: Missing = Missing(MissingKind.FAILED, "the table is not there any more")
 
 
+def _invented(there: XtTable, table: str, chain: str) -> bool:
+    """iptables-nft-save prints all built-in chains of a table, those that do not exist as empty ones."""
+    return chain in BUILTIN_CHAINS[table] and chain not in there.chains
+
+
 def _fill(session: Session, name: str, table: XtTable, wanted: set[str]) -> Section[XtTable]:
     there = {chain: section for chain, section in table.chains.items() if chain in wanted or "*" in wanted}
     unread = [chain for chain, section in there.items() if isinstance(section, Missing)]
@@ -131,8 +136,15 @@ def _fill(session: Session, name: str, table: XtTable, wanted: set[str]) -> Sect
         section = xt.read_table(session, name)
         if isinstance(section, Missing):
             return Known(XtTable(chains | dict.fromkeys(unread, section)))
-        return Known(section.value) if section.value is not None else _GONE
+        if section.value is None:
+            return _GONE
+        existing = section.value.chains.items()
+        return Known(
+            XtTable({chain: found for chain, found in existing if not _invented(table, name, chain)})
+        )
     for chain, found in xt.read_chains(session, name, unread, len(chains)).items():
+        if _invented(table, name, chain):
+            continue
         if isinstance(found, Missing):
             chains[chain] = found
         elif found.value is not None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nettrace.collect.failure import CollectError, as_section, missing
-from nettrace.collect.nf_tables import ChainSeen, TableSeen, generation, is_xt
+from nettrace.collect.nf_tables import ChainSeen, TableSeen, generation, is_xt, list_tables
 from nettrace.collect.session import Session
 from nettrace.collect.tools import ToolFailed, find_tool, run_tool
 from nettrace.model.errors import UserError
@@ -76,12 +76,26 @@ def read_chains(
         for _ in range(_TRIES):
             before = generation(session)
             found = {name: _chain(tool, table, name) for name in wanted}
-            if len(wanted) == 1 or generation(session) == before:
-                return found
+            if len(wanted) > 1 and generation(session) != before:
+                continue
+            if any(isinstance(section, Missing) for section in found.values()):
+                # Of a chain that is gone iptables 1.8.9 says that the table is incompatible.
+                exist = _names(session, table)
+                return {name: found[name] if name in exist else Known(None) for name in found}
+            return found
     except (OSError, CollectError) as error:
         return dict.fromkeys(wanted, missing(error))
     reason = f"unstable: the rules changed each of {_TRIES} times while they were read"
     return dict.fromkeys(wanted, Missing(MissingKind.FAILED, reason))
+
+
+def _names(session: Session, table: str) -> set[str]:
+    return {
+        chain.name
+        for seen in list_tables(session)
+        if seen.family == "ip" and seen.name == table
+        for chain in seen.chains
+    }
 
 
 def _chain(tool: str, table: str, name: str) -> ChainFound:

@@ -1,0 +1,71 @@
+"""UDP: send a datagram, wait for one back or for an ICMP error."""
+
+import os
+import selectors
+import socket
+import struct
+import time
+
+from nettrace.model.walk import Outcome
+from nettrace.observe.attempt import Try, first_line, name_in
+
+__all__ = ["UdpTry"]
+
+#: Seconds after which the datagram is sent once more.
+_AGAIN = 1.0
+
+# include/uapi/linux/in.h and in6.h: report every ICMP error, not only port unreachable
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+
+_DNS_PORT = 53
+
+
+class UdpTry(Try):
+    """One datagram and its answer; the same socket sends it again once."""
+
+    def start(self) -> None:
+        """Send the datagram."""
+        found = self.open(socket.SOCK_DGRAM)
+        if self.family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            found.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        found.connect((self.dst, self.port))
+        # Whoever listens on 53 keeps silent to what is no question.
+        self._payload = _question() if self.port == _DNS_PORT else b"nettrace\n"
+        found.send(self._payload)
+        self._end = self.due
+        self.due = min(self.due, time.monotonic() + _AGAIN)
+        self.events = selectors.EVENT_READ
+
+    def ready(self) -> None:
+        """An answer came, or an error."""
+        try:
+            data = self.sock.recv(65536)
+        except BlockingIOError:
+            return  # a datagram with a wrong checksum
+        line = _reply(data) if self.port == _DNS_PORT else first_line(data)
+        self.finish(
+            Outcome.CONNECTED, answer=line, answered_by=name_in(line) if self.port != _DNS_PORT else None
+        )
+
+    def late(self) -> None:
+        """Send it again, or give up."""
+        if self.due >= self._end:
+            super().late()
+            return
+        self.due = self._end
+        self.sock.send(self._payload)
+
+
+def _question() -> bytes:
+    """Ask for the name servers of the root (RFC 1035 section 4.1): any server answers or refuses that."""
+    return os.urandom(2) + struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack(">HH", 2, 1)
+
+
+def _reply(data: bytes) -> str | None:
+    if len(data) < 12:
+        return None
+    code = data[3] & 0x0F
+    names = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+    return f"DNS {names.get(code, code)}"

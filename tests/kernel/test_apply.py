@@ -1,0 +1,240 @@
+"""Each change in a real namespace: the model says what the kernel does, the undo restores, sh agrees."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from nettrace.apply.kernel import apply_change
+from nettrace.collect.discover import Handle
+from nettrace.collect.reader import Reader
+from nettrace.model.canonical import snapshot_difference
+from nettrace.model.change import (
+    ChainDelete,
+    ChainSet,
+    Change,
+    Exact,
+    FdbAdd,
+    FdbDelete,
+    LinkSet,
+    NeighbourAdd,
+    NeighbourDelete,
+    PolicySet,
+    Rebuilds,
+    RouteAdd,
+    RouteDelete,
+    RuleDelete,
+    RuleInsert,
+    RuleReplace,
+    SysctlSet,
+)
+from nettrace.model.edit import edit
+from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.routes import NextHop, Route
+from nettrace.model.section import Known
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.undo import undo_of
+from nettrace.parse.iptables import parse_rule
+from nettrace.render.command import command
+from tests.kernel.bed import Bed
+
+DROP = parse_rule("-s 10.9.0.0/16 -j DROP")
+MASQ = parse_rule('-s 10.1.0.0/24 -m comment --comment "it\'s \\"quoted\\"" -j MASQUERADE --random-fully')
+DNAT = parse_rule("-d 10.96.0.1/32 -p tcp -m tcp --dport 443 -j DNAT --to-destination 10.1.0.2:6443")
+JUMP = parse_rule("-j SPARE")
+
+RULES = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:USED - [0:0]
+:SPARE - [0:0]
+-A FORWARD -j USED
+-A FORWARD -s 10.9.0.0/16 -j DROP
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -s 10.9.0.0/16 -j DROP
+-A USED -m comment --comment "kept as it is" -j RETURN
+-A SPARE -j ACCEPT
+COMMIT
+"""
+
+
+class Node:
+    """A node with a bridge, two pods, a VXLAN device whose name has a dot, and rules of both back ends."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.space, self.pod = bed.new("node"), bed.new("pod")
+        for space in (self.space, self.pod):  # link-local addresses come and go by themselves
+            for scope in ("all", "default"):
+                space.sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 1)
+        node = self.space
+        bed.veth(node, "v0", self.pod, "eth0")
+        bed.veth(node, "v1", self.pod, "eth1")
+        bed.bridge(node, "br0", "v0", address="10.1.0.1/24")
+        node.ip("addr add 10.1.0.9/24 dev br0")
+        node.address("v1", "10.2.0.1/30")
+        self.pod.address("eth0", "10.1.0.2/24")
+        node.ip("link add flannel.1 type vxlan id 1 dstport 8472 local 10.2.0.1 dev v1 nolearning")
+        node.ip("link set flannel.1 mtu 1450")
+        node.address("flannel.1", "10.244.1.0/32")
+        node.ip("route add 10.50.0.0/16 via 10.1.0.2 proto static")
+        node.ip("route add 10.51.0.0/16 dev br0 src 10.1.0.9 metric 7 mtu 1400 advmss 1360")
+        node.ip("route add 10.52.0.0/16 nexthop via 10.1.0.2 weight 2 nexthop via 10.2.0.2")
+        node.ip("route add blackhole 10.53.0.0/16")
+        node.ip("neigh add 10.1.0.7 lladdr 02:00:00:00:00:07 dev br0 nud permanent")
+        node.run(
+            "bridge",
+            "fdb",
+            "add",
+            "02:00:00:00:01:01",
+            "dev",
+            "flannel.1",
+            "dst",
+            "10.2.0.2",
+            "self",
+            "permanent",
+        )
+        node.run("bridge", "fdb", "add", "02:00:00:00:01:02", "dev", "v0", "master", "static")
+        for backend in ("nft", "legacy"):
+            node.run(f"iptables-{backend}-restore", stdin=RULES)
+
+    @property
+    def name(self) -> str:
+        """The node's namespace, as the snapshot calls it."""
+        return self.space.name
+
+    def read(self) -> Snapshot:
+        """Everything there is to know about the node and its pod."""
+        handles = [
+            Handle(name=space.name, path=space.path, inode=space.inode) for space in (self.space, self.pod)
+        ]
+        with Reader(handles) as reader:
+            return reader.read_all(reader.skeleton())
+
+    def section(self, name: str) -> Any:
+        """One section of the node, which has to be known."""
+        section = getattr(self.read().namespaces[self.name], name)
+        assert isinstance(section, Known), section
+        return section.value
+
+    def apply(self, change: Change) -> None:
+        """Make a change on the node or the pod."""
+        apply_change(f"/run/netns/{change.netns}", change)
+
+
+@pytest.fixture
+def node(netns: Bed) -> Node:
+    """A node to be changed."""
+    return Node(netns)
+
+
+def xt(kind: type, backend: str, table: str, chain: str, **fields: Any) -> Any:
+    """A change of a rule set, of a namespace still to be named."""
+    return kind(netns="", backend=backend, table=table, chain=chain, **fields)
+
+
+XT = [
+    xt(RuleInsert, "nft", "filter", "FORWARD", position=3, rule=DROP),
+    xt(RuleInsert, "nft", "filter", "FORWARD", position=5, rule=JUMP),
+    xt(RuleInsert, "legacy", "filter", "INPUT", position=1, rule=DROP),
+    xt(RuleInsert, "nft", "nat", "POSTROUTING", position=1, rule=MASQ),
+    xt(RuleInsert, "legacy", "nat", "PREROUTING", position=1, rule=DNAT),
+    xt(RuleDelete, "nft", "filter", "FORWARD", position=4, rule=DROP),
+    xt(RuleDelete, "legacy", "filter", "FORWARD", position=2, rule=DROP),
+    xt(RuleReplace, "nft", "filter", "FORWARD", position=2, old=DROP, rule=JUMP),
+    xt(RuleReplace, "legacy", "filter", "FORWARD", position=2, old=DROP, rule=JUMP),
+    xt(PolicySet, "nft", "filter", "FORWARD", policy="DROP"),
+    xt(PolicySet, "legacy", "filter", "INPUT", policy="DROP"),
+    xt(ChainSet, "nft", "filter", "SPARE", rules=(DROP, DROP)),
+    xt(ChainSet, "legacy", "filter", "NEW", rules=(DROP, parse_rule('-m comment --comment "a b"'))),
+    xt(ChainSet, "nft", "nat", "KUBE-SVC-X", rules=(DNAT, MASQ)),
+    xt(ChainDelete, "nft", "filter", "SPARE"),
+    xt(ChainDelete, "legacy", "filter", "SPARE"),
+]
+
+
+def sysctl(name: str, value: str) -> SysctlSet:
+    """A write, in a namespace still to be named."""
+    return SysctlSet(netns="", name=name, value=value)
+
+
+def link(device: str, attribute: str, value: str) -> LinkSet:
+    """A change of a device, in a namespace still to be named."""
+    return LinkSet(netns="", device=device, attribute=attribute, value=value)
+
+
+STATIC = Route(dst="10.50.0.0/16", nexthops=(NextHop(device="br0", via="10.1.0.2"),), protocol="static")
+METRICS = Route(
+    dst="10.51.0.0/16",
+    nexthops=(NextHop(device="br0"),),
+    prefsrc="10.1.0.9",
+    metric=7,
+    mtu=1400,
+    scope="link",
+    more=("advmss", "1360"),
+)
+SEVERAL = Route(
+    dst="10.52.0.0/16",
+    nexthops=(NextHop(device="br0", via="10.1.0.2", weight=2), NextHop(device="v1", via="10.2.0.2")),
+)
+OVERLAY = Route(dst="10.244.2.0/24", nexthops=(NextHop(device="flannel.1", via="10.244.2.0", onlink=True),))
+REMOTE = FdbEntry(device="flannel.1", mac="02:00:00:00:01:01", dst="10.2.0.2", permanent=True)
+FIXED = Neighbour(device="br0", address="10.1.0.7", mac="02:00:00:00:00:07", state="permanent")
+
+OTHER: list[Change] = [
+    sysctl("net.ipv4.ip_forward", "1"),
+    sysctl("net.ipv4.conf.all.forwarding", "1"),
+    sysctl("net.ipv6.conf.all.forwarding", "1"),
+    sysctl("net.ipv4.conf.flannel/1.rp_filter", "1"),
+    sysctl("net.ipv4.conf.default.rp_filter", "2"),
+    sysctl("net.bridge.bridge-nf-call-iptables", "0"),
+    sysctl("net.ipv4.ip_local_port_range", "1024 65000"),
+    RouteAdd(netns="", route=OVERLAY),
+    RouteAdd(netns="", route=replace(STATIC, prefsrc="10.1.0.9", protocol="bird"), replaces=STATIC),
+    RouteAdd(netns="", route=Route(dst="10.60.0.0/16", type="unreachable", table=100, metric=9)),
+    RouteAdd(netns="", route=replace(OVERLAY, scope="link", tos=16, table=100)),
+    RouteDelete(netns="", route=STATIC),
+    RouteDelete(netns="", route=METRICS),
+    RouteDelete(netns="", route=SEVERAL),
+    RouteDelete(netns="", route=Route(dst="10.53.0.0/16", type="blackhole")),
+    link("v0", "hairpin", "on"),
+    link("v0", "isolated", "on"),
+    link("v0", "learning", "off"),
+    link("v0", "flood", "off"),
+    link("v0", "promisc", "on"),
+    link("v0", "mtu", "1400"),
+    link("br0", "up", "off"),
+    link("v1", "up", "off"),
+    link("v0", "up", "off"),
+    FdbAdd(netns="", entry=replace(REMOTE, mac="02:00:00:00:01:09")),
+    FdbAdd(netns="", entry=replace(REMOTE, dst="10.2.0.3")),
+    FdbAdd(netns="", entry=replace(REMOTE, mac="00:00:00:00:00:00")),
+    FdbAdd(netns="", entry=FdbEntry(device="v0", mac="02:00:00:00:01:08", master="br0", static=True)),
+    FdbDelete(netns="", entry=REMOTE),
+    FdbDelete(netns="", entry=FdbEntry(device="v0", mac="02:00:00:00:01:02", master="br0", static=True)),
+    NeighbourAdd(netns="", entry=replace(FIXED, mac="02:00:00:00:00:08")),
+    NeighbourAdd(netns="", entry=replace(FIXED, address="10.1.0.8")),
+    NeighbourDelete(netns="", entry=FIXED),
+]
+
+
+@pytest.mark.parametrize("change", [*XT, *OTHER], ids=lambda change: command(change)[:70])
+def test_model_kernel_undo_and_shell_agree(node: Node, change: Change) -> None:
+    """The kernel is as the model says after a change, as before after its undo, and sh does the same."""
+    change = replace(change, netns=node.name)
+    before = node.read()
+    undo = undo_of(before, change)
+    assert isinstance(undo, Exact | Rebuilds)
+    assert isinstance(undo, Exact) or "the empty table" in undo.differs
+    node.apply(change)
+    after = node.read()
+    assert snapshot_difference(after, edit(before, change)) == []
+    assert snapshot_difference(after, before) != []
+    for inverse in undo.changes:
+        node.apply(inverse)
+    assert snapshot_difference(node.read(), before) == []
+    node.space.run("sh", "-c", command(change))
+    assert snapshot_difference(node.read(), after) == []
+    for inverse in undo.changes:
+        node.space.run("sh", "-c", command(inverse))
+    assert snapshot_difference(node.read(), before) == []
