@@ -12,6 +12,8 @@ __all__ = ["explain"]
 @output_options
 def explain(cause: str | None, *, sink: Sink) -> None:
     """Explain CAUSE, or list all causes."""
+    from msgspec.structs import asdict
+
     from nettrace.app.explain import explain as run
     from nettrace.app.plugins import load_plugins
     from nettrace.render.document import explanation_document
@@ -22,4 +24,4 @@ def explain(cause: str | None, *, sink: Sink) -> None:
         rows = [(known.id, known.title) for known in plugins.causes()]
         click.echo(plain(columns(rows)), nl=False)
         return
-    sink.emit(explanation_document(run(plugins, cause).explanation))
+    sink.emit(explanation_document(asdict(run(plugins, cause).explanation)))

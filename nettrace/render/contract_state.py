@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
-from nettrace.diagnose.cause import Explanation
+from nettrace.model.finding import Severity
 from nettrace.model.kube import EndpointSlice, Service
 from nettrace.model.lab import LabRecord
 from nettrace.model.links import Address, Link
@@ -45,10 +45,25 @@ class SnapshotDocument(Snapshot, frozen=True, kw_only=True, tag_field="kind", ta
     api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
 
 
-class ExplanationDocument(Explanation, frozen=True, kw_only=True, tag_field="kind", tag="Explanation"):
-    """The answer of ``nettrace explain``."""
+class ExplanationDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Explanation"):
+    """
+    The answer of ``nettrace explain``.
+
+    ``what`` the cause is, how it ``shows``, where the packet ``dies``, what ``proof`` there is,
+    the least ``repair``, the ``owner`` of that state, and the ``source``: where people met it.
+    """
 
     api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    id: str
+    title: str
+    severity: Severity
+    what: str
+    shows: str
+    dies: str
+    proof: str
+    repair: str
+    owner: str
+    source: str
 
 
 class LabsDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Labs"):

@@ -5,12 +5,12 @@ Lives here: the documents of traces, findings, plans and the journal.
 Not here: those of ``nettrace show`` (nettrace.render.shown).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from nettrace.diagnose.cause import Explanation
 from nettrace.model.change import Change, Exact, NoUndo
 from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
@@ -110,9 +110,9 @@ def repair_document(report: RepairReport) -> RepairDocument:
     )
 
 
-def explanation_document(explanation: Explanation) -> ExplanationDocument:
-    """Make the document of a cause's words."""
-    return ExplanationDocument(**asdict(explanation))
+def explanation_document(words: Mapping[str, Any]) -> ExplanationDocument:
+    """Make the document of a cause from its words by name, as ``Cause.explanation`` has them."""
+    return ExplanationDocument(**words)
 
 
 def labs_document(labs: Sequence[LabRecord]) -> LabsDocument:

@@ -60,6 +60,10 @@ def decode(data: bytes | str, where: str) -> Document:
             where=where,
             hint="use the nettrace that wrote it",
         )
+    if head.get("kind") == "Snapshot":
+        raise UserError(
+            "a snapshot is state, not a result", where=where, hint="every command takes it with --from FILE"
+        )
     try:
         document: Document = msgspec.convert(head, Document)
     except msgspec.ValidationError as error:

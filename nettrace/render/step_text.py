@@ -166,7 +166,8 @@ def _single(step: StepView, mark: str, *, wide: bool) -> Row:
         place=place or step.device or step.stage.value,
         text=_words(step, wide=wide),
         effects=effects,
-        ref=step.why.ref if step.why is not None else "",
+        # a rule's place is its words already
+        ref=step.why.ref if step.why is not None and step.chain is None else "",
     )
 
 

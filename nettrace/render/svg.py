@@ -4,6 +4,7 @@ Documents as a picture: the text rendering in colours, as a terminal would show 
 Lives here: the SVG.  The same document gives the same bytes.
 """
 
+import re
 from io import StringIO
 
 from rich.console import Console
@@ -15,6 +16,9 @@ from nettrace.render.text import page
 
 __all__ = ["render"]
 
+#: rich's pictures fetch their font from the web.  Ours ask nobody for anything.
+_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+
 
 def render(document: Document, look: Look | None = None, *, title: str = "nettrace") -> str:
     """Return *document* as SVG, as wide as its longest line and at least 80 columns."""
@@ -25,4 +29,4 @@ def render(document: Document, look: Look | None = None, *, title: str = "nettra
     )
     for spans in laid:
         console.print(as_text(spans), highlight=False)
-    return console.export_svg(title=title, unique_id="nettrace")
+    return _FONT.sub("", console.export_svg(title=title, unique_id="nettrace"))

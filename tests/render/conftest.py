@@ -78,7 +78,9 @@ def branch(address: str, name: str, node: str) -> Path:
                 Stage.ROUTE,
                 sent,
                 "flannel.1",
-                why=Why("node-b/routes/254/10.244.1.0/24", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"),
+                why=Why(
+                    "node-b/routes/254/10.244.1.0/24", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"
+                ),
             ),
             hook(sent, "forward", "filter", "FORWARD", 1, "KUBE-FORWARD"),
             hook(sent, "forward", "filter", "KUBE-FORWARD", 2, "ACCEPT"),

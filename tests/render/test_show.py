@@ -1,0 +1,225 @@
+"""``nettrace show``: items and columns."""
+
+import pytest
+
+from nettrace.model.ipset import IpSet
+from nettrace.model.kube import Endpoint, EndpointPort, EndpointSlice, Kube, Service, ServicePort
+from nettrace.model.links import Address, Link, Peer, VxlanAttrs
+from nettrace.model.routes import NextHop, PolicyRule, Route
+from nettrace.model.section import Known, Missing, MissingKind
+from nettrace.model.snapshot import Netns, Snapshot
+from nettrace.model.sockets import ConntrackEntry, Socket, Tuple
+from nettrace.model.xt import Accept, Counters, Jump, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.render.page import Look
+from nettrace.render.show_text import policy_rule_text, route_text
+from nettrace.render.shown import show_document
+from nettrace.render.text import render
+
+FORWARD = XtChain(
+    policy="DROP",
+    rules=(XtRule(target=Jump("B")), XtRule(target=Accept())),
+    counters=(Counters(3, 180), Counters(0, 0)),
+)
+NODE = Netns(
+    name="node-a",
+    node="node-a",
+    role="node",
+    links=Known(
+        (
+            Link(index=1, name="lo", kind="loopback"),
+            Link(index=2, name="eth0", kind="veth", peer=Peer("wire", 7)),
+            Link(index=3, name="flannel.1", kind="vxlan", up=False, vxlan=VxlanAttrs(vni=1), mtu=1450),
+            Link(index=4, name="eth1", kind="veth", carrier=False, peer=Peer(None, 9)),
+        )
+    ),
+    addresses=Known(
+        (
+            Address(device="lo", address="127.0.0.1", prefixlen=8, scope="host"),
+            Address(device="eth0", address="172.18.0.11", prefixlen=16),
+        )
+    ),
+    routes=Known(
+        (
+            Route(dst="0.0.0.0/0", nexthops=(NextHop(device="eth0", via="172.18.0.1"),)),
+            Route(dst="127.0.0.0/8", table=255, type="local", nexthops=(NextHop(device="lo"),)),
+        )
+    ),
+    rules=Known((PolicyRule(priority=0, table=255), PolicyRule(priority=32766, table=254))),
+    conntrack=Known(
+        (
+            ConntrackEntry(
+                proto="tcp",
+                state="ESTABLISHED",
+                original=Tuple(src="10.0.0.1", dst="10.96.0.1", sport=4000, dport=80),
+                reply=Tuple(src="10.0.0.2", dst="10.0.0.1", sport=8080, dport=4000),
+                mark=0x4000,
+            ),
+            ConntrackEntry(
+                proto="icmp",
+                original=Tuple(src="10.0.0.1", dst="10.0.0.2", icmp_type=8, icmp_id=7),
+                reply=Tuple(src="10.0.0.2", dst="10.0.0.1", icmp_type=0, icmp_id=7),
+            ),
+        )
+    ),
+    sockets=Known((Socket(proto="tcp", address="::", port=80, state="listen", process="nginx", pid=12),)),
+    ipsets=Known((IpSet(name="BLOCK", type="hash:ip", members=tuple(f"10.0.0.{n}" for n in range(6))),)),
+    xt_nft=Known(
+        XtRuleset(
+            {
+                "filter": Known(
+                    XtTable({"B": Known(XtChain()), "A": Known(XtChain()), "FORWARD": Known(FORWARD)})
+                )
+            }
+        )
+    ),
+    xt_legacy=Known(XtRuleset({})),
+)
+SERVICE = Service(
+    name="web",
+    namespace="shop",
+    cluster_ips=("10.96.0.1",),
+    ports=(ServicePort(port=80, name="http", node_port=30080), ServicePort(port=443, name="https")),
+)
+SLICE = EndpointSlice(
+    name="web-1",
+    namespace="shop",
+    service="web",
+    ports=(EndpointPort(name="http", port=8080),),
+    endpoints=(
+        *(Endpoint(addresses=(f"10.1.0.{n}",)) for n in range(1, 6)),
+        Endpoint(addresses=("10.1.0.9",), ready=False),
+    ),
+)
+SNAPSHOT = Snapshot(
+    namespaces={"node-a": NODE},
+    kube=Kube(services=Known((SERVICE,)), endpoint_slices=Known((SLICE,)), pods=Known(())),
+)
+
+
+def shown(what: str, *, wide: bool = False) -> list[str]:
+    """Return the lines of what is shown."""
+    return render(show_document(what, SNAPSHOT), Look(wide=wide)).splitlines()
+
+
+def test_namespaces_count_devices_and_addresses() -> None:
+    """A namespace is one row with its global addresses."""
+    assert shown("namespaces")[1].split() == ["node-a", "node-a", "node", "<none>", "4", "172.18.0.11/16"]
+
+
+def test_links_tell_their_state_and_other_end() -> None:
+    """Up, without carrier and down are told apart; a peer outside the snapshot is called so."""
+    rows = [line.split() for line in shown("links")[1:]]
+    assert [row[3] for row in rows] == ["up", "up", "down", "no-carrier"]
+    assert "wire#7" in rows[1]
+    assert "<outside>#9" in rows[3]
+    assert "vni 1 port 8472" in shown("links")[3]
+
+
+def test_routes_are_written_as_ip_route_does() -> None:
+    """Policy rules and routes stand below their namespace; the local table only in full."""
+    assert shown("routes") == [
+        "node-a",
+        "  rule   0: from all lookup local",
+        "  rule   32766: from all lookup main",
+        "  route  default via 172.18.0.1 dev eth0 proto boot",
+    ]
+    assert shown("routes", wide=True)[-1] == "  route  local 127.0.0.0/8 dev lo table local proto boot"
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (Route(dst="10.0.0.0/8", type="blackhole"), "blackhole 10.0.0.0/8 proto boot"),
+        (
+            Route(
+                dst="10.0.0.0/8",
+                table=100,
+                scope="link",
+                prefsrc="10.0.0.1",
+                metric=5,
+                mtu=1400,
+                protocol="kernel",
+                nexthops=(NextHop(device="eth0", onlink=True),),
+            ),
+            "10.0.0.0/8 dev eth0 onlink table 100 proto kernel scope link src 10.0.0.1 metric 5 mtu 1400",
+        ),
+        (
+            Route(dst="::/0", nexthops=(NextHop(device="a", via="fe80::1"), NextHop(device="b", weight=2))),
+            "default proto boot nexthop via fe80::1 dev a weight 1 nexthop dev b weight 2",
+        ),
+    ],
+)
+def test_routes_with_attributes(route: Route, words: str) -> None:
+    """Types, tables, metrics and several hops are written in ip route's order."""
+    assert route_text(route) == words
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (PolicyRule(priority=1, invert=True, src="10.0.0.0/8", table=7), "1: not from 10.0.0.0/8 lookup 7"),
+        (
+            PolicyRule(priority=2, fwmark=0x200, fwmask=0xF00, table=254),
+            "2: from all fwmark 0x200/0xf00 lookup main",
+        ),
+        (PolicyRule(priority=3, action="goto", goto=9, iif="eth0"), "3: from all iif eth0 goto 9"),
+        (
+            PolicyRule(priority=4, action="prohibit", dport=(80, 80), ipproto="tcp"),
+            "4: from all ipproto tcp dport 80 prohibit",
+        ),
+        (
+            PolicyRule(
+                priority=5, dst="10.0.0.1", sport=(1, 9), table=254, suppress_prefixlen=0, unknown=("l3mdev",)
+            ),
+            "5: from all to 10.0.0.1 sport 1-9 l3mdev lookup main suppress_prefixlength 0",
+        ),
+    ],
+)
+def test_policy_rules_with_selectors(rule: PolicyRule, words: str) -> None:
+    """Selectors are written in ip rule's words."""
+    assert policy_rule_text(rule) == words
+
+
+def test_rules_are_written_as_iptables_save_does() -> None:
+    """Built-in chains come first, the others by name, every rule with its number and counter."""
+    assert shown("rules") == [
+        "node-a",
+        "  *filter  iptables-nft",
+        "    FORWARD  policy DROP",
+        "       1  [3] -j B",
+        "       2  [0] -j ACCEPT",
+        "    A  -",
+        "    B  -",
+    ]
+
+
+def test_services_are_one_row_a_port() -> None:
+    """Ports, node ports and ready endpoints; those that are not ready are counted."""
+    rows = shown("services")
+    assert "80:30080/TCP" in rows[1]
+    assert "10.1.0.1:8080, 10.1.0.2:8080, 10.1.0.3:8080 and 2 more (1 not ready)" in rows[1]
+    assert rows[2].split()[-2:] == ["443/TCP", "<none>"]
+    assert "10.1.0.5:8080" in shown("services", wide=True)[1]
+
+
+def test_conntrack_sockets_and_sets() -> None:
+    """Entries with both directions, sockets with their process, sets with their first members."""
+    assert "10.0.0.1:4000 -> 10.96.0.1:80" in shown("conntrack")[1]
+    assert shown("conntrack")[1].endswith("0x4000")
+    assert "type 8 id 7" in shown("conntrack")[2]
+    assert "[::]:80" in shown("sockets")[1]
+    assert "nginx (12)" in shown("sockets")[1]
+    assert "10.0.0.3 and 2 more" in shown("sets")[1]
+
+
+def test_what_is_missing_is_said() -> None:
+    """A section that was not read is a line with its reason, never an empty table."""
+    bare = Snapshot(
+        namespaces={"x": Netns(name="x", node="x", sockets=Missing(MissingKind.DENIED, "no privilege"))}
+    )
+    document = show_document("sockets", bare)
+    assert render(document) == "? x/sockets: not known: no privilege\n"
+    assert [missing.section for missing in document.missing] == ["sockets"]
+    assert render(show_document("conntrack", Snapshot())) == "no conntrack here\n"
+    for what in ("namespaces", "links", "routes", "rules", "sets", "conntrack", "services"):
+        assert show_document(what, bare).missing
