@@ -18,6 +18,7 @@ T = TypeVar("T")
 _WORDS: dict[type, str] = {
     bool: "true or false",
     dict: "an object",
+    float: "a fraction",
     int: "a number",
     list: "a list",
     str: "a text",

@@ -8,9 +8,18 @@ Not here: matches on what the kernel remembers (matches_state).
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nettrace.model.xt import Addrtype, Icmp, Match, Multiport, Negatable, Physdev, Tcp, Udp
+from nettrace.model.packet import PortRange
+from nettrace.model.xt import Addrtype, Icmp, Match, Multiport, Negatable, Physdev, Ports, Tcp, Udp
 from nettrace.parse.xt.options import Given, Grammar, flag, negatable, ports
-from nettrace.parse.xt.values import negatable_text, negated, number, port_range, port_range_text, ports_text
+from nettrace.parse.xt.values import (
+    negatable_text,
+    negated,
+    number,
+    ordered,
+    port_range,
+    port_range_text,
+    ports_text,
+)
 
 __all__ = ["GRAMMARS", "WRITERS"]
 
@@ -18,6 +27,22 @@ _PORT_ALIASES = {"--source-port": "--sport", "--destination-port": "--dport"}
 
 #: In the order in which iptables prints them (libxt_tcp.c, tcp_flag_names).
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
+
+#: In the order in which iptables prints them (libxt_addrtype.c, rtn_names).
+_TYPES = (
+    "UNSPEC",
+    "UNICAST",
+    "LOCAL",
+    "BROADCAST",
+    "ANYCAST",
+    "MULTICAST",
+    "BLACKHOLE",
+    "UNREACHABLE",
+    "PROHIBIT",
+    "THROW",
+    "NAT",
+    "XRESOLVE",
+)
 
 #: Names that people type; iptables prints numbers (libxt_icmp.h).  None: any code.
 _ICMP_NAMES: dict[str, tuple[int, int | None]] = {
@@ -65,6 +90,12 @@ _ICMP6_NAMES: dict[str, tuple[int, int | None]] = {
 }
 
 
+def _ports(given: Given, name: str) -> Ports | None:
+    """Return a port test; one that every port passes is none, and is not printed."""
+    test = ports(given, name)
+    return None if test == Ports(PortRange(0, 65535)) else test
+
+
 def _flag_set(text: str) -> frozenset[str]:
     if text == "ALL":
         return frozenset(_FLAGS)
@@ -89,8 +120,8 @@ def _read_tcp(given: Given) -> Tcp:
         flags, flags_invert = (_flag_set("FIN,SYN,RST,ACK"), _flag_set("SYN")), given["--syn"].invert
     option = negatable(given, "--tcp-option")
     return Tcp(
-        sport=ports(given, "--sport"),
-        dport=ports(given, "--dport"),
+        sport=_ports(given, "--sport"),
+        dport=_ports(given, "--dport"),
         flags=flags,
         flags_invert=flags_invert,
         option=None if option is None else number(option.value, 255),
@@ -113,8 +144,8 @@ def _read_ports(proto: str) -> Callable[[Given], Match]:
         chunks = given.get("--chunk-types")
         return Udp(
             proto=proto,
-            sport=ports(given, "--sport"),
-            dport=ports(given, "--dport"),
+            sport=_ports(given, "--sport"),
+            dport=_ports(given, "--dport"),
             chunk_types=None if chunks is None else " ".join(chunks.values),
             chunk_invert=chunks is not None and chunks.invert,
         )
@@ -201,7 +232,7 @@ def _write_physdev(match: Physdev) -> str:
 
 def _types(given: Given, name: str) -> Negatable | None:
     types = negatable(given, name)
-    return None if types is None else Negatable(types.value.upper(), types.invert)
+    return None if types is None else Negatable(",".join(ordered(types.value, _TYPES)), types.invert)
 
 
 def _read_addrtype(given: Given) -> Addrtype:

@@ -19,7 +19,10 @@ __all__ = ["GRAMMARS", "WRITERS"]
 _DRAW = 1 << 31
 
 _RATE = re.compile(r"([0-9]+)(?:/(?:(s)(?:econd|ec)?|(m)(?:inute|in)?|(h)(?:our)?|(d)(?:ay)?))?")
-_UNITS = {"s": "sec", "m": "min", "h": "hour", "d": "day"}
+
+#: Units by their first letter, longest first, each with its length in the kernel's clock
+#: (XT_LIMIT_SCALE: 1/10000 of a second).
+_UNITS = {"d": ("day", 864_000_000), "h": ("hour", 36_000_000), "m": ("min", 600_000), "s": ("sec", 10_000)}
 
 
 def _required(given: Given, name: str) -> str:
@@ -63,11 +66,26 @@ def _write_statistic(match: Statistic) -> str:
 
 def _read_limit(given: Given) -> Limit:
     rate = value(given, "--limit") or "3/hour"  # XT_LIMIT_AVG and XT_LIMIT_BURST of libxt_limit.c
-    found = _RATE.fullmatch(rate)
-    if found is None:
-        raise ValueError(f"{rate} is not a rate")
-    unit = next((letter for letter in found.groups()[1:] if letter), "s")
-    return Limit(f"{found[1]}/{_UNITS[unit]}", number(value(given, "--limit-burst") or "5"))
+    return Limit(_rate(rate), number(value(given, "--limit-burst") or "5"))
+
+
+def _rate(text: str) -> str:
+    """Return a rate as iptables prints it back: 60/min is 1/sec (parse_rate() and print_rate())."""
+    found = _RATE.fullmatch(text)
+    times = number(found[1]) if found else 0
+    if found is None or not times:
+        raise ValueError(f"{text} is not a rate")
+    period = _UNITS[next((letter for letter in found.groups()[1:] if letter), "s")][1] // times
+    if not period:
+        raise ValueError(f"{text} is too fast")
+    units = list(_UNITS.values())
+    best = units[0]
+    for unit in units[1:]:
+        length = unit[1]
+        if period > length or length // period < length % period:
+            break
+        best = unit
+    return f"{best[1] // period}/{best[0]}"
 
 
 def _write_limit(match: Limit) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 from nettrace.model.xt import Connmark, Conntrack, Mark, Match, Negatable, Rpfilter, State
 from nettrace.parse.xt.options import Given, Grammar, flag, negatable, ports, value
-from nettrace.parse.xt.values import mark_text, masked_mark, negatable_text, negated, ports_text
+from nettrace.parse.xt.values import mark_text, masked_mark, negatable_text, negated, ordered, ports_text
 
 __all__ = ["GRAMMARS", "WRITERS"]
 
-_STATES = frozenset({"INVALID", "NEW", "ESTABLISHED", "RELATED", "UNTRACKED"})
-_CTSTATES = _STATES | {"SNAT", "DNAT"}
+# In the order in which iptables prints them (libxt_conntrack.c, print_state() and print_status()).
+_STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED")
+_CTSTATES = (*_STATES, "SNAT", "DNAT")
+_STATUSES = ("NONE", "EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED")
 
 _ADDRESSES = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst")
 _PORTS = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport")
@@ -23,23 +25,20 @@ _PORTS = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstp
 _PROTOCOLS = {"icmp": "1", "tcp": "6", "udp": "17", "icmpv6": "58", "ipv6-icmp": "58", "sctp": "132"}
 
 
-def _states(text: str, known: frozenset[str]) -> tuple[str, ...]:
-    states = tuple(text.upper().split(","))
-    if not set(states) <= known:
-        raise ValueError(f"{text} is not a list of states")
-    return states
+def _in_order(states: tuple[str, ...]) -> str:
+    return ",".join(ordered(",".join(states), _CTSTATES))
 
 
 def _read_conntrack(given: Given) -> Conntrack:
     states = negatable(given, "--ctstate")
-    proto = negatable(given, "--ctproto")
+    proto, status = negatable(given, "--ctproto"), negatable(given, "--ctstatus")
     direction = value(given, "--ctdir")
     if direction not in (None, "ORIGINAL", "REPLY"):
         raise ValueError(f"{direction} is not a direction")
     orig_src, orig_dst, repl_src, repl_dst = (negatable(given, name) for name in _ADDRESSES)
     orig_sport, orig_dport, repl_sport, repl_dport = (ports(given, name) for name in _PORTS)
     return Conntrack(
-        states=() if states is None else _states(states.value, _CTSTATES),
+        states=() if states is None else ordered(states.value, _CTSTATES),
         invert=states is not None and states.invert,
         direction=direction,
         proto=None if proto is None else Negatable(_PROTOCOLS.get(proto.value, proto.value), proto.invert),
@@ -51,7 +50,9 @@ def _read_conntrack(given: Given) -> Conntrack:
         orig_dport=orig_dport,
         repl_sport=repl_sport,
         repl_dport=repl_dport,
-        status=negatable(given, "--ctstatus"),
+        status=None
+        if status is None
+        else Negatable(",".join(ordered(status.value, _STATUSES)), status.invert),
         expire=negatable(given, "--ctexpire"),
     )
 
@@ -62,7 +63,7 @@ def _write_conntrack(match: Conntrack) -> str:
     port_tests = (match.orig_sport, match.orig_dport, match.repl_sport, match.repl_dport)
     return (
         "conntrack"
-        + (f" {negated(match.invert)}--ctstate {','.join(match.states)}" if match.states else "")
+        + (f" {negated(match.invert)}--ctstate {_in_order(match.states)}" if match.states else "")
         + negatable_text("--ctproto", match.proto)
         + "".join(map(negatable_text, _ADDRESSES, addresses))
         + "".join(map(ports_text, _PORTS, port_tests))
@@ -76,11 +77,11 @@ def _read_state(given: Given) -> State:
     states = negatable(given, "--state")
     if states is None:
         raise ValueError("--state is missing")
-    return State(_states(states.value, _STATES), states.invert)
+    return State(ordered(states.value, _STATES), states.invert)
 
 
 def _write_state(match: State) -> str:
-    return f"state {negated(match.invert)}--state {','.join(match.states)}"
+    return f"state {negated(match.invert)}--state {_in_order(match.states)}"
 
 
 def _read_mark(kind: type[Mark] | type[Connmark]) -> Callable[[Given], Match]:

@@ -12,7 +12,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.xt import Match, Negatable, PassThrough, Target, UnknownMatch, UnknownTarget, XtRule
 from nettrace.parse.xt.loose import regroup
 from nettrace.parse.xt.matches import MATCHES, match_text, parse_match
-from nettrace.parse.xt.targets import TARGETS, parse_target, target_text
+from nettrace.parse.xt.targets import AS_TEXT, parse_target, target_text
 from nettrace.parse.xt.values import negated, prefix
 from nettrace.parse.xt.words import Part, join, split_spec, words
 
@@ -133,7 +133,7 @@ def _value(option: str, value: str, invert: bool) -> Negatable | None:
         value = prefix(value)
         anything = value in ("0.0.0.0/0", "::/0")
     elif option == "-p":
-        value = value.lower()
+        value = "ipv6-icmp" if value.lower() == "icmpv6" else value.lower()
         anything = value in ("all", "0")
     else:
         anything = value == "+"
@@ -142,7 +142,7 @@ def _value(option: str, value: str, invert: bool) -> Negatable | None:
 
 def _understood(rule: XtRule) -> bool:
     """Is nothing of the rule kept as text although nettrace knows the match or the target?"""
-    if isinstance(rule.target, UnknownTarget) and rule.target.name in TARGETS:
+    if isinstance(rule.target, UnknownTarget) and rule.target.name not in AS_TEXT:
         return False
     return not any(isinstance(match, UnknownMatch) and match.name in MATCHES for match in rule.matches)
 

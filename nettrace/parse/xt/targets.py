@@ -30,7 +30,7 @@ from nettrace.parse.xt.options import Given, Grammar, flag, read_options, value
 from nettrace.parse.xt.values import number
 from nettrace.parse.xt.words import words
 
-__all__ = ["EXTENSIONS", "TARGETS", "parse_target", "target_text"]
+__all__ = ["AS_TEXT", "EXTENSIONS", "TARGETS", "parse_target", "target_text"]
 
 #: Targets of the kernel that nettrace does not evaluate.  Without this list one that is
 #: written without options (``-j TRACE``) would be taken for a jump to a chain.
@@ -68,7 +68,10 @@ EXTENSIONS = frozenset(
 )
 
 _VERDICTS: dict[str, Target] = {"ACCEPT": Accept(), "DROP": Drop(), "RETURN": Return()}
-_AS_TEXT: dict[str, Callable[[str], Target]] = {"LOG": Log, "NFLOG": Nflog}
+_TEXT_TYPES: dict[str, Callable[[str], Target]] = {"LOG": Log, "NFLOG": Nflog}
+
+#: Targets whose options are not taken apart.
+AS_TEXT = EXTENSIONS | set(_TEXT_TYPES) | {"CT"}
 
 
 def _read_reject(given: Given) -> Reject:
@@ -156,8 +159,8 @@ def parse_target(text: str, goto: bool = False) -> Target:
         return Jump(name, goto=True)
     if not separator and name in _VERDICTS:
         return _VERDICTS[name]
-    if name in _AS_TEXT:
-        return _AS_TEXT[name](rest)
+    if name in _TEXT_TYPES:
+        return _TEXT_TYPES[name](rest)
     if name == "NOTRACK" and not separator:
         return Notrack(old=True)
     if name == "CT":

@@ -24,6 +24,7 @@ __all__ = [
     "negatable_text",
     "negated",
     "number",
+    "ordered",
     "port_range",
     "port_range_text",
     "ports_text",
@@ -82,6 +83,14 @@ def prefix(text: str) -> str:
     if ones == ((1 << length) - 1) << (whole.max_prefixlen - length):
         return f"{cleared}/{length}"
     return f"{cleared}/{bits}"
+
+
+def ordered(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a comma-separated list of *known* names in their order, which is that of iptables."""
+    names = set(text.upper().split(","))
+    if not names <= set(known):
+        raise ValueError(f"{text} is not a list of {', '.join(known)}")
+    return tuple(name for name in known if name in names)
 
 
 def negated(invert: bool) -> str:

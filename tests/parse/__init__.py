@@ -1,0 +1,1 @@
+"""Tests of nettrace.parse, and the rules they draw."""
