@@ -88,14 +88,29 @@ def exec_(ctx: click.Context, who: str, argv: tuple[str, ...], *, lab: str | Non
 
 
 @lab.command("break", short_help="Inject a cause of the catalogue.")
-@click.argument("cause")
+@click.argument("cause", required=False)
 @lab_option
-def break_(cause: str, *, lab: str | None) -> None:
-    """Break a lab by CAUSE; `nettrace lab heal` takes it back."""
-    from nettrace.lab import break_, find
+@click.option("--node", help="On which node; `all` for every one.")
+@click.option("--peer", help="Towards which other node.")
+@click.option("--service", metavar="NAMESPACE/NAME", help="Which Service.")
+@click.option("--pod", metavar="NAMESPACE/NAME", help="Which pod.")
+def break_(cause: str | None, *, lab: str | None, **where: str | None) -> None:
+    """
+    Break a lab by CAUSE and print what was done; without CAUSE list those that it can have.
 
-    for command in break_(find(lab or None), cause):
-        click.echo(command)
+    What is not named is the first that fits.  `nettrace lab heal` takes it back.
+    """
+    from nettrace.lab import break_ as run
+    from nettrace.lab import find, possible
+    from nettrace.render.command import command
+
+    record = find(lab or None)
+    if cause is None:
+        click.echo("\n".join(possible(record.topology)))
+        return
+    done = run(record, cause, **{name: value for name, value in where.items() if value is not None})
+    for change in done.changes:
+        click.echo(f"{change.netns}: {command(change)}")
 
 
 @lab.command(short_help="Take injected causes back.")
@@ -106,8 +121,11 @@ def heal(cause: str | None, *, lab: str | None) -> None:
     from nettrace.lab import find
     from nettrace.lab import heal as run
 
-    for command in run(find(lab or None), cause):
-        click.echo(command)
+    record = find(lab or None)
+    healed = run(record, cause)
+    click.echo(
+        f"lab {record.name}: " + (f"healed of {', '.join(healed)}" if healed else "nothing was broken")
+    )
 
 
 @lab.command(short_help="The main job, live: break a Service, find out why, repair it, undo.")
@@ -115,6 +133,6 @@ def heal(cause: str | None, *, lab: str | None) -> None:
 @click.pass_context
 def demo(ctx: click.Context, *, sink: Sink) -> None:
     """Build a lab, break a NodePort in it, trace, repair, prove it, undo, take the lab down."""
-    from nettrace.app.demo import run
+    from nettrace.cli.demo import run
 
     ctx.exit(run(sink))

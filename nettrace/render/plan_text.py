@@ -109,7 +109,7 @@ def history_page(history: HistoryDocument, look: Look) -> Page:
 def _entry(entry: JournalEntry) -> list[str | Span]:
     done = f"{entry.done} of {len(entry.plan.changes)}"
     return [
-        entry.plan.id,
+        entry.id or entry.plan.id,
         entry.plan.cause,
         entry.plan.context,
         Span(entry.state, _STATES.get(entry.state, Style.WARN)),

@@ -17,8 +17,9 @@ def repair_page(document: RepairDocument, look: Look) -> Page:
     """Lay a finished repair out."""
     entry = document.entry
     plan = entry.plan
+    identity = entry.id or plan.id
     lines: list[Line] = changes_lines(plan)
-    lines.append(line(Span("applied   ", Style.HEAD), f"{entry.started}   journal {plan.id}".strip()))
+    lines.append(line(Span("applied   ", Style.HEAD), f"{entry.started}   journal {identity}".strip()))
     if document.walked is not None:
         lines.append(line(Span("walked    ", Style.HEAD), outcomes_text(document.walked.paths)))
     if document.observed is not None:
@@ -31,9 +32,9 @@ def repair_page(document: RepairDocument, look: Look) -> Page:
     if entry.deadline is not None and entry.state == "applied":
         lines.append(
             line(
-                Span("confirm   ", Style.WARN), f"nettrace repair confirm {plan.id}   otherwise it is undone"
+                Span("confirm   ", Style.WARN), f"nettrace repair confirm {identity}   otherwise it is undone"
             )
         )
     else:
-        lines.append(line(Span("undo      ", Style.HEAD), f"nettrace repair undo {plan.id}{options}"))
+        lines.append(line(Span("undo      ", Style.HEAD), f"nettrace repair undo {identity}{options}"))
     return tuple(lines)
