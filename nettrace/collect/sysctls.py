@@ -17,6 +17,7 @@ _IPV4 = (
     "fib_multipath_hash_policy",
     "fwmark_reflect",
     "icmp_echo_ignore_all",
+    "icmp_errors_use_inbound_ifaddr",
     "ip_default_ttl",
     "ip_forward",
     "ip_forward_use_pmtu",
@@ -26,15 +27,18 @@ _IPV4 = (
 )
 _IPV4_DEVICE = (
     "accept_local",
+    "accept_redirects",  # of ``all``: turned over by ip_forward, and restored when that is taken back
     "arp_announce",
     "arp_filter",
     "arp_ignore",
+    "bc_forwarding",
     "forwarding",
     "ignore_routes_with_linkdown",
     "log_martians",
     "proxy_arp",
     "route_localnet",
     "rp_filter",
+    "send_redirects",
     "src_valid_mark",
 )
 _IPV6 = (
