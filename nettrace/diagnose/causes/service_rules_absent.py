@@ -6,12 +6,10 @@ from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import by_netns, owed_candidate
+from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import subjects_of
-from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedChain
-from nettrace.model.packet import Packet
-from nettrace.model.xt import Tcp, Udp, XtRule
 
 __all__ = ["SERVICE_RULES_ABSENT"]
 
@@ -31,7 +29,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         for subject in dict.fromkeys(d.subject for d in found):
             own = [d for d in found if d.subject == subject]
             # of several ways into a Service that are gone, the one that was asked for is enough
-            asked = [d for d in own if d.restored.rule is not None and _dispatches(d.restored.rule, packet)]
+            asked = [d for d in own if d.restored.rule is not None and addressed_to(d.restored.rule, packet)]
             yield _candidate(context, netns, subject, [*_chains(own), *(asked or _rules(own))])
 
 
@@ -41,16 +39,6 @@ def _chains(differences: list[Difference]) -> list[Difference]:
 
 def _rules(differences: list[Difference]) -> list[Difference]:
     return [d for d in differences if d.restored.rule is not None]
-
-
-def _dispatches(rule: XtRule, packet: Packet) -> bool:
-    """Is the rule the one that this packet would meet?"""
-    if rule.dst is not None and (rule.dst.invert or not in_prefix(packet.dst, rule.dst.value)):
-        return False
-    for match in rule.matches:
-        if isinstance(match, Tcp | Udp) and match.dport is not None:
-            return packet.dport is not None and packet.dport.inside(match.dport.range)
-    return rule.dst is not None
 
 
 def _candidate(context: Context, netns: str, subject: str, found: list[Difference]) -> Candidate:

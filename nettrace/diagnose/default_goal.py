@@ -1,0 +1,222 @@
+"""
+What is owed to a flow by default.
+
+Lives here: from the Kubernetes objects, from published ports, from who listens: who has to
+answer.  Where nobody serves or listens a refusal is right, and there is nothing to repair.
+Not here: judging a walk (goal.py).
+"""
+
+from collections.abc import Sequence
+
+from nettrace.diagnose.goal import Goal
+from nettrace.diagnose.inferred import beyond, inferred_goal
+from nettrace.diagnose.look import addresses_in, holder_of, listeners, where
+from nettrace.diagnose.rules import addressed_to
+from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
+from nettrace.model.addr import family_of, in_prefix, is_loopback
+from nettrace.model.flow import Flow
+from nettrace.model.kube import Pod
+from nettrace.model.owed import Owed, OwedChain, OwedRule
+from nettrace.model.packet import Packet
+from nettrace.model.section import Known, Missing, MissingKind, SectionKey
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.walk import Needs
+from nettrace.model.xt import Dnat, Masquerade, Snat, XtRule
+
+__all__ = ["default_goal"]
+
+
+def default_goal(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Needs:
+    """
+    Return the goal of *flow*: who has to answer it, and by whose word.
+
+    Needs the sections that tell who has the destination and who listens there.
+    """
+    packet = flow.packet
+    index = index_services(snapshot.kube, family_of(packet.dst))
+    service = entrance(snapshot, index, packet)
+    if service is not None:
+        return _service_goal(snapshot, flow, service)
+    other = next((e for (address, _, _), e in index.by_address.items() if address == packet.dst), None)
+    if other is not None:
+        asked = f"port {packet.dport}/{packet.proto}" if packet.dport is not None else packet.proto
+        return Goal(because=f"{other.words} has no {asked}", owed=False)
+    published = _published(snapshot, packet, owed)
+    if published is not None:
+        return published
+    if not isinstance(snapshot.kube.services, Known):
+        inferred = inferred_goal(snapshot, flow)
+        if inferred is not None:
+            return inferred
+    holder = _holder(snapshot, flow)
+    if isinstance(holder, Needs):
+        return holder
+    return _outside(snapshot, flow, owed) if holder is None else _listener(snapshot, flow, holder)
+
+
+# --- Services --------------------------------------------------------------------------
+
+
+def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance) -> Goal:
+    origin = snapshot.namespaces.get(flow.origin.netns)
+    entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" else None
+    node = _node_name(snapshot, entered) or (origin.node if origin is not None else "")
+    backends = endpoints_of(snapshot, service, node)
+    if not backends:
+        return Goal(because=f"{service.words} has no ready endpoint", owed=False)
+    ends: set[tuple[str, int | None]] = set()
+    away: list[str] = []
+    for backend in backends:
+        pod = _pod_at(snapshot, backend.address)
+        netns = _pod_netns(snapshot, pod) if pod is not None else holder_of(snapshot, backend.address)
+        # an endpoint that is known not to listen on its port may be reached on another
+        silent = netns is not None and not _may_listen(snapshot, netns, service, backend.port)
+        ends.add((backend.address, None if silent else backend.port))
+        if netns is None and (pod is None or pod.node_name not in snapshot.nodes):
+            away.append(backend.address)
+    kept = service.way != "cluster" and service.port.external_local
+    return Goal(
+        because=service.words,
+        endpoints=frozenset(ends),
+        beyond=beyond(snapshot, away),
+        source="kept" if kept else "",
+    )
+
+
+def _node_name(snapshot: Snapshot, netns: str | None) -> str:
+    return next((n.name for n in snapshot.nodes.values() if netns is not None and n.netns == netns), "")
+
+
+def _may_listen(snapshot: Snapshot, netns: str, service: Entrance, port: int) -> bool:
+    waiting = listeners(snapshot, netns, service.port.proto)
+    return waiting is None or any(s.port == port for s in waiting)
+
+
+def _pod_at(snapshot: Snapshot, address: str) -> Pod | None:
+    pods = snapshot.kube.pods
+    return next((p for p in (pods.value if isinstance(pods, Known) else ()) if address in p.ips), None)
+
+
+def _pod_netns(snapshot: Snapshot, pod: Pod) -> str | None:
+    if pod.netns is not None and pod.netns in snapshot.namespaces:
+        return pod.netns
+    if pod.host_network and pod.node_name in snapshot.nodes:
+        return snapshot.nodes[pod.node_name].netns
+    return next((n for address in pod.ips if (n := holder_of(snapshot, address)) is not None), None)
+
+
+# --- published ports -------------------------------------------------------------------
+
+
+def _published(snapshot: Snapshot, packet: Packet, owed: Sequence[Owed]) -> Goal | Needs | None:
+    """Return the goal that an owed DNAT of a node's own address and port gives."""
+    for item in owed:
+        if not isinstance(item, OwedRule) or item.table != "nat" or not isinstance(item.rule.target, Dnat):
+            continue
+        if packet.dport is None or is_loopback(packet.dst) or not addressed_to(item.rule, packet):
+            continue
+        key = SectionKey(item.netns, "addresses")
+        if _unread(snapshot, key):
+            return Needs((key,))
+        to = item.rule.target.to
+        if to.lo is None or all(own.address != packet.dst for own in addresses_in(snapshot, item.netns)):
+            continue
+        port = to.ports.single if to.ports is not None else packet.dport.single
+        return Goal(
+            because=f"{item.owner} publishes it for {item.about or item.source}",
+            endpoints=frozenset({(to.lo, port)}),
+        )
+    return None
+
+
+def _unread(snapshot: Snapshot, key: SectionKey) -> bool:
+    section = snapshot.section(key)
+    return isinstance(section, Missing) and section.kind is MissingKind.NOT_READ
+
+
+# --- listeners, and those outside ------------------------------------------------------
+
+
+def _holder(snapshot: Snapshot, flow: Flow) -> str | Needs | None:
+    """Return the namespace that has the destination; None if it is none of the snapshot's."""
+    address = flow.packet.dst
+    if is_loopback(address):
+        return flow.origin.netns
+    pod = _pod_at(snapshot, address)
+    if pod is not None and (netns := _pod_netns(snapshot, pod)) is not None:
+        return netns
+    nodes = snapshot.kube.nodes
+    for node in nodes.value if isinstance(nodes, Known) else ():
+        if address in node.internal_ips and node.name in snapshot.nodes:
+            return snapshot.nodes[node.name].netns
+    found = holder_of(snapshot, address)
+    if found is not None:
+        return found
+    keys = [SectionKey(name, "addresses") for name in snapshot.namespaces]
+    unread = tuple(key for key in keys if _unread(snapshot, key))
+    return Needs(unread) if unread else None
+
+
+def _listener(snapshot: Snapshot, flow: Flow, holder: str) -> Goal | Needs:
+    packet, name = flow.packet, where(snapshot, holder)
+    if packet.proto not in ("tcp", "udp") or packet.dport is None or packet.dport.single is None:
+        return Goal(
+            because=f"{name} has {packet.dst}",
+            endpoints=frozenset({(packet.dst, None)}),
+            source=_source(snapshot, flow, holder),
+        )
+    port = packet.dport.single
+    key = SectionKey(holder, "sockets")
+    if _unread(snapshot, key):
+        return Needs((key,))
+    waiting = listeners(snapshot, holder, packet.proto)
+    if waiting is not None and not any(
+        s.port == port and (s.address in ("0.0.0.0", packet.dst) or (s.address == "::" and not s.v6only))
+        for s in waiting
+    ):
+        return Goal(because=f"nobody in {name} listens on {packet.proto} port {port}", owed=False)
+    return Goal(
+        because=f"{name} listens on {packet.proto} port {port}",
+        endpoints=frozenset({(packet.dst, port)}),
+        source=_source(snapshot, flow, holder),
+    )
+
+
+def _source(snapshot: Snapshot, flow: Flow, holder: str) -> str:
+    """Pods reach each other without NAT: that is Kubernetes' own rule for networks."""
+    if holder == flow.origin.netns:
+        return ""
+    pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
+    inside = {_pod_netns(snapshot, pod) for pod in pods if not pod.host_network}
+    return "kept" if {holder, flow.origin.netns} <= inside else ""
+
+
+def _outside(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal:
+    packet = flow.packet
+    nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
+    for node in nodes:
+        if node.name in snapshot.nodes and any(in_prefix(packet.dst, cidr) for cidr in node.pod_cidrs):
+            return Goal(because=f"no pod of {node.name} has {packet.dst}", owed=False)
+    sources = {own.address for own in addresses_in(snapshot, flow.origin.netns)}
+    masked = any(_masquerades(rule, sources, packet.dst) for item in owed for rule in _frame_rules(item))
+    return Goal(
+        because=f"{packet.dst} is outside of what was read",
+        beyond=frozenset({packet.dst}),
+        source="rewritten" if masked else "",
+    )
+
+
+def _frame_rules(item: Owed) -> tuple[XtRule, ...]:
+    """Return the rules of an owed item that is no single Service's."""
+    if isinstance(item, OwedChain) and not item.subject and item.ordered:
+        return item.rules
+    return (item.rule,) if isinstance(item, OwedRule) else ()
+
+
+def _masquerades(rule: XtRule, sources: set[str], dst: str) -> bool:
+    """Does the rule ask to rewrite the source of what goes from one of *sources* to *dst*?"""
+    if not isinstance(rule.target, Masquerade | Snat) or rule.src is None or rule.src.invert:
+        return False
+    if not any(family_of(s) == family_of(dst) and in_prefix(s, rule.src.value) for s in sources):
+        return False
+    return rule.dst is None or in_prefix(dst, rule.dst.value) != rule.dst.invert

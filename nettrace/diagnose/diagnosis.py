@@ -1,0 +1,138 @@
+"""
+The diagnosis of one walk: goal, search, safety, findings.
+
+Lives here: the order in which the parts work together.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from nettrace.diagnose.cause import Cause, Context
+from nettrace.diagnose.default_goal import default_goal
+from nettrace.diagnose.failure import failing_words
+from nettrace.diagnose.goal import Goal, Judgement
+from nettrace.diagnose.rank import explained, findings, ranked
+from nettrace.diagnose.safety import SafetySet
+from nettrace.diagnose.search import Budget, Search, Trial, context_of
+from nettrace.model.finding import Finding
+from nettrace.model.owed import Owed
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.step import Verdict
+from nettrace.model.walk import Needs, Walk
+
+__all__ = ["Diagnosis", "Limits", "diagnose"]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How far a diagnosis goes: walks of the search, candidates in a set, owed flows checked."""
+
+    walks: int = 200
+    size: int = 3
+    safety_flows: int = 40
+
+
+class Diagnosis(Struct, frozen=True, kw_only=True):
+    """
+    Why a flow ends as it does.
+
+    ``goal`` is what it was held against, in words.  ``met`` is None where nothing is owed to
+    it or the walk could not decide.  ``walks`` is how many the search made.  ``notes`` are
+    sentences: where the flow fails, what was not found, what was refused.
+    """
+
+    findings: tuple[Finding, ...]
+    goal: str
+    met: bool | None
+    walks: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def diagnose(
+    snapshot: Snapshot,
+    walk: Walk,
+    *,
+    owed: Sequence[Owed],
+    causes: Sequence[Cause],
+    goal: Goal | None = None,
+    limits: Limits | None = None,
+) -> Diagnosis | Needs:
+    """
+    Say why *walk* misses its goal, and what would mend it.
+
+    *owed* is what the owners have to have put on the nodes, *causes* what may be the matter.
+    Without *goal* it is what is owed to the flow.  Needs are sections that the answer depends
+    on: ask again when they are read.
+    """
+    limits = limits or Limits()
+    if goal is None:
+        chosen = default_goal(snapshot, walk.flow, owed)
+        if isinstance(chosen, Needs):
+            return chosen
+        goal = chosen
+    words = goal.describe()
+    context = Context(snapshot=snapshot, walk=walk, goal=goal, owed=tuple(owed))
+    if not goal.owed:
+        return Diagnosis(findings=(), goal=words, met=None, notes=failing_words(context))
+    verdict = goal.judge(walk)
+    if verdict is Judgement.MET:
+        left = any(path.verdict is Verdict.LEFT_SNAPSHOT for path in walk.paths)
+        notes = ("what lies beyond the snapshot was not read",) if left else ()
+        return Diagnosis(findings=(), goal=words, met=None if left else True, notes=notes)
+    found = _search(snapshot, walk, goal, owed, causes, limits)
+    if isinstance(found, Needs):
+        return found
+    met = None if verdict is Judgement.UNKNOWN else False
+    return Diagnosis(
+        findings=found.findings,
+        goal=words,
+        met=met,
+        walks=found.walks,
+        notes=(*failing_words(context), *found.notes),
+    )
+
+
+class _Found(Struct, frozen=True):
+    findings: tuple[Finding, ...]
+    walks: int
+    notes: tuple[str, ...]
+
+
+def _search(
+    snapshot: Snapshot,
+    walk: Walk,
+    goal: Goal,
+    owed: Sequence[Owed],
+    causes: Sequence[Cause],
+    limits: Limits,
+) -> _Found | Needs:
+    budget = Budget(limits.walks)
+    search = Search(snapshot, walk, goal=goal, owed=owed, causes=causes, budget=budget)
+    safety = SafetySet(snapshot, walk.flow, owed, limits.safety_flows)
+    refused: list[str] = []
+
+    def verify(trial: Trial) -> bool | Needs:
+        reason = safety.refusal(trial.snapshot)
+        if isinstance(reason, Needs):
+            return reason
+        if reason:
+            names = " + ".join(f"{c.cause} on {c.where}" for c in trial.candidates)
+            refused.append(f"refused: {names} would mend it, but {reason}")
+        return not reason
+
+    accepted = search.run(limits.size, verify)
+    if isinstance(accepted, Needs):
+        return accepted
+    by_id = {cause.id: cause for cause in causes}
+    if accepted:
+        context = context_of(snapshot, walk, goal, owed)
+        checked = f"no other of {safety.size} owed flows gets worse (walked)" if safety.size else ""
+        made = findings(
+            ranked(context, accepted, by_id), goal, by_id, search.alike, (checked,) if checked else ()
+        )
+        return _Found(made, budget.spent, tuple(refused))
+    advice = {candidate.id: explained(candidate, by_id) for candidate in search.explaining}
+    if advice:
+        return _Found(tuple(advice.values()), budget.spent, tuple(refused))
+    note = f"no repair was found within {budget.spent} walks"
+    return _Found((), budget.spent, (*refused, note))

@@ -1,0 +1,88 @@
+"""flannel's hooks."""
+
+from collections.abc import Sequence
+
+from nettrace.diagnose.cause import Cause
+from nettrace.model.finding import Evidence
+from nettrace.model.links import Link
+from nettrace.model.owed import Owed
+from nettrace.model.section import Known, SectionKey
+from nettrace.model.snapshot import Snapshot
+from nettrace.plugin_api import Detection, hookimpl
+from nettrace_plugins.flannel.causes import FLANNEL_ARP_MISSING, FLANNEL_FDB_MISSING
+from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers, subnet_env
+from nettrace_plugins.flannel.masquerade import CHAIN, owed_masquerade
+from nettrace_plugins.flannel.peers import owed_for_peers
+
+__all__ = ["Flannel", "plugin"]
+
+_NAMES = {
+    "links/cni0": "the bridge of flannel's pods",
+    f"xt/nat/{CHAIN}": "flannel's masquerade rules",
+    "xt/filter/FLANNEL-FWD": "flannel's accepts for forwarded traffic",
+}
+
+
+class Flannel:
+    """What flannel adds to nettrace."""
+
+    @hookimpl
+    def nettrace_detect(self, snapshot: Snapshot) -> Detection | None:
+        """Flannel is there where a Node bears its annotations, it left its file, or has its device."""
+        evidence: list[Evidence] = []
+        nodes: list[str] = []
+        for node in snapshot.nodes.values():
+            own, _ = own_and_peers(snapshot, node.name)
+            found = []
+            if own is not None:
+                text = f"{ANNOTATION}backend-type: {own.backend}"
+                found.append(Evidence(ref="kube/nodes", text=text, note=own.source))
+            if subnet_env(snapshot, node.name) is not None:
+                found.append(
+                    Evidence(ref=f"node:{node.name}/files", text=SUBNET_ENV, note="left by flanneld")
+                )
+            found += [
+                Evidence(ref=f"{node.netns}/links/{link.name}", text=f"{link.name} ({link.kind})")
+                for link in _devices(snapshot, node.netns)
+            ]
+            if found:
+                nodes.append(node.name)
+                evidence += found
+        return Detection(name="flannel", nodes=tuple(nodes), evidence=tuple(evidence)) if nodes else None
+
+    @hookimpl
+    def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:
+        """Return the Nodes, each node's files, and its addresses (for peers on its own network)."""
+        found = [SectionKey("", "kube/nodes")]
+        for node in snapshot.nodes.values():
+            found += [SectionKey(f"node:{node.name}", "files"), SectionKey(node.netns, "addresses")]
+        return found
+
+    @hookimpl
+    def nettrace_name(self, snapshot: Snapshot, netns: str, thing: str) -> str | None:
+        """Name flannel's devices and chains."""
+        if thing in _NAMES:
+            return _NAMES[thing]
+        devices = {f"links/{link.name}" for link in _devices(snapshot, netns)}
+        return "flannel's VXLAN device" if thing in devices else None
+
+    @hookimpl
+    def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
+        """Return what flanneld has to have put on *node*."""
+        if node not in snapshot.nodes:
+            return ()
+        return (*owed_for_peers(snapshot, node), *owed_masquerade(snapshot, node))
+
+    @hookimpl
+    def nettrace_causes(self) -> Sequence[Cause]:
+        """Return flannel's causes."""
+        return (FLANNEL_FDB_MISSING, FLANNEL_ARP_MISSING)
+
+
+def _devices(snapshot: Snapshot, netns: str) -> list[Link]:
+    section = snapshot.namespaces[netns].links if netns in snapshot.namespaces else None
+    links: tuple[Link, ...] = section.value if isinstance(section, Known) else ()
+    return [link for link in links if link.kind == "vxlan" and link.name.startswith("flannel.")]
+
+
+plugin = Flannel()
