@@ -1,0 +1,253 @@
+"""
+A frame in a bridge: which port, and the ip hooks that br_netfilter calls on the way.
+
+Lives here: br_handle_frame, the forwarding database, hairpin, isolation, br_netfilter.
+Not here: everybody on a segment (segment).
+Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
+"""
+
+from nettrace.model.links import Link
+from nettrace.model.step import Stage, Verdict
+from nettrace.model.xt import NftBaseChain
+from nettrace.walk.arrive import Refusal, input_route
+from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.hooks import run_hook
+from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace, namespace
+from nettrace.walk.neighbour import find_mac
+from nettrace.walk.point import HookPoint
+from nettrace.walk.routing import Failed
+from nettrace.walk.segment import allowed_out, behind
+from nettrace.walk.send import output_route
+from nettrace.walk.skb import Decision, Skb
+from nettrace.walk.stages import Next
+
+__all__ = ["bridge_forward", "bridge_in", "bridge_out"]
+
+_FORWARDING = 3
+_SLACK = 4  # is_skb_forwardable: room for a VLAN tag
+
+
+def bridge_in(run: Run, skb: Skb) -> Next:
+    """A frame came in by a port."""
+    ns = namespace(run, skb.netns)
+    port = ns.link(skb.device)
+    bridge = ns.link(port.master or "")
+    if bridge.bridge is not None and bridge.bridge.vlan_filtering:
+        undecided(
+            f"bridge {bridge.name} of {ns.name} filters VLANs, which is not walked yet",
+            f"{ns.name}/links/{bridge.name}",
+        )
+    state = port.port.state if port.port is not None else _FORWARDING
+    if state != _FORWARDING or not bridge.up:
+        what = f"port state {state}" if bridge.up else f"{bridge.name} is down"
+        _drop(run, ns, skb, port.name, what, f"{port.name} does not forward: {what}", f"links/{port.name}")
+    if skb.source_mac and (port.port is None or port.port.learning):
+        run.learned_ports[(ns.name, bridge.name, skb.source_mac)] = port.name
+    skb.in_port, skb.device = port.name, bridge.name
+    skb.physin = skb.physout = None
+    _native(run, ns, "prerouting")
+    if _calls_iptables(ns, bridge):
+        skb.physin = port.name
+        _prerouting(run, ns, skb, bridge)
+    return Next.BRIDGE_FORWARD
+
+
+def _calls_iptables(ns: Namespace, bridge: Link) -> bool:
+    """Does br_netfilter pass frames of this bridge to the ip hooks?"""
+    if ns.number("net.bridge.bridge-nf-call-iptables"):
+        return True
+    return bridge.bridge is not None and bridge.bridge.nf_call_iptables
+
+
+def _native(run: Run, ns: Namespace, hook: str) -> None:
+    """Undecided if a chain of nftables' bridge family has rules at this hook."""
+    chains: tuple[NftBaseChain, ...] = run.section(ns.name, "nft", along=NEIGHBOURHOOD)
+    for chain in chains:
+        if chain.family == "bridge" and chain.hook == hook and (not chain.empty or chain.policy != "accept"):
+            undecided(
+                f"nftables chain bridge {chain.table} {chain.chain} at {hook} has rules, "
+                "which are not walked yet",
+                f"{ns.name}/nft/bridge/{chain.table}/{chain.chain}",
+            )
+
+
+def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
+    """
+    PREROUTING inside the bridge (br_nf_pre_routing).
+
+    A packet whose destination it changed is routed here and now: to a neighbour on the
+    same bridge it stays bridged, with that neighbour's MAC; otherwise it goes up to the host.
+    """
+    dst = skb.packet.dst
+    run_hook(run, skb, HookPoint(ns, "prerouting", bridge.name, None))
+    skb.prerouted = True
+    if skb.packet.dst == dst:
+        return
+    decided: Decision | Refusal = input_route(run, ns, skb, bridge.name)
+    if isinstance(decided, Refusal):
+        decided = _bridged_all_the_same(run, ns, skb, bridge, decided)
+    where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
+    if decided.kind == "unicast" and decided.device == bridge.name:
+        run.step(
+            skb, Stage.ROUTE, "bridged", ref=where, text=f"{decided.route.dst} dev {decided.device}",
+            note=f"its new destination is on {bridge.name} too: it stays in the bridge",
+        )  # fmt: skip
+        found = find_mac(run, ns, skb, bridge, decided.gateway or skb.packet.dst)
+        skb.dest_mac = found.mac.lower()
+        return
+    run.step(
+        skb,
+        Stage.ROUTE,
+        "local" if decided.kind == "local" else "forward",
+        ref=where,
+        text=f"{decided.route.dst} dev {decided.device}",
+    )
+    skb.route = decided
+    skb.dest_mac = bridge.mac.lower()
+
+
+def _bridged_all_the_same(run: Run, ns: Namespace, skb: Skb, bridge: Link, refused: Refusal) -> Decision:
+    """Bridged and DNATed traffic does not need forwarding (br_nf_pre_routing_finish)."""
+    if refused.verdict is Verdict.NOT_FORWARDED:
+        asked = Skb(skb.packet, ns.name)
+        decided = output_route(run, ns, asked)
+        if not isinstance(decided, Failed) and decided.device == bridge.name:
+            return decided
+    run.step(skb, Stage.ROUTE, "drop", ref=refused.ref, text=refused.text, note=refused.reason, stops=True)
+    ended(refused.verdict, refused.reason)
+
+
+def bridge_out(run: Run, skb: Skb) -> Next:
+    """The host itself sends by the bridge's own device (br_dev_xmit); the ip hooks are behind it."""
+    ns = namespace(run, skb.netns)
+    skb.in_port = None
+    skb.physin = None
+    _native(run, ns, "output")
+    return Next.BRIDGE_FORWARD
+
+
+def bridge_forward(run: Run, skb: Skb) -> Next:
+    """Find the port for the frame's MAC address, or pass it up to the host."""
+    ns = namespace(run, skb.netns)
+    bridge = ns.link(skb.device)
+    mac = skb.dest_mac
+    if skb.in_port is not None and _is_own(ns, bridge, mac):
+        _native(run, ns, "input")
+        run.step(
+            skb,
+            Stage.BRIDGE,
+            "up",
+            ref=f"{ns.name}/links/{bridge.name}",
+            text=f"{mac} is {bridge.name} itself",
+        )
+        return Next.IP_RECEIVE
+    port, known = _port_for(run, ns, skb, bridge, mac)
+    if not allowed_out(ns, port, skb.in_port):
+        _may_not_leave(run, ns, skb, bridge, port)
+    if skb.packet.size > port.mtu + _SLACK:
+        run.step(
+            skb, Stage.BRIDGE, "drop", device=port.name, ref=f"{ns.name}/links/{port.name}",
+            text=f"mtu {port.mtu}", note=f"{skb.packet.size} bytes; a bridge tells nobody", stops=True,
+        )  # fmt: skip
+        ended(Verdict.TOO_BIG, f"{skb.packet.size} bytes do not fit port {port.name} of {bridge.name}")
+    run.step(
+        skb,
+        Stage.BRIDGE,
+        "forward" if known else "flood",
+        ref=f"{ns.name}/fdb/{port.name}/{mac}" if known else f"{ns.name}/links/{bridge.name}",
+        text=f"{mac} is behind {port.name}",
+        note="" if known else "not in the forwarding database: sent by every port",
+    )
+    _native(run, ns, "forward" if skb.in_port is not None else "postrouting")
+    if skb.in_port is not None:
+        _native(run, ns, "postrouting")
+        if skb.physin is not None:
+            skb.physout = port.name
+            run_hook(run, skb, HookPoint(ns, "forward", bridge.name, bridge.name))
+            run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))
+    skb.device = port.name
+    return Next.TRANSMIT
+
+
+def _is_own(ns: Namespace, bridge: Link, mac: str) -> bool:
+    """Is this a local entry: the bridge's own MAC address, or one of its ports'?"""
+    if not mac or mac == bridge.mac.lower() or any(port.mac.lower() == mac for port in ns.ports(bridge.name)):
+        return True
+    return any(entry.permanent and bridge.name in (entry.master, entry.device) for entry in ns.fdb(mac))
+
+
+def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tuple[Link, bool]:
+    """
+    Return the port towards *mac*, and whether the bridge knows it or floods.
+
+    A flooded frame is followed to the one who takes it; where nobody does, every receiver
+    drops it.
+    """
+    learned = run.learned_ports.get((ns.name, bridge.name, mac))
+    if learned is not None:
+        return ns.link(learned), True
+    for entry in ns.fdb(mac):
+        if entry.master == bridge.name and not entry.permanent:
+            return ns.link(entry.device), True
+    around = behind(run, ns, bridge.name, skb.in_port)
+    takers = [
+        station
+        for station in around.stations
+        if namespace(run, station.netns).link(station.device).mac.lower() == mac
+    ]
+    if len(takers) > 1:
+        names = " and ".join(sorted(f"{one.netns} ({one.device})" for one in takers))
+        undecided(f"{names} have the same MAC address {mac}, and both get the frame", f"{ns.name}/fdb")
+    if takers:
+        return ns.link(str(takers[0].way[0].out_port)), False
+    blocked = [port for port in ns.ports(bridge.name) if not allowed_out(ns, port, skb.in_port)]
+    if not around.edges:
+        for port in blocked:
+            if _leads_to(run, port, mac):
+                return port, False
+        run.step(
+            skb,
+            Stage.BRIDGE,
+            "drop",
+            ref=f"{ns.name}/fdb",
+            text=f"{mac} is in no forwarding database",
+            note="flooded, and everybody who gets it finds it is for somebody else",
+            stops=True,
+        )
+        ended(Verdict.OTHERHOST, f"nobody behind {bridge.name} of {ns.name} has MAC {mac}")
+    edge = around.edges[0]
+    if edge.outside:
+        run.step(skb, Stage.BRIDGE, "leaves", ref=f"{edge.netns}/links/{edge.device}", text=edge.reason)
+        ended(Verdict.LEFT_SNAPSHOT, f"the frame for {mac} is flooded out of the snapshot by {edge.reason}")
+    undecided(f"who is behind {edge.reason} cannot be told, and {mac} is flooded there", f"{ns.name}/fdb")
+
+
+def _leads_to(run: Run, port: Link, mac: str) -> bool:
+    """Does the other end of *port*'s veth have this MAC address?"""
+    peer = port.peer
+    if peer is None or peer.netns is None or peer.netns not in run.snapshot.namespaces:
+        return False
+    other = namespace(run, peer.netns).link_by_index(peer.ifindex)
+    return other is not None and other.mac.lower() == mac
+
+
+def _may_not_leave(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link) -> None:
+    """End the leg: should_deliver refuses."""
+    attributes = port.port
+    if port.name == skb.in_port:
+        text = f"{port.name} hairpin off"
+        reason = f"the frame would leave by {port.name}, the port it came by, and hairpin is off there"
+    elif not port.up or (attributes is not None and attributes.state != _FORWARDING):
+        text = f"{port.name} state {attributes.state if attributes else 'down'}"
+        reason = f"port {port.name} of {bridge.name} does not forward"
+    else:
+        text = f"{skb.in_port} and {port.name} isolated on"
+        reason = f"{skb.in_port} and {port.name} are isolated from each other"
+    _drop(run, ns, skb, port.name, text, reason, f"links/{port.name}")
+
+
+def _drop(run: Run, ns: Namespace, skb: Skb, device: str, text: str, reason: str, what: str) -> None:
+    run.step(
+        skb, Stage.BRIDGE, "drop", device=device, ref=f"{ns.name}/{what}", text=text, note=reason, stops=True
+    )
+    ended(Verdict.BRIDGE_DROPPED, reason)

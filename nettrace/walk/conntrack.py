@@ -1,0 +1,249 @@
+"""
+Connection tracking: which connection is this packet of, and is it a proper part of it?
+
+Lives here: nf_conntrack_in, the part of TCP's state machine that a walk can meet, ICMP
+errors as RELATED, confirming.
+Not here: address translation (nat).
+Sources: net/netfilter/nf_conntrack_core.c, nf_conntrack_proto_tcp.c, nf_conntrack_proto_icmp.c.
+TCP windows are not modelled: every segment of the walk is the one that is expected.
+"""
+
+from msgspec.structs import replace as struct_replace
+
+from nettrace.model.packet import Packet, PortRange
+from nettrace.model.sockets import ConntrackEntry, Tuple
+from nettrace.model.step import Stage
+from nettrace.walk.context import Run
+from nettrace.walk.namespace import namespace
+from nettrace.walk.skb import Conn, Skb, Tup, mirrored, tuple_of
+
+__all__ = ["confirm", "entry_of", "track"]
+
+_TRACKED = ("tcp", "udp", "icmp")
+
+
+def track(run: Run, skb: Skb, hook: str) -> None:
+    """
+    Find or make the connection of a packet (nf_conntrack_in).
+
+    A packet that was seen before (over lo, or an answer tied to its connection) keeps what
+    it has.  Sets ``state`` and ``reply`` of *skb*.
+    """
+    if skb.conn is not None or skb.state == "UNTRACKED":
+        return
+    packet = skb.packet
+    if packet.is_icmp_error and packet.proto == "icmp":
+        _track_error(run, skb, hook)
+        return
+    tup = tuple_of(packet)
+    conn, reply = _find(run, skb.netns, tup, packet)
+    if conn is None:
+        _begin(run, skb, tup)
+        return
+    if packet.proto == "tcp" and not _tcp_goes_on(run, conn, packet, reply=reply):
+        _invalid(run, skb, hook, "out of order for its connection")
+        return
+    skb.conn, skb.reply = conn, reply
+    skb.state = "ESTABLISHED" if reply or conn.seen_reply else "NEW"
+    if reply:
+        conn.seen_reply = True
+
+
+def _find(run: Run, netns: str, tup: Tup, packet: Packet) -> tuple[Conn | None, bool]:
+    """Look in the connections that this walk made, then in the table as it was read."""
+    for conn in run.conns.get(netns, ()):
+        if conn.original == tup:
+            return conn, False
+        if conn.reply == tup:
+            return conn, True
+    return _find_listed(run, netns, tup, packet)
+
+
+def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet) -> tuple[Conn | None, bool]:
+    """
+    Look in the table of the snapshot, for packets whose ports are all known.
+
+    A port that the kernel is still to choose meets no old entry: the kernel avoids those of
+    its own sockets, and that another host hits one is as unlikely as the table is empty.
+    """
+    if tup.proto in ("tcp", "udp"):
+        if tup.sport is None or tup.dport is None:
+            return None, False
+        if tup.sport.single is None or tup.dport.single is None:
+            return None, False
+    elif tup.icmp_id is None:
+        return None, False
+    entries: tuple[ConntrackEntry, ...] = run.section(netns, "conntrack")
+    for entry in entries:
+        if entry.proto != tup.proto or entry.zone:
+            continue
+        original, reply = _tup(entry.proto, entry.original), _tup(entry.proto, entry.reply)
+        if tup not in (original, reply):
+            continue
+        if _reopened(entry, packet):
+            continue
+        conn = Conn(
+            netns=netns,
+            original=original,
+            reply=reply,
+            mark=entry.mark,
+            src_done=True,
+            dst_done=True,
+            src_nat=original.src != reply.dst or original.sport != reply.dport,
+            dst_nat=original.dst != reply.src or original.dport != reply.sport,
+            confirmed=True,
+            seen_reply="seen_reply" in entry.status,
+            assured="assured" in entry.status,
+            tcp=entry.state.lower() if entry.state else "",
+            listed=True,
+        )
+        run.conns.setdefault(netns, []).append(conn)
+        return conn, tup == reply
+    return None, False
+
+
+def _reopened(entry: ConntrackEntry, packet: Packet) -> bool:
+    """A SYN on a connection that is over makes a new one (nf_conntrack_tcp_packet, NF_REPEAT)."""
+    over = (entry.state or "").lower() in ("time_wait", "close", "last_ack", "close_wait", "fin_wait")
+    return entry.proto == "tcp" and over and packet.tcp_flags == {"SYN"}
+
+
+def _tup(proto: str, one: Tuple) -> Tup:
+    return Tup(
+        proto,
+        one.src,
+        one.dst,
+        PortRange(one.sport, one.sport) if one.sport is not None else None,
+        PortRange(one.dport, one.dport) if one.dport is not None else None,
+        one.icmp_type,
+        one.icmp_id,
+    )
+
+
+def _begin(run: Run, skb: Skb, tup: Tup) -> None:
+    """Make a connection that is not yet in the table (init_conntrack)."""
+    packet = skb.packet
+    state = ""
+    if packet.proto == "tcp":
+        state = _tcp_begins(run, skb)
+        if not state:
+            skb.state = "INVALID"
+            return
+    if packet.proto == "icmp" and packet.icmp_type not in (8, 13, 15, 17):
+        skb.state = "INVALID"
+        return
+    skb.conn = Conn(netns=skb.netns, original=tup, reply=mirrored(tup), tcp=state)
+    skb.reply = False
+    skb.state = "NEW"
+
+
+def _tcp_begins(run: Run, skb: Skb) -> str:
+    """Return the state of a connection that begins with this packet, "" if none may (tcp_new)."""
+    flags = skb.packet.tcp_flags
+    if "RST" in flags or {"SYN", "ACK"} <= flags:
+        return ""
+    if "SYN" in flags:
+        return "syn_sent"
+    loose = namespace(run, skb.netns).number("net.netfilter.nf_conntrack_tcp_loose")
+    return "established" if loose else ""
+
+
+def _tcp_goes_on(run: Run, conn: Conn, packet: Packet, *, reply: bool) -> bool:
+    """
+    Move the connection's state; False for a packet that conntrack calls invalid.
+
+    From the table tcp_conntracks: what matters is the ACK of a client whose SYN/ACK was not
+    seen here, which is invalid, and an answer to a connection that was picked up half way.
+    """
+    flags = packet.tcp_flags
+    if "RST" in flags:
+        conn.tcp = "close"
+        return True
+    if "SYN" in flags:
+        if "ACK" in flags:
+            if not reply:
+                return False
+            if conn.tcp == "syn_sent":
+                conn.tcp = "syn_recv"
+        return True
+    if not reply and conn.tcp == "syn_sent":
+        return False
+    if not reply and conn.tcp == "syn_recv":
+        conn.tcp = "established"
+        conn.assured = True
+    return True
+
+
+def _track_error(run: Run, skb: Skb, hook: str) -> None:
+    """
+    Tie an ICMP error to the connection of the packet it quotes (nf_conntrack_inet_error).
+
+    Invalid when that connection is not known here, or when the error is not for its sender.
+    """
+    inner = skb.packet.inner
+    if inner is None:
+        _invalid(run, skb, hook, "quotes nothing")
+        return
+    wanted = mirrored(tuple_of(inner))
+    conn, reply = _find(run, skb.netns, wanted, inner)
+    if conn is None:
+        _invalid(run, skb, hook, "quotes a connection that is not known here")
+        return
+    if inner.src != skb.packet.dst:
+        _invalid(run, skb, hook, "is not for the sender of what it quotes")
+        return
+    skb.conn, skb.reply, skb.state = conn, reply, "RELATED"
+
+
+def _invalid(run: Run, skb: Skb, hook: str, why: str) -> None:
+    skb.state = "INVALID"
+    run.step(
+        skb,
+        Stage.CONNTRACK,
+        "invalid",
+        hook=hook,
+        ref=f"{skb.netns}/conntrack",
+        text=f"conntrack state INVALID: the packet {why}",
+    )
+
+
+def confirm(run: Run, skb: Skb) -> None:
+    """
+    Put the connection into the table: it leaves the host, or reaches a socket.
+
+    __nf_conntrack_confirm; not for an answer that was tied to a packet that got no further.
+    """
+    conn = skb.conn
+    if conn is not None and not conn.confirmed and not skb.reply:
+        conn.confirmed = True
+        run.conns.setdefault(conn.netns, []).append(conn)
+
+
+def entry_of(conn: Conn) -> ConntrackEntry:
+    """Return a connection as ``conntrack -L`` would show it."""
+    flags = {
+        "confirmed": conn.confirmed,
+        "seen_reply": conn.seen_reply,
+        "assured": conn.assured,
+        "src_nat": conn.src_nat,
+        "dst_nat": conn.dst_nat,
+        "src_nat_done": conn.src_done,
+        "dst_nat_done": conn.dst_done,
+    }
+    return ConntrackEntry(
+        proto=conn.original.proto,
+        original=_entry_tuple(conn.original),
+        reply=_entry_tuple(conn.reply),
+        state=conn.tcp.upper() or None,
+        status=frozenset(name for name, on in flags.items() if on),
+        mark=conn.mark,
+    )
+
+
+def _entry_tuple(tup: Tup) -> Tuple:
+    plain = Tuple(src=tup.src, dst=tup.dst, icmp_type=tup.icmp_type, icmp_id=tup.icmp_id)
+    return struct_replace(
+        plain,
+        sport=tup.sport.single if tup.sport is not None else None,
+        dport=tup.dport.single if tup.dport is not None else None,
+    )

@@ -1,0 +1,156 @@
+"""
+Leaving the host: POSTROUTING, then the device, by what kind of device it is.
+
+Lives here: ip_output, dev_queue_xmit, the far end of a veth, lo.
+Not here: the MAC address (neighbour), bridges (bridge), tunnels (tunnel).
+Sources: net/ipv4/ip_output.c, drivers/net/veth.c, drivers/net/loopback.c,
+net/core/skbuff.c (skb_scrub_packet).
+"""
+
+from msgspec.structs import replace
+
+from nettrace.model.links import Link
+from nettrace.model.step import Stage, Verdict
+from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.hooks import netdev_hook, run_hook
+from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.point import HookPoint
+from nettrace.walk.skb import Skb
+from nettrace.walk.stages import Next
+
+__all__ = ["OUTWARD", "postrouting", "transmit"]
+
+#: Kinds whose frames go where the snapshot cannot follow: hardware, or a program in user space.
+OUTWARD = ("device", "tun", "tap")
+
+#: Bytes that the frame may have beyond the far end's MTU (is_skb_forwardable: VLAN_HLEN).
+_SLACK = 4
+
+
+def postrouting(run: Run, skb: Skb) -> Next:
+    """POSTROUTING with the device of the route; then the packet needs a MAC address."""
+    ns = namespace(run, skb.netns)
+    if skb.route is None:
+        undecided("a packet leaves without a route")
+    run_hook(run, skb, HookPoint(ns, "postrouting", None, skb.route.device))
+    skb.device = skb.route.device
+    return Next.NEIGHBOUR
+
+
+def transmit(run: Run, skb: Skb) -> Next:
+    """Hand the frame to its device."""
+    ns = namespace(run, skb.netns)
+    link = ns.link(skb.device)
+    if link.programs:
+        undecided(
+            f"{', '.join(link.programs)} on {link.name} of {ns.name} decides, and no rule shows how",
+            f"{ns.name}/links/{link.name}",
+        )
+    netdev_hook(run, ns, link.name)
+    if not link.up:
+        _down(run, ns, skb, link, f"{link.name} is down")
+    if link.kind == "loopback":
+        return _loop_back(run, skb)
+    if link.kind == "veth":
+        return _to_peer(run, ns, skb, link)
+    if link.kind == "bridge":
+        return Next.BRIDGE_OUT
+    if link.kind == "vxlan":
+        return Next.ENCAPSULATE
+    if link.kind == "dummy":
+        run.step(skb, Stage.TRANSMIT, "drop", ref=f"{ns.name}/links/{link.name}", text="dummy", stops=True)
+        ended(Verdict.BLACKHOLED, f"{link.name} is a dummy device: what it sends is gone")
+    if link.kind in OUTWARD:
+        where = "a program of user space" if link.kind != "device" else "the network outside"
+        run.step(
+            skb,
+            Stage.TRANSMIT,
+            "leaves",
+            ref=f"{ns.name}/links/{link.name}",
+            text=link.kind,
+            note=f"{link.name} leads to {where}",
+        )
+        ended(Verdict.LEFT_SNAPSHOT, f"it left {ns.name} by {link.name}, which leads to {where}")
+    undecided(
+        f"{link.name} of {ns.name} is of kind {link.kind}, which is not walked yet",
+        f"{ns.name}/links/{link.name}",
+        link.kind,
+    )
+
+
+def _down(run: Run, ns: Namespace, skb: Skb, link: Link, text: str) -> None:
+    run.step(
+        skb,
+        Stage.TRANSMIT,
+        "drop",
+        device=link.name,
+        ref=f"{ns.name}/links/{link.name}",
+        text=text,
+        stops=True,
+    )
+    ended(Verdict.LINK_DOWN, f"{text} in {ns.name}")
+
+
+def _loop_back(run: Run, skb: Skb) -> Next:
+    """Over lo a packet keeps its connection, its mark and its route (loopback_xmit)."""
+    skb.own = False
+    skb.dest_mac = skb.source_mac = ""
+    return Next.RECEIVE
+
+
+def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
+    """Come out of the other end of a veth; into another namespace without mark and connection."""
+    peer = link.peer
+    if peer is None or peer.netns is None or peer.netns not in run.snapshot.namespaces:
+        run.step(
+            skb,
+            Stage.TRANSMIT,
+            "leaves",
+            ref=f"{ns.name}/links/{link.name}",
+            text="veth",
+            note="its other end is not in the snapshot",
+        )
+        ended(
+            Verdict.LEFT_SNAPSHOT, f"it left {ns.name} by {link.name}, whose other end is not in the snapshot"
+        )
+    far = namespace(run, peer.netns)
+    other = far.link_by_index(peer.ifindex)
+    if other is None:
+        undecided(
+            f"the other end of {link.name} is not among the devices of {peer.netns}",
+            f"{ns.name}/links/{link.name}",
+        )
+    if not other.up:
+        _down(run, far, skb, other, f"{other.name} of {far.name}, the other end of {link.name}, is down")
+    if skb.packet.size > other.mtu + _SLACK:
+        run.step(
+            skb,
+            Stage.TRANSMIT,
+            "drop",
+            ref=f"{far.name}/links/{other.name}",
+            text=f"mtu {other.mtu}",
+            note=f"{skb.packet.size} bytes are too many for the other end",
+            stops=True,
+        )
+        ended(
+            Verdict.TOO_BIG,
+            f"{skb.packet.size} bytes do not fit the MTU {other.mtu} of {other.name} in {far.name}; "
+            "nobody is told",
+        )
+    run.step(
+        skb,
+        Stage.TRANSMIT,
+        "send",
+        ref=f"{ns.name}/links/{link.name}",
+        text=f"veth, other end {other.name} in {far.name}",
+    )
+    skb.forget_conntrack()
+    skb.route = None
+    skb.own = False
+    skb.physin = skb.physout = None
+    skb.prerouted = False
+    skb.in_port = None
+    if far.name != ns.name:
+        skb.packet = replace(skb.packet, mark=0)
+    skb.netns, skb.device = far.name, other.name
+    return Next.RECEIVE

@@ -1,0 +1,99 @@
+"""
+One packet's way, stage after stage, to its verdict.
+
+Lives here: which function each stage is, and turning the ways a leg can end into a Leg.
+Not here: which packets an exchange has (exchange).
+"""
+
+from collections.abc import Callable
+
+from nettrace.model.step import Verdict
+from nettrace.model.walk import Leg
+from nettrace.walk.arrive import route_input
+from nettrace.walk.bridge import bridge_forward, bridge_in, bridge_out
+from nettrace.walk.context import Answer, Delivery, Ended, Run, Undecided
+from nettrace.walk.deliver import deliver
+from nettrace.walk.forward import forward
+from nettrace.walk.leave import postrouting, transmit
+from nettrace.walk.neighbour import resolve
+from nettrace.walk.receive import ip_receive, local_in, receive
+from nettrace.walk.send import local_out, send
+from nettrace.walk.skb import Skb
+from nettrace.walk.stages import STAGE_OF, Next
+from nettrace.walk.tunnel import encapsulate
+
+__all__ = ["Walked", "walk_leg"]
+
+_STAGES: dict[Next, Callable[[Run, Skb], Next]] = {
+    Next.SEND: send,
+    Next.LOCAL_OUT: local_out,
+    Next.RECEIVE: receive,
+    Next.BRIDGE_IN: bridge_in,
+    Next.BRIDGE_FORWARD: bridge_forward,
+    Next.BRIDGE_OUT: bridge_out,
+    Next.IP_RECEIVE: ip_receive,
+    Next.ROUTE_IN: route_input,
+    Next.FORWARD: forward,
+    Next.LOCAL_IN: local_in,
+    Next.POSTROUTING: postrouting,
+    Next.NEIGHBOUR: resolve,
+    Next.TRANSMIT: transmit,
+    Next.ENCAPSULATE: encapsulate,
+    Next.DELIVER: deliver,
+}
+
+
+class Walked:
+    """A leg with what followed from it: where it arrived, what the kernels on the way answered."""
+
+    __slots__ = ("answers", "delivery", "errno", "leg", "skb")
+
+    def __init__(
+        self, leg: Leg, skb: Skb, errno: str | None, delivery: Delivery | None, answers: list[Answer]
+    ) -> None:
+        self.leg = leg
+        self.skb = skb
+        self.errno = errno
+        self.delivery = delivery
+        self.answers = answers
+
+    @property
+    def arrived(self) -> bool:
+        """Did somebody take the packet?"""
+        return self.leg.verdict is Verdict.DELIVERED
+
+
+def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
+    """Walk *skb* from *begin* until it ends; Wanted goes through to the driver."""
+    run.leg = kind
+    run.steps, run.answers, run.delivery = [], [], None
+    run.stages = run.rules = 0
+    run.seen = set()
+    run.quiet = run.looping = False
+    stage = begin
+    errno: str | None = None
+    try:
+        while True:
+            run.stages += 1
+            if run.stages > run.limits.stages:
+                raise Undecided(f"the packet passed {run.limits.stages} stages and is still under way")
+            stage = _STAGES[stage](run, skb)
+    except Ended as end:
+        verdict, reason, errno = end.verdict, end.reason, end.errno
+        if run.looping and verdict is Verdict.TTL_EXCEEDED:
+            verdict, reason = Verdict.LOOP, "the packet goes in a circle until its TTL is used up"
+    except Undecided as unknown:
+        verdict, reason = Verdict.UNKNOWN, unknown.reason
+        why = unknown.why
+        run.quiet = False
+        run.step(
+            skb,
+            STAGE_OF[stage],
+            "unknown",
+            ref=why.ref if why else "",
+            text=why.text if why else "",
+            note=reason,
+            stops=True,
+        )
+    leg = Leg(kind=kind, steps=tuple(run.steps), verdict=verdict, reason=reason)
+    return Walked(leg, skb, errno, run.delivery, list(run.answers))

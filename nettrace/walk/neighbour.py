@@ -1,0 +1,202 @@
+"""
+To which MAC address?
+
+Lives here: the neighbour table, and ARP played through among those whom the snapshot knows.
+Not here: following a broadcast (segment), sending the frame (leave).
+Sources: net/core/neighbour.c, net/ipv4/arp.c (arp_solicit, arp_process, arp_ignore).
+"""
+
+from typing import NamedTuple
+
+from nettrace.model.links import Link, Neighbour
+from nettrace.model.packet import Packet
+from nettrace.model.step import Stage, Verdict
+from nettrace.walk.arrive import Refusal, input_route
+from nettrace.walk.context import Run, Undecided, ended, undecided
+from nettrace.walk.icmp import HOST_UNREACHABLE, send_error
+from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
+from nettrace.walk.segment import Segment, Station, segment
+from nettrace.walk.skb import Skb
+from nettrace.walk.source import select_address
+from nettrace.walk.stages import Next
+
+__all__ = ["ARP_PATIENCE", "find_mac", "resolve"]
+
+#: Seconds until the kernel gives up: three tries, one a second (neigh/default/mcast_solicit,
+#: retrans_time_ms; measured 3.06).
+ARP_PATIENCE = 3.07
+
+#: States in which an entry's MAC address is used (NUD_VALID).
+_USABLE = frozenset({"permanent", "noarp", "reachable", "probe", "stale", "delay"})
+_KEPT = frozenset({"permanent", "noarp"})
+
+#: Kinds that carry packets without MAC addresses.
+_WITHOUT_MAC = frozenset({"tun", "ipip", "sit", "gre", "wireguard", "none"})
+
+
+class _Resolved(NamedTuple):
+    mac: str
+    word: str
+    ref: str
+    text: str
+
+
+def resolve(run: Run, skb: Skb) -> Next:
+    """Give the frame its MAC addresses, or end where nobody answers."""
+    ns = namespace(run, skb.netns)
+    link = ns.link(skb.device)
+    if link.kind == "loopback" or link.kind in _WITHOUT_MAC:
+        return Next.TRANSMIT
+    route = skb.route
+    address = (route.gateway if route is not None else None) or skb.packet.dst
+    skb.source_mac = link.mac.lower()
+    found = find_mac(run, ns, skb, link, address)
+    skb.dest_mac = found.mac.lower()
+    run.step(
+        skb, Stage.NEIGHBOUR, found.word, ref=found.ref, text=found.text, note=f"{address} is at {found.mac}"
+    )
+    return Next.TRANSMIT
+
+
+def find_mac(run: Run, ns: Namespace, skb: Skb, link: Link, address: str) -> _Resolved:
+    """Return the MAC address of *address* on *link*; ends the leg where there is none."""
+    ref = f"{ns.name}/neighbours/{link.name}/{address}"
+    if link.noarp:
+        return _Resolved(link.mac, "noarp", f"{ns.name}/links/{link.name}", f"{link.name} does not use ARP")
+    learned = run.neighbours.get((ns.name, link.name, address))
+    if learned is not None:
+        return _Resolved(learned, "known", ref, f"{address} lladdr {learned}")
+    entry = ns.neighbour(link.name, address)
+    if entry is not None and entry.state in _USABLE and entry.mac:
+        return _Resolved(entry.mac, "known", ref, f"{address} lladdr {entry.mac} {entry.state.upper()}")
+    return _ask(run, ns, skb, link, address, entry)
+
+
+def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Neighbour | None) -> _Resolved:
+    """Play ARP through: whoever on the segment would answer is the neighbour."""
+    ref = f"{ns.name}/neighbours/{link.name}/{address}"
+    sender = _asking_address(run, ns, skb, link, address)
+    around = segment(run, ns.name, link.name)
+    answers, unsure = _answers(run, around, address, sender)
+    macs = {namespace(run, one.netns).link(one.device).mac.lower() for one in answers}
+    if len(macs) > 1:
+        where = " and ".join(sorted(f"{one.netns} ({one.device})" for one in answers))
+        undecided(f"{where} both answer ARP for {address}; who is faster decides", ref)
+    if answers:
+        mac = macs.pop()
+        _learn(run, ns, link, sender, address, answers[0], mac)
+        return _Resolved(
+            mac,
+            "resolved",
+            f"{answers[0].netns}/links/{answers[0].device}",
+            f"{answers[0].netns} answers ARP for {address} at {answers[0].device}",
+        )
+    if unsure:
+        undecided(f"whether anybody answers ARP for {address} is open: {unsure}", ref)
+    inside = [edge for edge in around.edges if not edge.outside]
+    if inside:
+        undecided(
+            f"nobody in the snapshot answers ARP for {address} on {link.name}; "
+            f"what is behind {inside[0].reason} cannot be told",
+            ref,
+        )
+    if around.edges:
+        text = f"{address} is not in the snapshot; {around.edges[0].reason} leads out of it"
+        run.step(skb, Stage.NEIGHBOUR, "leaves", ref=ref, text=text)
+        ended(Verdict.LEFT_SNAPSHOT, f"the next hop {text}")
+    state = f"{address} {entry.state.upper()}" if entry is not None else f"no entry for {address}"
+    run.step(
+        skb,
+        Stage.NEIGHBOUR,
+        "drop",
+        ref=ref,
+        text=state,
+        note=f"nobody answers ARP for {address}",
+        stops=True,
+    )
+    send_error(
+        run,
+        skb,
+        3,
+        HOST_UNREACHABLE,
+        local=address_type(run, ns, skb.packet.dst) == "LOCAL",
+        attach=False,
+        delay=ARP_PATIENCE,
+    )
+    ended(Verdict.NEIGHBOUR_FAILED, f"nobody on {link.name} of {ns.name} answers ARP for {address}")
+
+
+def _asking_address(run: Run, ns: Namespace, skb: Skb, link: Link, address: str) -> str:
+    """Return the sender's address in the ARP request (arp_solicit, with arp_announce 0 and 2)."""
+    announce = ns.conf_max(link.name, "arp_announce")[0]
+    if announce == 0 and address_type(run, ns, skb.packet.src) == "LOCAL":
+        return skb.packet.src
+    return select_address(ns, link.name, address, 253) or "0.0.0.0"
+
+
+def _answers(run: Run, around: Segment, address: str, sender: str) -> tuple[list[Station], str]:
+    found: list[Station] = []
+    unsure = ""
+    for station in around.stations:
+        try:
+            if _would_answer(run, station, address, sender):
+                found.append(station)
+        except Undecided as open_question:
+            unsure = unsure or open_question.reason
+    return found, unsure
+
+
+def _would_answer(run: Run, station: Station, address: str, sender: str) -> bool:
+    """arp_process: is *address* local there and may it say so, or does it answer for others?"""
+    ns = namespace(run, station.netns)
+    device = station.device
+    link = ns.link(device)
+    if link.noarp or link.kind in _WITHOUT_MAC:
+        return False
+    proxy = ns.conf_max(device, "proxy_arp")[0]
+    if not proxy and not ns.owns(address) and address_type(run, ns, address) != "LOCAL":
+        return False
+    asked = Skb(Packet(src=sender, dst=address, proto="arp"), ns.name, device)
+    decided = input_route(run, ns, asked, device)
+    if isinstance(decided, Refusal):
+        return False
+    if decided.kind == "local":
+        return not _keeps_silent(run, ns, device, address, sender)
+    return bool(proxy and decided.device != device)
+
+
+def _keeps_silent(run: Run, ns: Namespace, device: str, address: str, sender: str) -> bool:
+    """arp_ignore and arp_filter."""
+    ignore, name = ns.conf_max(device, "arp_ignore")
+    here = [one for one in ns.addresses(device) if one.address == address]
+    if ignore == 1 and not here:
+        return True
+    if ignore == 8:
+        return True
+    if ignore not in (0, 1):
+        undecided(f"{name} of {ns.name} is {ignore}, which is not evaluated", f"{ns.name}/sysctls/{name}")
+    if ns.conf_max(device, "arp_filter")[0]:
+        back = lookup(run, ns, FlowKey(dst=sender, src=address))
+        return isinstance(back, Failed) or back.hop is None or back.hop.device != device
+    return False
+
+
+def _learn(
+    run: Run, ns: Namespace, link: Link, sender: str, address: str, station: Station, mac: str
+) -> None:
+    """
+    Keep what the exchange taught: both ends know each other, the bridges know their ports.
+
+    An entry that somebody made permanent is not overwritten (neigh_update).
+    """
+    run.neighbours[(ns.name, link.name, address)] = mac
+    far = namespace(run, station.netns)
+    held = far.neighbour(station.device, sender)
+    if held is None or held.state not in _KEPT:
+        run.neighbours[(station.netns, station.device, sender)] = link.mac.lower()
+    for hop in station.way:
+        if hop.in_port is not None:
+            run.learned_ports[(hop.netns, hop.bridge, link.mac.lower())] = hop.in_port
+        if hop.out_port is not None:
+            run.learned_ports[(hop.netns, hop.bridge, mac)] = hop.out_port

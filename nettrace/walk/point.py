@@ -1,0 +1,50 @@
+"""Where in the kernel a rule set is asked, and what a test can answer."""
+
+from typing import NamedTuple, TypeAlias
+
+from nettrace.model.packet import PortRange
+from nettrace.walk.namespace import Namespace
+
+__all__ = ["Answered", "HookPoint", "Unsure", "in_ports", "negated"]
+
+
+class HookPoint(NamedTuple):
+    """
+    One call of a hook (struct nf_hook_state).
+
+    ``hook`` is ``prerouting``, ``input``, ``forward``, ``output`` or ``postrouting``;
+    devices are None where the hook has none.
+    """
+
+    ns: Namespace
+    hook: str
+    in_device: str | None
+    out_device: str | None
+
+
+class Unsure(NamedTuple):
+    """A test whose answer the snapshot does not hold, and why."""
+
+    reason: str
+
+
+#: What a test says: yes, no, or that it cannot be told.
+Answered: TypeAlias = bool | Unsure
+
+
+def negated(answer: Answered, invert: bool) -> Answered:
+    """Return the answer to ``!`` test where *invert*."""
+    if isinstance(answer, Unsure):
+        return answer
+    return answer != invert
+
+
+def in_ports(port: PortRange | None, wanted: PortRange, which: str) -> Answered:
+    """Is a port in *wanted*?  Unsure where the kernel is free to choose it inside and outside."""
+    if port is None:
+        return False
+    if port.inside(wanted):
+        return True
+    if port.disjoint(wanted):
+        return False
+    return Unsure(f"the {which}, which the kernel chooses from {port}, may or may not be in {wanted}")

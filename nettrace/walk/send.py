@@ -1,0 +1,169 @@
+"""
+A packet that this host sends itself: source, route, OUTPUT, and the route once more.
+
+Lives here: ip_route_output_key, OUTPUT, ip_route_me_harder.
+Not here: packets that come in (arrive), leaving the host (leave).
+Sources: net/ipv4/route.c (ip_route_output_key_hash_rcu, __mkroute_output),
+net/ipv4/netfilter.c (ip_route_me_harder).
+"""
+
+from typing import NoReturn
+
+from msgspec.structs import replace
+
+from nettrace.model.addr import is_loopback, is_multicast
+from nettrace.model.routes import NextHop, Route
+from nettrace.model.step import Stage, Verdict
+from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.hooks import run_hook
+from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.point import HookPoint
+from nettrace.walk.routing import Failed, address_type, flow_key, lookup, select_hop
+from nettrace.walk.skb import Decision, Skb
+from nettrace.walk.source import select_address, source_for
+from nettrace.walk.stages import Next
+
+__all__ = ["local_out", "output_route", "send"]
+
+#: IPv4 and TCP headers: what the MSS leaves of an MTU.
+_HEADERS = 40
+
+
+def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
+    """
+    Return the route of a packet that this namespace sends, with the source a socket would get.
+
+    A device that the socket is bound to is taken to reach everything when no route says so.
+    """
+    packet = skb.packet
+    if is_multicast(packet.dst) or packet.dst == "255.255.255.255":
+        undecided(f"{packet.dst} is not one host; such packets are not walked", f"{ns.name}/routes")
+    key = flow_key(packet, oif=skb.bound)
+    found = lookup(run, ns, key)
+    if isinstance(found, Failed):
+        if skb.bound is None:
+            return found
+        onlink = Route(dst=f"{packet.dst}/32", nexthops=(NextHop(device=skb.bound),), scope="link")
+        source = select_address(ns, skb.bound, None, 253)
+        return Decision("unicast", skb.bound, None, onlink, onlink.nexthops[0], source or "")
+    route = found.route
+    if route.type == "broadcast":
+        undecided(f"{packet.dst} is a broadcast address of {ns.name}, which is not walked", found.ref)
+    hop = select_hop(run, ns, found, key)
+    source = source_for(ns, route, hop, packet.dst) or ""
+    if route.type == "local":
+        return Decision("local", "lo", None, route, hop, source)
+    if hop is None or hop.device is None:
+        undecided(f"route {found.text} names no device", found.ref, found.text)
+    src = packet.src or source
+    if is_loopback(src) and hop.device != "lo":
+        value, name = ns.conf_max(hop.device, "route_localnet")
+        if not value:
+            return Failed("EINVAL", f"{ns.name}/sysctls/{name}", f"{src} may not leave while {name} is 0")
+    return Decision("unicast", hop.device, hop.via, route, hop, source)
+
+
+def send(run: Run, skb: Skb) -> Next:
+    """Choose the route and, if the packet has none, the source; both *before* OUTPUT."""
+    ns = namespace(run, skb.netns)
+    lo = ns.links.get("lo")
+    packet = skb.packet
+    if packet.src and skb.own and address_type(run, ns, packet.src) != "LOCAL":
+        run.step(
+            skb,
+            Stage.SEND,
+            "drop",
+            ref=f"{ns.name}/addresses/{packet.src}",
+            text=f"{packet.src} is not an address of {ns.name}",
+            stops=True,
+        )
+        ended(Verdict.MARTIAN, f"{packet.src} is not an address of {ns.name}", "EADDRNOTAVAIL")
+    decided = output_route(run, ns, skb)
+    if isinstance(decided, Failed):
+        run.step(skb, Stage.SEND, "send")
+        _no_route(run, skb, decided)
+    if not packet.src:
+        if not decided.source:
+            undecided(f"{ns.name} has no source address towards {packet.dst}", f"{ns.name}/addresses")
+        skb.packet = replace(packet, src=decided.source)
+    skb.route = decided
+    run.step(skb, Stage.SEND, "send")
+    _route_step(run, ns, skb, decided)
+    device = lo if decided.device == "lo" else ns.link(decided.device)
+    if device is None or not device.up:
+        run.step(
+            skb,
+            Stage.TRANSMIT,
+            "drop",
+            device=decided.device,
+            ref=f"{ns.name}/links/{decided.device}",
+            text=f"{decided.device} is down",
+            stops=True,
+        )
+        ended(Verdict.LINK_DOWN, f"{decided.device} of {ns.name} is down", "ENETUNREACH")
+    mtu = decided.route.mtu or device.mtu
+    if run.leg == "request" and skb.own:
+        run.sent = skb.packet
+    if packet.proto == "tcp" and "SYN" in packet.tcp_flags:
+        skb.mss = skb.offered = mtu - _HEADERS
+    if packet.size > mtu and packet.df:
+        run.step(
+            skb,
+            Stage.FORWARD,
+            "drop",
+            device=decided.device,
+            ref=f"{ns.name}/links/{decided.device}",
+            text=f"mtu {mtu}",
+            note=f"{packet.size} bytes may not be fragmented",
+            stops=True,
+        )
+        ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {decided.device}'s MTU {mtu}", "EMSGSIZE")
+    return Next.LOCAL_OUT
+
+
+def _route_step(run: Run, ns: Namespace, skb: Skb, decided: Decision, note: str = "") -> None:
+    via = f" via {decided.gateway}" if decided.gateway else ""
+    kind = "local " if decided.kind == "local" else ""
+    run.step(
+        skb,
+        Stage.ROUTE,
+        "local" if decided.kind == "local" else "route",
+        device=decided.device,
+        ref=f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}",
+        text=f"{kind}{decided.route.dst}{via} dev {decided.device}",
+        note=note,
+    )
+
+
+def _no_route(run: Run, skb: Skb, failed: Failed, *, visible: bool = True) -> NoReturn:
+    run.step(skb, Stage.ROUTE, "drop", ref=failed.ref, text=failed.text, stops=True)
+    verdict = Verdict.BLACKHOLED if failed.blackhole else Verdict.NO_ROUTE
+    if failed.errno == "EINVAL" and not failed.blackhole:
+        verdict = Verdict.MARTIAN
+    ended(verdict, failed.text, failed.errno if visible else None)
+
+
+def local_out(run: Run, skb: Skb) -> Next:
+    """OUTPUT.  Its chains see the device of the first route even after the second one."""
+    ns = namespace(run, skb.netns)
+    route = skb.route
+    run_hook(run, skb, HookPoint(ns, "output", None, route.device if route else None), reroute=_reroute)
+    return Next.POSTROUTING
+
+
+def _reroute(run: Run, skb: Skb) -> None:
+    """
+    Route again for the new destination or mark, the source kept (ip_route_me_harder).
+
+    Where that fails the packet is dropped; TCP's connect does not look at the error and
+    goes on trying.
+    """
+    ns = namespace(run, skb.netns)
+    bound, skb.bound = skb.bound, skb.bound if skb.own else None
+    decided = output_route(run, ns, skb)
+    skb.bound = bound
+    if isinstance(decided, Failed):
+        _no_route(run, skb, decided, visible=skb.packet.proto != "tcp")
+    else:
+        skb.route = decided
+        _route_step(run, ns, skb, decided, note="routed again after OUTPUT changed it")

@@ -1,0 +1,153 @@
+"""
+What travels: a packet with everything the kernel hangs on it.
+
+Lives here: ``Skb`` (struct sk_buff), ``Conn`` (struct nf_conn) with its tuples.  Both change
+while a leg is walked and belong to one run of the walk; nothing of them outlives it.
+Not here: what the stages do with them.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from nettrace.model.packet import Packet, PortRange
+from nettrace.model.routes import NextHop, Route
+
+__all__ = ["BROADCAST", "Conn", "Decision", "Flowing", "Skb", "Tup", "mirrored", "tuple_of"]
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+#: ICMP types that conntrack pairs (net/netfilter/nf_conntrack_proto_icmp.c, invmap).
+_ICMP_PAIRS = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
+
+
+class Tup(NamedTuple):
+    """
+    One direction of a connection (struct nf_conntrack_tuple).
+
+    A port range of more than one port is a port that the kernel chooses: as a symbol it
+    equals only itself.
+    """
+
+    proto: str
+    src: str
+    dst: str
+    sport: PortRange | None = None
+    dport: PortRange | None = None
+    icmp_type: int | None = None
+    icmp_id: int | None = None
+
+
+def tuple_of(packet: Packet) -> Tup:
+    """Return the tuple that conntrack reads from *packet*."""
+    return Tup(
+        packet.proto,
+        packet.src,
+        packet.dst,
+        packet.sport,
+        packet.dport,
+        packet.icmp_type,
+        packet.icmp_id,
+    )
+
+
+def mirrored(tup: Tup) -> Tup:
+    """Return the tuple of an answer (nf_ct_invert_tuple)."""
+    kind = tup.icmp_type
+    if kind is not None:
+        kind = _ICMP_PAIRS.get(kind, kind)
+    return Tup(tup.proto, tup.dst, tup.src, tup.dport, tup.sport, kind, tup.icmp_id)
+
+
+@dataclass(slots=True, eq=False)
+class Conn:
+    """
+    One tracked connection of one namespace.
+
+    ``src_done`` and ``dst_done``: the nat hooks have decided (IPS_SRC_NAT_DONE,
+    IPS_DST_NAT_DONE); ``src_nat`` and ``dst_nat``: they changed something.  ``tcp`` is the
+    state of net/netfilter/nf_conntrack_proto_tcp.c, as far as a walk tells states apart.
+    """
+
+    netns: str
+    original: Tup
+    reply: Tup
+    mark: int = 0
+    src_done: bool = False
+    dst_done: bool = False
+    src_nat: bool = False
+    dst_nat: bool = False
+    confirmed: bool = False
+    seen_reply: bool = False
+    assured: bool = False
+    tcp: str = ""
+    listed: bool = False  # it was in the table when the snapshot was taken
+
+
+class Decision(NamedTuple):
+    """
+    A route that was chosen.
+
+    ``kind`` is the route's type (``unicast``, ``local``, ``broadcast``); ``device`` the one it
+    leaves by (``lo`` for local on output); ``gateway`` None for a destination on the link.
+    """
+
+    kind: str
+    device: str
+    gateway: str | None
+    route: Route
+    hop: NextHop | None
+    source: str = ""
+
+
+class Flowing(NamedTuple):
+    """A frame that is inside another one: what comes out at the far end of a tunnel."""
+
+    vni: int
+    packet: Packet
+    source_mac: str
+    dest_mac: str
+    mss: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Skb:
+    """
+    A packet on its way.
+
+    ``device`` is skb->dev: where it came in, later where it leaves.  ``own`` tells that a
+    socket of this namespace sent it (skb->sk), ``errno`` that failures are that socket's
+    errnos.  ``conn``, ``reply``, ``state`` are skb->_nfct: ``state`` is "" before conntrack,
+    then NEW ESTABLISHED RELATED INVALID UNTRACKED; ``reply`` the direction.  ``attached``: an
+    answer that the kernel made and tied to the connection itself (nf_ct_attach).
+    ``in_port`` is the bridge port that a bridged frame came by.  ``physin`` and ``physout`` are
+    the ports as br_netfilter remembers them, ``prerouted`` that PREROUTING ran inside the bridge
+    already.  ``mss`` is the option of a SYN as it is now,
+    ``offered`` as it was sent.  ``inner`` holds what a tunnel carries.
+    """
+
+    packet: Packet
+    netns: str
+    device: str = ""
+    source_mac: str = ""
+    dest_mac: str = ""
+    own: bool = False
+    bound: str | None = None
+    route: Decision | None = None
+    conn: Conn | None = None
+    reply: bool = False
+    state: str = ""
+    attached: bool = False
+    physin: str | None = None
+    physout: str | None = None
+    prerouted: bool = False
+    in_port: str | None = None
+    mss: int | None = None
+    offered: int | None = None
+    inner: list[Flowing] = field(default_factory=list)
+
+    def forget_conntrack(self) -> None:
+        """nf_reset_ct: the packet leaves the namespace that tracked it."""
+        self.conn = None
+        self.reply = False
+        self.state = ""
+        self.attached = False

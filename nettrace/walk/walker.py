@@ -1,0 +1,105 @@
+"""
+The walk: every branch of an exchange, or what has to be read first.
+
+Lives here: ``walk``, enumerating the branches, the verdict over all of them.
+Not here: one branch (exchange).
+"""
+
+from fractions import Fraction
+
+from nettrace.model.flow import Flow
+from nettrace.model.section import SectionKey
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.step import Verdict
+from nettrace.model.walk import Leg, Needs, Outcome, Path, Walk
+from nettrace.walk.context import Run, Wanted
+from nettrace.walk.exchange import exchange
+from nettrace.walk.limits import Limits
+
+__all__ = ["walk"]
+
+_PROTOCOLS = ("tcp", "udp", "icmp")
+
+
+def walk(snapshot: Snapshot, flow: Flow, *, limits: Limits | None = None) -> Walk | Needs:
+    """
+    Walk *flow* over *snapshot*: what the kernels would do with it and with its answers.
+
+    Returns Needs where a section in the way was not read yet.  What cannot be read, or is
+    not understood, is a path of verdict UNKNOWN that says so.  Nothing is guessed: a path
+    that is not UNKNOWN follows from the snapshot alone.
+    """
+    refused = _not_walked(flow)
+    if refused:
+        leg = Leg(kind="request", steps=(), verdict=Verdict.UNKNOWN, reason=refused)
+        return _whole(flow, [_unknown(leg, Fraction(1))])
+    return _branches(snapshot, flow, limits or Limits())
+
+
+def _not_walked(flow: Flow) -> str:
+    packet = flow.packet
+    if ":" in packet.dst or ":" in packet.src:
+        return "IPv6 is not walked yet"
+    if packet.proto not in _PROTOCOLS:
+        return f"protocol {packet.proto} is not walked yet"
+    if packet.proto == "icmp" and packet.icmp_type not in (None, 8):
+        return f"of ICMP only echo is walked, not type {packet.icmp_type}"
+    if packet.proto != "icmp" and packet.dport is None:
+        return "the flow has no destination port"
+    return ""
+
+
+def _branches(snapshot: Snapshot, flow: Flow, limits: Limits) -> Walk | Needs:
+    """Run the exchange once for each way its draws can go, each time from the start."""
+    open_ways: list[tuple[tuple[int, ...], Fraction]] = [((), Fraction(1))]
+    done: list[tuple[tuple[int, ...], Path]] = []
+    wanted: list[SectionKey] = []
+    runs = 0
+    while open_ways and runs < limits.branches:
+        prefix, _ = open_ways.pop()
+        runs += 1
+        run = Run(snapshot=snapshot, flow=flow, limits=limits, decided=prefix)
+        try:
+            path = exchange(run)
+            done.append((tuple(run.taken), path))
+        except Wanted as missing:
+            wanted.extend(missing.keys)
+        open_ways.extend(zip(run.siblings, run.sibling_shares, strict=True))
+    if wanted:
+        return Needs(tuple(dict.fromkeys(wanted)))
+    paths = [path for _, path in sorted(done, key=lambda one: one[0])]
+    if open_ways:
+        rest = sum((share for _, share in open_ways), Fraction(0))
+        reason = f"more than {limits.branches} branches; the others were not walked"
+        paths.append(_unknown(Leg(kind="request", steps=(), verdict=Verdict.UNKNOWN, reason=reason), rest))
+    return _whole(flow, paths)
+
+
+def _unknown(leg: Leg, share: Fraction) -> Path:
+    return Path(
+        probability=float(share),
+        legs=(leg,),
+        verdict=Verdict.UNKNOWN,
+        outcome=Outcome.UNKNOWN,
+        failed=0,
+        reason=leg.reason,
+    )
+
+
+def _whole(flow: Flow, paths: list[Path]) -> Walk:
+    """Join the branches: what they agree on, else the likeliest failure and ``mixed``."""
+    outcomes = {path.outcome for path in paths}
+    verdicts = {path.verdict for path in paths}
+    verdict = paths[0].verdict
+    if len(verdicts) > 1:
+        shares: dict[Verdict, float] = {}
+        for path in paths:
+            if path.verdict is not Verdict.DELIVERED:
+                shares[path.verdict] = shares.get(path.verdict, 0.0) + path.probability
+        verdict = max(shares, key=lambda one: shares[one])
+    return Walk(
+        flow=flow,
+        paths=tuple(paths),
+        verdict=verdict,
+        outcome=paths[0].outcome if len(outcomes) == 1 else Outcome.MIXED,
+    )
