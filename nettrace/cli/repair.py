@@ -49,9 +49,9 @@ def _finding_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @repair.command(short_help="Show the commands, their inverses, and what there is to know.")
 @click.argument("cause")
-@_finding_options
 @source_options
 @output_options
+@_finding_options
 def plan(cause: str, *, question: "Question | None", choice: int, source: Source, sink: Sink) -> None:
     """Plan the repair of CAUSE and change nothing; -o json=FILE keeps it for `repair apply FILE`."""
     from nettrace.app.repair import plan as run
@@ -73,9 +73,9 @@ def plan(cause: str, *, question: "Question | None", choice: int, source: Source
 @click.option("--yes", is_flag=True, help="Do not ask, also on a terminal.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Prove it with real connections.")
 @click.option("--allow-no-undo", is_flag=True, help="Apply changes that cannot be taken back.")
-@_finding_options
 @source_options
 @output_options
+@_finding_options
 @click.pass_context
 def apply_(
     ctx: click.Context,
