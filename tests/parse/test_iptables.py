@@ -260,6 +260,7 @@ def test_what_is_not_understood_stays_text(text: str) -> None:
         ("-c 5 6 -p tcp --dport 5 -j ACCEPT", "-p tcp -m tcp --dport 5 -j ACCEPT"),
         ("-m mark --mark 1 ! -s 1.2.3.4", "! -s 1.2.3.4/32 -m mark --mark 0x1"),
         ("-m mark --mark 1 ! -f", "! -f -m mark --mark 0x1"),
+        ("-p tcp --dport 5 -m odd --x ! 1 -j LOG --y", "-p tcp -m tcp --dport 5 -m odd --x ! 1 -j LOG --y"),
         ("-p icmp -m icmp --icmp-type ping", "-p icmp -m icmp --icmp-type 8"),
     ],
 )
