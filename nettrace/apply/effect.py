@@ -7,16 +7,16 @@ first, and a second call does nothing more.
 Not here: the order of several changes and the journal (repair).
 """
 
-import socket
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
-
-from nettrace.apply.kernel import apply_change, chain_of, normal
-from nettrace.collect.neighbours import read_fdb, read_neighbours
-from nettrace.collect.netns import in_netns
-from nettrace.collect.routes import read_routes
-from nettrace.collect.session import Session
+from nettrace.apply.kernel import apply_change
+from nettrace.apply.present import (
+    chain_now,
+    devices_now,
+    fdb_now,
+    neighbours_now,
+    normal,
+    routes_now,
+    sysctl_now,
+)
 from nettrace.model.canonical import digest
 from nettrace.model.change import (
     ChainDelete,
@@ -40,8 +40,6 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.xt import XtChain, XtRule
 
 __all__ = ["OneRule", "mark_of", "take_back"]
-
-T = TypeVar("T")
 
 OneRule = RuleInsert | RuleDelete | RuleReplace
 
@@ -83,7 +81,7 @@ def take_back(path: str, planned: PlannedChange, mark: RuleMark | None, *, keep:
 
 
 def _rules(path: str, change: OneRule, keep: tuple[int, ...]) -> tuple[XtRule, ...] | None:
-    chain = chain_of(path, change.backend, change.table, change.chain, keep=keep)
+    chain = chain_now(path, change.backend, change.table, change.chain, keep)
     return chain.rules if chain is not None else None
 
 
@@ -147,41 +145,21 @@ def _is_due(path: str, inverse: Change, keep: tuple[int, ...]) -> bool:
     """Has *inverse* still to be made?  What may be made twice is always due."""
     match inverse:
         case SysctlSet():
-            now = in_netns(path, _sysctl, inverse.name)
+            now = sysctl_now(path, inverse.name)
             return now is not None and now != " ".join(inverse.value.split())
         case RouteAdd():
-            return not any(same_route(route, inverse.route) for route in _read(path, read_routes))
+            return not any(same_route(route, inverse.route) for route in routes_now(path))
         case RouteDelete():
-            return any(same_route(route, inverse.route) for route in _read(path, read_routes))
+            return any(same_route(route, inverse.route) for route in routes_now(path))
         case FdbDelete():
-            return any(same_fdb_key(entry, inverse.entry) for entry in _read(path, read_fdb))
+            return any(same_fdb_key(entry, inverse.entry) for entry in fdb_now(path))
         case NeighbourDelete():
             key = (inverse.entry.device, inverse.entry.address)
-            return any((entry.device, entry.address) == key for entry in _read(path, read_neighbours))
+            return any((entry.device, entry.address) == key for entry in neighbours_now(path))
         case ChainDelete():
-            return chain_of(path, inverse.backend, inverse.table, inverse.chain, keep=keep) is not None
+            return chain_now(path, inverse.backend, inverse.table, inverse.chain, keep) is not None
         case _:
             return True
-
-
-def _read(path: str, how: Callable[[Session], T]) -> T:
-    def inside() -> T:
-        session = Session()
-        try:
-            return how(session)
-        finally:
-            session.close()
-
-    return in_netns(path, inside)
-
-
-def _sysctl(name: str) -> str | None:
-    """Return a sysctl of the calling thread's namespace; None if its device or module is gone."""
-    file = Path("/proc/sys") / name.translate(str.maketrans("./", "/."))
-    try:
-        return " ".join(file.read_text().split())
-    except FileNotFoundError:
-        return None
 
 
 def _gone_device(path: str, change: Change) -> str:
@@ -197,5 +175,5 @@ def _gone_device(path: str, change: Change) -> str:
             needed = [neighbour.device]
         case _:
             return ""
-    there = {name for _, name in in_netns(path, socket.if_nameindex)}
+    there = devices_now(path)
     return next((device for device in needed if device not in there), "")

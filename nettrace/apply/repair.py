@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 from nettrace.apply.confirm import start_timer
 from nettrace.apply.effect import OneRule, mark_of, take_back
-from nettrace.apply.kernel import Refused, apply_change
+from nettrace.apply.kernel import apply_change
+from nettrace.apply.tool import Refused
 from nettrace.collect.netns import still_there
 from nettrace.journal.book import CLOSED, IN_FORCE, Journal, boot_id
 from nettrace.model.errors import UserError

@@ -192,7 +192,12 @@ def _addresses(addresses: tuple[Address, ...]) -> Any:
 
 def _routes(routes: tuple[Route, ...]) -> Any:
     # Routes of one key stand in the kernel's order, which decides; sorted() is stable.
-    return [{**_plain(route), "metric": route_key(route)[3]} for route in sorted(routes, key=route_key)]
+    found = []
+    for route in sorted(routes, key=route_key):
+        # Whether a next hop is dead follows from its device, which is among the links.
+        hops = tuple(replace(hop, dead=False) for hop in route.nexthops)
+        found.append(_plain(replace(route, nexthops=hops, metric=route_key(route)[3])))
+    return found
 
 
 def _rules(rules: tuple[PolicyRule, ...]) -> Any:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from nettrace.model.addr import family_of, network_of
 from nettrace.model.change import LinkSet
+from nettrace.model.edit_tables import ignores_linkdown
 from nettrace.model.links import Address, Link
 from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import Known, SectionKey
@@ -111,7 +112,7 @@ def _take_down(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
     def down(old: Link) -> Link:
         return replace(old, up=False, carrier=False, port=old.port and replace(old.port, state=0))
 
-    snapshot = _update(snapshot, netns.name, link.name, down)
+    snapshot = _ports(_update(snapshot, netns.name, link.name, down), netns.name, link, up=False)
     addresses: tuple[Address, ...] = netns.addresses.value  # type: ignore[union-attr]
     routes: tuple[Route, ...] = netns.routes.value  # type: ignore[union-attr]
     kept = tuple(route for route in (_without(route, link.name) for route in routes) if route is not None)
@@ -126,6 +127,17 @@ def _take_down(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
         changed["fdb"] = Known(tuple(e for e in netns.fdb.value if e not in learned))
     snapshot = snapshot.with_netns(replace(snapshot.namespaces[netns.name], **changed))
     return _carrier_around(snapshot, netns.name, link)
+
+
+def _ports(snapshot: Snapshot, netns: str, bridge: Link, *, up: bool) -> Snapshot:
+    """Disable or enable the ports of a bridge that goes down or up (net/bridge/br_stp_if.c)."""
+    if bridge.kind != "bridge":
+        return snapshot
+    for port in snapshot.namespaces[netns].links.value:  # type: ignore[union-attr]
+        if port.master == bridge.name and port.port is not None:
+            attrs = replace(port.port, state=3 if up and port.up and port.carrier else 0)
+            snapshot = _update(snapshot, netns, port.name, lambda old, attrs=attrs: replace(old, port=attrs))  # type: ignore[misc]
+    return snapshot
 
 
 def _without(route: Route, device: str) -> Route | None:
@@ -152,10 +164,11 @@ def _bring_up(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
         port = old.port and replace(old.port, state=3 if carrier else 0)
         return replace(old, up=True, carrier=carrier, port=port)
 
-    snapshot = _update(snapshot, netns.name, link.name, up)
+    snapshot = _ports(_update(snapshot, netns.name, link.name, up), netns.name, link, up=True)
     routes: tuple[Route, ...] = netns.routes.value  # type: ignore[union-attr]
-    back = tuple(_marked(route, link.name, dead=not carrier) for route in routes)
-    own = [_marked(r, link.name, dead=not carrier) for r in kernel_routes(netns.addresses.value, link)]  # type: ignore[union-attr]
+    dead = not carrier and ignores_linkdown(netns, link.name)
+    back = tuple(_marked(route, link.name, dead=dead) for route in routes)
+    own = [_marked(r, link.name, dead=dead) for r in kernel_routes(netns.addresses.value, link)]  # type: ignore[union-attr]
     new = tuple(route for route in own if route not in back)
     changed = replace(snapshot.namespaces[netns.name], routes=Known((*back, *new)))
     return _carrier_around(snapshot.with_netns(changed), netns.name, link)
@@ -259,6 +272,7 @@ def _recheck(snapshot: Snapshot, netns: str, device: str) -> Snapshot:
     snapshot = _update(snapshot, netns, device, with_carrier)
     holder = snapshot.namespaces[netns]
     if isinstance(holder.routes, Known):
-        marked = tuple(_marked(route, device, dead=not carrier) for route in holder.routes.value)
+        dead = not carrier and ignores_linkdown(holder, device)
+        marked = tuple(_marked(route, device, dead=dead) for route in holder.routes.value)
         snapshot = snapshot.with_netns(replace(holder, routes=Known(marked)))
     return _carrier_around(snapshot, netns, link)

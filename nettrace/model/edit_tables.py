@@ -22,7 +22,7 @@ from nettrace.model.change import (
 from nettrace.model.links import FdbEntry, Link, Neighbour
 from nettrace.model.routes import Route
 from nettrace.model.section import Known, SectionKey
-from nettrace.model.snapshot import Snapshot
+from nettrace.model.snapshot import Netns, Snapshot
 
 __all__ = [
     "add_fdb",
@@ -32,6 +32,7 @@ __all__ = [
     "delete_fdb",
     "delete_neighbour",
     "delete_route",
+    "ignores_linkdown",
     "known_section",
     "many_remotes",
     "put_section",
@@ -66,6 +67,21 @@ def route_key(route: Route) -> tuple[int, str, int, int]:
     """
     metric = 1024 if route.metric == 0 and family_of(route.dst) == 6 else route.metric
     return route.table, route.dst, route.tos, metric
+
+
+def ignores_linkdown(netns: Netns, device: str) -> bool:
+    """
+    Are routes over *device* dead while it has no carrier?
+
+    include/linux/inetdevice.h, IN_DEV_IGNORE_ROUTES_WITH_LINKDOWN; off unless somebody set it,
+    which is what is taken of sysctls that were not read.
+    """
+    if not isinstance(netns.sysctls, Known):
+        return False
+    names = (
+        f"net.ipv4.conf.{name}.ignore_routes_with_linkdown" for name in ("all", device.replace(".", "/"))
+    )
+    return any(netns.sysctls.value.get(name, "0") != "0" for name in names)
 
 
 def same_route(one: Route, other: Route) -> bool:
@@ -104,7 +120,7 @@ def _as_kernel_takes(snapshot: Snapshot, netns: str, route: Route) -> Route:
     """
     Return *route* as it will stand in the table; ValueError if a device is not there or down.
 
-    A next hop without carrier is marked at once (net/ipv4/fib_semantics.c, fib_check_nh).
+    net/ipv4/fib_semantics.c, fib_check_nh.
     """
     links: dict[str, Link] = {link.name: link for link in known_section(snapshot, netns, "links")}
     hops = []
@@ -114,7 +130,8 @@ def _as_kernel_takes(snapshot: Snapshot, netns: str, route: Route) -> Route:
                 raise ValueError(f"{netns} has no device {hop.device}")
             if not links[hop.device].up:
                 raise ValueError(f"{netns}: device {hop.device} is down")
-            hops.append(replace(hop, dead=not links[hop.device].carrier and route.type != "local"))
+            lost = not links[hop.device].carrier and route.type != "local"
+            hops.append(replace(hop, dead=lost and ignores_linkdown(snapshot.namespaces[netns], hop.device)))
         else:
             hops.append(hop)
     return replace(route, nexthops=tuple(hops), metric=route_key(route)[3])

@@ -1,24 +1,30 @@
 """Each change in a real namespace: the model says what the kernel does, the undo restores, sh agrees."""
 
+import socket
+import time
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from nettrace.apply.kernel import apply_change
+from nettrace.apply.tool import Refused
 from nettrace.collect.discover import Handle
+from nettrace.collect.netns import in_netns
 from nettrace.collect.reader import Reader
 from nettrace.model.canonical import snapshot_difference
 from nettrace.model.change import (
     ChainDelete,
     ChainSet,
     Change,
+    ConntrackDelete,
     Exact,
     FdbAdd,
     FdbDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
+    NoUndo,
     PolicySet,
     Rebuilds,
     RouteAdd,
@@ -35,7 +41,7 @@ from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.undo import undo_of
 from nettrace.parse.iptables import parse_rule
-from nettrace.render.command import command
+from nettrace.render.command import Argv, command
 from tests.kernel.bed import Bed
 
 DROP = parse_rule("-s 10.9.0.0/16 -j DROP")
@@ -110,6 +116,17 @@ class Node:
         ]
         with Reader(handles) as reader:
             return reader.read_all(reader.skeleton())
+
+    def differs(self, expected: Snapshot) -> list[str]:
+        """
+        What differs from *expected*, once devices have settled.
+
+        The kernel tells bridges of a carrier up to a second later (net/core/link_watch.c).
+        """
+        end = time.monotonic() + 3
+        while (found := snapshot_difference(self.read(), expected)) and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
 
     def section(self, name: str) -> Any:
         """One section of the node, which has to be known."""
@@ -192,7 +209,7 @@ OTHER: list[Change] = [
     RouteAdd(netns="", route=OVERLAY),
     RouteAdd(netns="", route=replace(STATIC, prefsrc="10.1.0.9", protocol="bird"), replaces=STATIC),
     RouteAdd(netns="", route=Route(dst="10.60.0.0/16", type="unreachable", table=100, metric=9)),
-    RouteAdd(netns="", route=replace(OVERLAY, scope="link", tos=16, table=100)),
+    RouteAdd(netns="", route=replace(OVERLAY, tos=16, table=100)),
     RouteDelete(netns="", route=STATIC),
     RouteDelete(netns="", route=METRICS),
     RouteDelete(netns="", route=SEVERAL),
@@ -226,15 +243,158 @@ def test_model_kernel_undo_and_shell_agree(node: Node, change: Change) -> None:
     undo = undo_of(before, change)
     assert isinstance(undo, Exact | Rebuilds)
     assert isinstance(undo, Exact) or "the empty table" in undo.differs
+    expected = edit(before, change)
+    assert snapshot_difference(expected, before)
     node.apply(change)
-    after = node.read()
-    assert snapshot_difference(after, edit(before, change)) == []
-    assert snapshot_difference(after, before) != []
+    assert node.differs(expected) == []
     for inverse in undo.changes:
         node.apply(inverse)
-    assert snapshot_difference(node.read(), before) == []
+    assert node.differs(before) == []
     node.space.run("sh", "-c", command(change))
-    assert snapshot_difference(node.read(), after) == []
+    assert node.differs(expected) == []
     for inverse in undo.changes:
         node.space.run("sh", "-c", command(inverse))
-    assert snapshot_difference(node.read(), before) == []
+    assert node.differs(before) == []
+
+
+def test_a_carrier_is_lost_through_a_veth(node: Node) -> None:
+    """A pod's device that goes down takes the carrier of the port and the bridge, whose routes stay."""
+    change = LinkSet(netns=node.pod.name, device="eth0", attribute="up", value="off")
+    before = node.read()
+    undo = undo_of(before, change)
+    assert isinstance(undo, Exact)
+    node.apply(change)
+    assert node.differs(edit(before, change)) == []
+    for inverse in undo.changes:
+        node.apply(inverse)
+    assert node.differs(before) == []
+
+
+def test_device_by_device_forwarding_is_restored(node: Node) -> None:
+    """A device that alone forwarded, and redirects that were on, are so again after the undo."""
+    for name in ("net.ipv4.ip_forward", "net.ipv4.conf.br0.forwarding", "net.ipv4.conf.all.accept_redirects"):
+        node.space.sysctl(name, int(not name.endswith("ip_forward")))
+    before = node.read()
+    change = SysctlSet(netns=node.name, name="net.ipv4.ip_forward", value="1")
+    undo = undo_of(before, change)
+    assert isinstance(undo, Exact)
+    assert len(undo.changes) == 2
+    node.apply(change)
+    for inverse in undo.changes:
+        node.apply(inverse)
+    assert node.differs(before) == []
+
+
+def test_lost_ipv6_addresses_are_announced(node: Node) -> None:
+    """A device with IPv6 that goes down loses its address, and the undo had said so."""
+    node.pod.sysctl("net.ipv6.conf.eth1.disable_ipv6", 0)
+    node.pod.ip("addr add fd00::2/64 dev eth1 nodad")
+    before = node.read()
+    change = LinkSet(netns=node.pod.name, device="eth1", attribute="up", value="off")
+    undo = undo_of(before, change)
+    assert isinstance(undo, Rebuilds)
+    assert "fd00::2" in undo.differs
+    node.apply(change)
+    assert "fd00::2" not in node.pod.ip("addr show dev eth1")
+
+
+def test_a_connection_is_deleted(node: Node) -> None:
+    """The command deletes exactly the entry, and says so when it is not there any more."""
+
+    def send(port: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"x", ("10.1.0.2", port))
+
+    node.space.run("iptables-nft", "-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
+    for port in (53, 54):
+        in_netns(node.space.path, send, port)
+    entries = {entry.original.dport: entry for entry in node.section("conntrack") if entry.proto == "udp"}
+    change = ConntrackDelete(netns=node.name, entry=entries[53])
+    assert isinstance(undo_of(node.read(), change), NoUndo)
+    node.apply(change)
+    left = [entry.original.dport for entry in node.section("conntrack") if entry.proto == "udp"]
+    assert 53 not in left
+    assert 54 in left
+    with pytest.raises(Refused, match="conntrack -D"):
+        node.apply(change)
+
+
+def test_learned_neighbours_are_deleted(node: Node) -> None:
+    """A neighbour that the kernel resolved can be deleted, and resolves again."""
+    node.space.ip("neigh add 10.1.0.2 lladdr 02:00:00:00:00:02 dev br0 nud stale")
+    entry = next(n for n in node.section("neighbours") if n.address == "10.1.0.2")
+    node.apply(NeighbourDelete(netns=node.name, entry=entry))
+    assert entry not in node.section("neighbours")
+
+
+def test_ipv6_routes(node: Node) -> None:
+    """Routes of IPv6, with the kernel's own metric, come and go as those of IPv4."""
+    node.space.sysctl("net.ipv6.conf.br0.disable_ipv6", 0)
+    node.space.ip("addr add fd00::1/64 dev br0 nodad")
+    before = node.read()
+    change = RouteAdd(
+        netns=node.name, route=Route(dst="fd01::/64", nexthops=(NextHop(device="br0", via="fd00::2"),))
+    )
+    undo = undo_of(before, change)
+    assert isinstance(undo, Exact)
+    node.apply(change)
+    assert node.differs(edit(before, change)) == []
+    for inverse in undo.changes:
+        node.apply(inverse)
+    assert node.differs(before) == []
+
+
+# --- refusals --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_another_rule_at_the_position_is_not_touched(node: Node, backend: str) -> None:
+    """A rule is not deleted or replaced by its number when another has taken its place."""
+    place: dict[str, Any] = {"netns": node.name, "backend": backend, "table": "filter", "chain": "FORWARD"}
+    before = node.read()
+    for change in (
+        RuleDelete(**place, position=1, rule=DROP),
+        RuleReplace(**place, position=3, old=DROP, rule=JUMP),
+        RuleDelete(**place, position=9, rule=DROP),
+        RuleDelete(**{**place, "chain": "NOWHERE"}, position=1, rule=DROP),
+    ):
+        with pytest.raises(Refused, match="not the one expected"):
+            node.apply(change)
+    assert node.differs(before) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (xt(RuleInsert, "nft", "filter", "FORWARD", position=9, rule=DROP), "Index of insertion too big"),
+        (xt(RuleInsert, "nft", "filter", "NOWHERE", position=1, rule=DROP), "No chain"),
+        (xt(ChainDelete, "nft", "filter", "USED"), "CHAIN_DEL failed"),
+        (sysctl("net.ipv4.conf.gone0.rp_filter", "1"), "No such file"),
+        (RouteAdd(netns="", route=STATIC), "File exists"),
+        (RouteDelete(netns="", route=OVERLAY), "No such process"),
+        (link("gone0", "up", "on"), "gone0"),
+        (FdbDelete(netns="", entry=replace(REMOTE, dst="10.2.0.9")), "no such entry"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_refusals_carry_the_tools_words(node: Node, change: Change, words: str) -> None:
+    """What the kernel refuses is an error with the command and the tool's own words, and changes nothing."""
+    before = node.read()
+    with pytest.raises(Refused, match=words) as refused:
+        node.apply(replace(change, netns=node.name))
+    assert command(change) in refused.value.what
+    assert node.differs(before) == []
+
+
+def test_a_namespace_that_is_gone(netns: Bed) -> None:
+    """A change in a namespace that does not exist is refused, naming it."""
+    with pytest.raises(Refused, match="gone"):
+        apply_change("/run/netns/nt-t-no-such", sysctl("net.ipv4.ip_forward", "1"))
+
+
+def test_a_tool_that_is_not_installed(netns: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its tool a change is refused with the package to install."""
+    monkeypatch.setattr("nettrace.apply.kernel.argv", lambda _: Argv(("no-such-tool-of-nettrace",)))
+    with pytest.raises(Refused, match="there is no `no-such-tool-of-nettrace`") as refused:
+        apply_change(netns.new().path, sysctl("net.ipv4.ip_forward", "1"))
+    assert "apt install" in refused.value.hint

@@ -24,7 +24,7 @@ from nettrace.model.change import (
 from nettrace.model.edit import edit
 from nettrace.model.links import Address, BridgeAttrs, FdbEntry, Link, Neighbour, Peer, PortAttrs, VxlanAttrs
 from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
-from nettrace.model.section import NOT_READ, Known, Missing
+from nettrace.model.section import NOT_READ, Known, Missing, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.xt import (
@@ -284,9 +284,18 @@ def test_carrier_passes_through_veth_and_bridge() -> None:
     assert by_name["v0"].up
     assert by_name["v0"].port == PortAttrs(state=0)
     assert not by_name["br0"].carrier
-    assert [r.nexthops[0].dead for r in value(node.routes)] == [False, True, True, True]  # type: ignore[attr-defined]
+    assert not any(r.nexthops[0].dead for r in value(node.routes))  # type: ignore[attr-defined]
     up = edit(changed, replace(change, value="on"))
     assert up.namespaces["node"] == small().namespaces["node"]
+
+
+def test_routes_without_carrier_are_dead_where_a_sysctl_says_so() -> None:
+    """With ignore_routes_with_linkdown, routes over a device without carrier are dead, local ones not."""
+    state = small()
+    key = SectionKey("node", "sysctls")
+    asked = state.with_section(key, Known({"net.ipv4.conf.br0.ignore_routes_with_linkdown": "1"}))
+    node = edit(asked, LinkSet(netns="pod", device="eth0", attribute="up", value="off")).namespaces["node"]
+    assert [r.nexthops[0].dead for r in value(node.routes)] == [False, True, True, True]  # type: ignore[attr-defined]
 
 
 def test_mtu_reaches_stacked_devices_and_the_bridge() -> None:
