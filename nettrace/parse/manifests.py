@@ -8,6 +8,7 @@ Not here: the single kinds (manifest_services, manifest_nodes, manifest_proxy), 
 Taken are what people write and what ``kubectl get -o yaml|json`` prints, status and all.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -84,10 +85,11 @@ def parse_documents(text: str, where: str) -> list[dict[str, Any]]:
 def _contents(text: str, where: str) -> Iterator[Any]:
     if text.lstrip().startswith("{"):
         try:
-            yield msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            pass  # several JSON documents, or YAML in flow style
+            documents = _json_documents(text)
+        except (ValueError, RecursionError):
+            pass  # YAML in flow style, or what YAML's error says better
         else:
+            yield from documents
             return
     try:
         yield from yaml.load_all(text, Loader=_Loader)
@@ -104,6 +106,22 @@ def _contents(text: str, where: str) -> Iterator[Any]:
         raise UserError(
             f"neither YAML nor JSON: {what}", where=where, hint="mend the file, or leave it out"
         ) from None
+
+
+def _json_documents(text: str) -> list[Any]:
+    """Return JSON documents that follow each other; ValueError if the text is anything else."""
+    try:
+        return [msgspec.json.decode(text)]
+    except msgspec.DecodeError:
+        pass
+    decoder = json.JSONDecoder()
+    documents: list[Any] = []
+    rest = text.strip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        documents.append(document)
+        rest = rest[end:].lstrip()
+    return documents
 
 
 def _opened(content: Any, where: str, given: Mapping[str, str]) -> list[dict[str, Any]]:
