@@ -9,7 +9,7 @@ from typing import Any
 
 from nettrace.collect.peers import Candidates, names_of
 from nettrace.collect.programs import programs_by_index, xdp_programs
-from nettrace.collect.session import Session, netlink_errors
+from nettrace.collect.session import Session
 from nettrace.model.links import BridgeAttrs, Link, Peer, PortAttrs, VxlanAttrs
 
 __all__ = ["read_links"]
@@ -27,8 +27,7 @@ def read_links(session: Session, candidates: Candidates) -> tuple[Link, ...]:
 
     *candidates* are the namespaces that peers may be in, by name.  OSError from the kernel.
     """
-    with netlink_errors():
-        messages = list(session.route.get_links())
+    messages = session.dump("get_links")
     names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in messages}
     numbers = {
         message.get_attr("IFLA_LINK_NETNSID")

@@ -8,7 +8,7 @@ Not here: devices (links), routes (routes).
 import socket
 from typing import Any
 
-from nettrace.collect.session import Session, netlink_errors
+from nettrace.collect.session import Session
 from nettrace.model.links import Address, FdbEntry, Neighbour
 
 __all__ = ["read_addresses", "read_fdb", "read_neighbours"]
@@ -35,8 +35,7 @@ _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
 
 def read_addresses(session: Session) -> tuple[Address, ...]:
     """Read the addresses of all devices, IPv4 before IPv6, in the kernel's order."""
-    with netlink_errors():
-        messages = list(session.route.get_addr())
+    messages = session.dump("get_addr")
     names = _names()
     return tuple(
         _address(message, names[message["index"]]) for message in messages if message["index"] in names
@@ -59,8 +58,7 @@ def _address(message: Any, device: str) -> Address:
 
 def read_neighbours(session: Session) -> tuple[Neighbour, ...]:
     """Read the ARP and ND entries of all devices."""
-    with netlink_errors():
-        messages = list(session.route.get_neighbours())
+    messages = session.dump("get_neighbours")
     names = _names()
     return tuple(
         Neighbour(
@@ -83,9 +81,8 @@ def read_fdb(session: Session) -> tuple[FdbEntry, ...]:
     What other devices report as their own entries are receive filters, not forwarding
     (ndo_dflt_fdb_dump(), net/core/rtnetlink.c); they are left out.
     """
-    with netlink_errors():
-        messages = list(session.route.fdb("dump"))
-        tunnels = {link["index"] for link in list(session.route.get_links(kind="vxlan"))}
+    messages = session.dump("fdb", "dump")
+    tunnels = {link["index"] for link in session.dump("get_links", kind="vxlan")}
     names = _names()
     return tuple(
         FdbEntry(

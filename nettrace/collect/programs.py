@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from nettrace.collect.session import Session, netlink_errors
+from nettrace.collect.session import Session
 
 __all__ = ["programs_by_index", "xdp_programs"]
 
@@ -47,14 +47,13 @@ def programs_by_index(session: Session, indexes: Iterable[int]) -> dict[int, tup
     ``tc ingress bpf NAME``, ``tc egress flower``, ``tcx ingress``, ``netem loss``.
     """
     found: dict[int, set[str]] = {}
-    with netlink_errors():
-        for qdisc in list(session.route.get_qdiscs()):
-            kind, index = qdisc.get_attr("TCA_KIND"), qdisc["index"]
-            if kind in ("clsact", "ingress"):
-                names = _filters(session, index, ("ingress", "egress") if kind == "clsact" else ("ingress",))
-                found.setdefault(index, set()).update(names)
-            elif kind == "netem" and _loses(qdisc):
-                found.setdefault(index, set()).add("netem loss")
+    for qdisc in session.dump("get_qdiscs"):
+        kind, index = qdisc.get_attr("TCA_KIND"), qdisc["index"]
+        if kind in ("clsact", "ingress"):
+            names = _filters(session, index, ("ingress", "egress") if kind == "clsact" else ("ingress",))
+            found.setdefault(index, set()).update(names)
+        elif kind == "netem" and _loses(qdisc):
+            found.setdefault(index, set()).add("netem loss")
     for index in indexes:
         names = _bpf_links(index)
         if names:
@@ -65,7 +64,13 @@ def programs_by_index(session: Session, indexes: Iterable[int]) -> dict[int, tup
 def _filters(session: Session, index: int, sides: Iterable[str]) -> list[str]:
     names = []
     for side in sides:
-        for message in list(session.route.get_filters(index=index, parent=_PARENTS[side])):
+        try:
+            messages = session.dump("get_filters", index=index, parent=_PARENTS[side])
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.EINVAL):
+                continue  # the device or its qdisc went away meanwhile
+            raise
+        for message in messages:
             if message["handle"]:  # each kind is announced once, without a handle or options
                 name = message.get_nested("TCA_OPTIONS", "TCA_BPF_NAME") or ""
                 names.append(f"tc {side} {message.get_attr('TCA_KIND')} {name}".rstrip())

@@ -5,10 +5,11 @@ Lives here: RTM_GETROUTE and RTM_GETRULE of both families.
 Not here: choosing a route.
 """
 
+import errno
 import socket
 from typing import Any
 
-from nettrace.collect.session import Session, netlink_errors
+from nettrace.collect.session import Session
 from nettrace.model.addr import ANY4, ANY6
 from nettrace.model.routes import NextHop, PolicyRule, Route
 
@@ -94,8 +95,7 @@ _UNKNOWN = {
 
 def read_routes(session: Session) -> tuple[Route, ...]:
     """Read the routes of all tables of IPv4 and IPv6, in the kernel's order."""
-    with netlink_errors():
-        messages = list(session.route.get_routes())
+    messages = session.dump("get_routes")
     names = dict(socket.if_nameindex())
     return tuple(
         _route(message, names)
@@ -192,15 +192,13 @@ def _more(message: Any, metrics: Any) -> tuple[str, ...]:
 
 def read_rules(session: Session) -> tuple[PolicyRule, ...]:
     """Read the policy rules, those of IPv4 first, each family in the kernel's order."""
-    rules = []
-    with netlink_errors():
-        for family in (socket.AF_INET, socket.AF_INET6):
-            try:
-                rules += [_rule(message) for message in list(session.route.get_rules(family=family))]
-            except OSError:
-                if family == socket.AF_INET:
-                    raise
-                # A kernel without IPv6 has no rules for it.
+    rules = [_rule(message) for message in session.dump("get_rules", family=socket.AF_INET)]
+    try:
+        rules += [_rule(message) for message in session.dump("get_rules", family=socket.AF_INET6)]
+    except OSError as error:
+        # A kernel without IPv6 has no rules for it: rtnl_dump_all() knows no such family.
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+            raise
     return tuple(rules)
 
 

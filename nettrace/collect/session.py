@@ -1,30 +1,23 @@
 """
 What a worker keeps open while it reads one namespace.
 
-Lives here: the netlink sockets of a namespace, opened when first needed, and the
-translation of pyroute2's errors.
+Lives here: the netlink sockets of a namespace, opened when first needed, and pyroute2's dumps with
+their errors told as the kernel's.
 Not here: what is read through them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from nettrace.collect.failure import CollectError
 from nettrace.collect.wire import NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, NetlinkSocket
+from nettrace.model.section import MissingKind
 
-__all__ = ["Session", "netlink_errors"]
+__all__ = ["Session"]
 
-
-@contextmanager
-def netlink_errors() -> Iterator[None]:
-    """Turn a NetlinkError of pyroute2 into the OSError of its errno."""
-    # pyroute2 takes a fifth of a second to import and is not needed for questions to a file.
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-    try:
-        yield
-    except NetlinkError as error:
-        raise OSError(error.code, str(error.args[1] if len(error.args) > 1 else error)) from error
+# include/uapi/linux/netlink.h.  pyroute2 0.9 hands on what it got without looking at it.
+_DUMP_INTERRUPTED = 0x10
+#: A dump that a change broke into is read again, this often at most.
+_TRIES = 4
 
 
 class Session:
@@ -40,14 +33,26 @@ class Session:
         self._route: Any = None
         self._sockets: dict[int, NetlinkSocket] = {}
 
-    @property
-    def route(self) -> Any:
-        """The namespace's pyroute2.IPRoute."""
-        if self._route is None:
-            from pyroute2 import IPRoute  # noqa: PLC0415  (see netlink_errors)
+    def dump(self, request: str, *args: object, **filters: object) -> list[Any]:
+        """
+        Return all messages that a dump of pyroute2.IPRoute gives (``get_links``, ``fdb`` ...).
 
+        OSError with the kernel's errno, CollectError if the state kept changing meanwhile.
+        """
+        # pyroute2 takes a fifth of a second to import and is not needed for questions to a file.
+        from pyroute2 import IPRoute  # noqa: PLC0415
+        from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
+        if self._route is None:
             self._route = IPRoute()
-        return self._route
+        try:
+            for _ in range(_TRIES):
+                messages = list(getattr(self._route, request)(*args, **filters))
+                if not any(message["header"]["flags"] & _DUMP_INTERRUPTED for message in messages):
+                    return messages
+        except NetlinkError as error:
+            raise OSError(error.code, str(error.args[-1])) from error
+        raise CollectError(MissingKind.FAILED, "unstable: it changed each time while it was read")
 
     @property
     def rtnetlink(self) -> NetlinkSocket:
