@@ -35,6 +35,13 @@ def _address(text: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=65536)
 def _prefix(text: str) -> tuple[int, int, int]:
+    base, _, mask_text = text.partition("/")
+    if "." in mask_text or ":" in mask_text:
+        # iptables takes any mask (0.0.0.5/0.0.0.255: the last octet is 5), where ip_network
+        # would take 0.0.0.255 for a host mask
+        version, value = _address(base)
+        mask = _address(mask_text)[1]
+        return version, value & mask, mask
     parsed = ip_network(text, strict=False)
     return parsed.version, int(parsed.network_address), int(parsed.netmask)
 
@@ -57,7 +64,7 @@ def family_of(text: str) -> int:
 
 
 def in_prefix(address: str, prefix: str) -> bool:
-    """Is *address* inside *prefix* (``10.0.0.0/8``, or a bare address)?  Families never mix."""
+    """Is *address* inside *prefix* (``10.0.0.0/8``, a bare address, ``ADDRESS/MASK``)?  Families never mix."""
     version, value = _address(address)
     prefix_version, network, mask = _prefix(prefix)
     return version == prefix_version and value & mask == network
