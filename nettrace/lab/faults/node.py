@@ -7,7 +7,7 @@ Each function says in its docstring what an engineer would type on the node to t
 from ipaddress import IPv4Network
 
 from nettrace.lab.faults.scene import BACKEND, Scene
-from nettrace.lab.topologies.flannel_vxlan import VXLAN
+from nettrace.lab.topologies.flannel_vxlan import MASQUERADE_CHAIN, VXLAN
 from nettrace.model.change import Change, FdbDelete, LinkSet, PolicySet, RouteAdd, RouteDelete, RuleDelete
 from nettrace.model.change import SysctlSet as Sysctl
 from nettrace.model.errors import UserError
@@ -26,8 +26,6 @@ __all__ = [
     "pod_route_missing",
     "rp_filter_strict",
 ]
-
-_FLANNEL_CHAIN = "FLANNEL-POSTRTG"
 
 
 def ip_forward_off(scene: Scene) -> list[Change]:
@@ -59,7 +57,7 @@ def masquerade_missing(scene: Scene) -> list[Change]:
     if scene.record.topology == "docker":
         chain, source = "POSTROUTING", scene.record.options["docker_net"]
     else:
-        chain, source = _FLANNEL_CHAIN, scene.record.options["pod_cidr"]
+        chain, source = MASQUERADE_CHAIN, scene.record.options["pod_cidr"]
     return [
         RuleDelete(netns=n.name, backend=BACKEND, table="nat", chain=chain, position=position, rule=rule)
         for n in scene.chosen_nodes()

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
 
 from nettrace.kube.iptables import ruleset
 from nettrace.lab.addresses import host, network, node_pod_cidrs
@@ -32,15 +35,20 @@ from nettrace.lab.topologies.wire import (
 )
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabNetns
-from nettrace.parse.iptables import save_text
+from nettrace.model.section import Known, Section
+from nettrace.model.xt import XtChain, XtRuleset, XtTable
+from nettrace.parse.iptables import parse_rule, save_text
 
-__all__ = ["VXLAN", "flannel_vxlan"]
+__all__ = ["MASQUERADE_CHAIN", "VXLAN", "flannel_vxlan"]
+
+T = TypeVar("T")
 
 _NAME = "flannel-vxlan"
 _BRIDGE = "cni0"
 VXLAN = f"flannel.{VNI}"
 _PORT = 8472
 _MTU = 1450  # the wire's 1500 less IP, UDP, VXLAN and Ethernet headers
+MASQUERADE_CHAIN = "FLANNEL-POSTRTG"
 _MAX_NODES = 16
 _DNS_PORT = 53
 
@@ -116,7 +124,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
             for node in nodes
         },
         rules={
-            netns_of[node.name]: save_text(ruleset(made.kube, node.name)) + _masquerade(node, pod_net)
+            netns_of[node.name]: save_text(_with_masquerade(ruleset(made.kube, node.name), node, pod_net))
             for node in nodes
         },
         daemons=(
@@ -194,21 +202,31 @@ def _pod_wiring(pod: LabNetns, node: LabNode, pod_net: IPv4Network) -> tuple[str
     return lines
 
 
-def _masquerade(node: LabNode, pod_net: IPv4Network) -> str:
-    """What `flanneld --ip-masq` adds, in its present layout (flannel, pkg/trafficmngr/iptables)."""
-    chain = "FLANNEL-POSTRTG"
+def _with_masquerade(rules: XtRuleset, node: LabNode, pod_net: IPv4Network) -> XtRuleset:
+    """Add what `flanneld --ip-masq` adds, in its present layout (flannel, pkg/trafficmngr/iptables)."""
     note = '-m comment --comment "flanneld masq"'
-    return f"""*nat
-:{chain} - [0:0]
--A POSTROUTING {note} -j {chain}
--A {chain} -m mark --mark 0x4000/0x4000 {note} -j RETURN
--A {chain} -s {node.pod_cidr} -d {pod_net} {note} -j RETURN
--A {chain} -s {pod_net} -d {node.pod_cidr} {note} -j RETURN
--A {chain} ! -s {pod_net} -d {node.pod_cidr} {note} -j RETURN
--A {chain} -s {pod_net} ! -d 224.0.0.0/4 {note} -j MASQUERADE --random-fully
--A {chain} ! -s {pod_net} -d {pod_net} {note} -j MASQUERADE --random-fully
-COMMIT
-"""
+    jump = parse_rule(f"{note} -j {MASQUERADE_CHAIN}")
+    specs = (
+        f"-m mark --mark 0x4000/0x4000 {note} -j RETURN",
+        f"-s {node.pod_cidr} -d {pod_net} {note} -j RETURN",
+        f"-s {pod_net} -d {node.pod_cidr} {note} -j RETURN",
+        f"! -s {pod_net} -d {node.pod_cidr} {note} -j RETURN",
+        f"-s {pod_net} ! -d 224.0.0.0/4 {note} -j MASQUERADE --random-fully",
+        f"! -s {pod_net} -d {pod_net} {note} -j MASQUERADE --random-fully",
+    )
+    nat = _known(rules.tables["nat"])
+    last = _known(nat.chains["POSTROUTING"])
+    chains = {
+        **nat.chains,
+        "POSTROUTING": Known(replace(last, rules=(*last.rules, jump))),
+        MASQUERADE_CHAIN: Known(XtChain(rules=tuple(parse_rule(spec) for spec in specs))),
+    }
+    return XtRuleset({**rules.tables, "nat": Known(XtTable(chains))})
+
+
+def _known(section: Section[T]) -> T:
+    assert isinstance(section, Known)  # noqa: S101  (made here, not read)
+    return section.value
 
 
 def _daemon(root: Path, pod: LabPod, container: LabContainer, netns: str) -> Daemon:
