@@ -64,7 +64,7 @@ def family_of(text: str) -> int:
 
 
 def in_prefix(address: str, prefix: str) -> bool:
-    """Is *address* inside *prefix* (``10.0.0.0/8``, a bare address, ``ADDRESS/MASK``)?  Families never mix."""
+    """Is *address* in *prefix* (``10.0.0.0/8``, a bare address, ``ADDRESS/MASK``)?  Families never mix."""
     version, value = _address(address)
     prefix_version, network, mask = _prefix(prefix)
     return version == prefix_version and value & mask == network
