@@ -186,9 +186,8 @@ def _source(snapshot: Snapshot, flow: Flow, holder: str) -> str:
     """Pods reach each other without NAT: that is Kubernetes' own rule for networks."""
     if holder == flow.origin.netns:
         return ""
-    pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
-    inside = {_pod_netns(snapshot, pod) for pod in pods if not pod.host_network}
-    return "kept" if {holder, flow.origin.netns} <= inside else ""
+    ends = [snapshot.namespaces.get(name) for name in (holder, flow.origin.netns)]
+    return "kept" if all(netns is not None and netns.role == "pod" for netns in ends) else ""
 
 
 def _outside(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal:

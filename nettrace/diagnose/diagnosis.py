@@ -134,5 +134,9 @@ def _search(
     advice = {candidate.id: explained(candidate, by_id) for candidate in search.explaining}
     if advice:
         return _Found(tuple(advice.values()), budget.spent, tuple(refused))
-    note = f"no repair was found within {budget.spent} walks"
+    note = (
+        f"no repair was found within {budget.spent} walks"
+        if budget.spent
+        else "no known cause fits, and nothing that is owed is missing where the packets pass"
+    )
     return _Found((), budget.spent, (*refused, note))

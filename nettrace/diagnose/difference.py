@@ -75,14 +75,14 @@ def differences(
     """
     Compare *owed* with what the snapshot holds, in the order given.
 
-    *where* narrows it to namespaces, *subjects* to objects served; what serves no particular
-    object is always compared.
+    *where* narrows it to namespaces, *subjects* to Services (``svc/NAMESPACE/NAME``), of which there may
+    be thousands; what serves no particular Service is always compared.
     """
     wanted = [item for item in owed if where is None or item.netns in where]
     index = OwedIndex(snapshot, wanted)
     found: list[Difference] = []
     for item in wanted:
-        if subjects is not None and item.subject and item.subject not in subjects:
+        if subjects is not None and item.subject.startswith("svc/") and item.subject not in subjects:
             continue
         for restored in _compare(index, item, subjects):
             found.append(Difference(owed=item, restored=restored))

@@ -190,7 +190,7 @@ def _ordered(index: OwedIndex, item: OwedChain, backend: str, chain: XtChain) ->
         rule = item.rules[at]
         return Restored(
             ref=ref,
-            found=f"{item.chain} has {_count(chain.rules)}, none of them this",
+            found=_lacking(item.chain, rule, chain.rules),
             owed=shown(item.chain, rule),
             changes=(*before, RuleInsert(**place, position=at + 1, rule=rule)),
             absent=True,
@@ -224,6 +224,13 @@ def _note(item: OwedChain, index: int) -> RuleNote | None:
     return item.notes[index] if index < len(item.notes) else None
 
 
+def _lacking(chain: str, rule: XtRule, rules: Sequence[XtRule]) -> str:
+    if isinstance(rule.target, Jump):
+        where = "" if rules else ", and no rules at all"
+        return f"{chain} has no jump to {rule.target.chain}{where}"
+    return f"{chain} has {_count(rules)}" + (", and not this one" if rules else "")
+
+
 def _count(rules: Sequence[XtRule]) -> str:
     return "no rules" if not rules else "1 rule" if len(rules) == 1 else f"{len(rules)} rules"
 
@@ -254,7 +261,7 @@ def _missing_rules(
         found.append(
             Restored(
                 ref=f"{item.netns}/xt/{backend}/{item.table}/{item.chain}",
-                found=f"{item.chain} has {_count(chain.rules)}, none of them this",
+                found=_lacking(item.chain, rule, chain.rules),
                 owed=shown(item.chain, rule),
                 changes=(*index.missing_chains(item, backend, (rule,)), insert),
                 absent=True,
@@ -294,7 +301,7 @@ def rule_difference(index: OwedIndex, item: OwedJump | OwedRule) -> Restored | N
     position = _position(rules, item, index.family(item))
     return Restored(
         ref=f"{item.netns}/xt/{backend}/{item.table}/{item.chain}",
-        found=f"{item.chain} has {_count(rules)}, none of them this",
+        found=_lacking(item.chain, item.rule, rules),
         owed=shown(item.chain, item.rule),
         changes=(*before, RuleInsert(**place, position=position, rule=item.rule)),
         absent=True,

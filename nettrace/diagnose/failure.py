@@ -5,7 +5,8 @@ Lives here: the words for the failing step, which are said even where no cause i
 """
 
 from nettrace.diagnose.cause import Context, Failure
-from nettrace.diagnose.look import step_text
+from nettrace.diagnose.look import step_text, where
+from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 
 __all__ = ["failing_words"]
@@ -22,10 +23,10 @@ _LEGS = {
 
 def failing_words(context: Context) -> tuple[str, ...]:
     """Return a sentence for each place at which branches miss the goal, the most probable first."""
-    return tuple(dict.fromkeys(_words(failure) for failure in context.failures))
+    return tuple(dict.fromkeys(_words(context.snapshot, failure) for failure in context.failures))
 
 
-def _words(failure: Failure) -> str:
+def _words(snapshot: Snapshot, failure: Failure) -> str:
     path, leg, step = failure.path, failure.leg, failure.step
     if leg is None or step is None:
         end = path.endpoint
@@ -33,13 +34,13 @@ def _words(failure: Failure) -> str:
         seen = f", which sees it come from {end.source}" if end is not None and end.source else ""
         return f"it ends as {path.outcome.value} at {who}{seen}"
     what = _LEGS.get(leg.kind, leg.kind)
-    where = f"{step.node or step.netns}" + (f", {step.device}" if step.device else "")
-    place = [step.hook or "", step.table or "", step.chain or ""]
-    at = " ".join(word for word in place if word)
+    place = f"{where(snapshot, step.netns)}" + (f", {step.device}" if step.device else "")
+    hook = (step.hook, step.table, step.chain) if step.hook else ()
+    at = " ".join(word for word in hook if word)
     reason = leg.reason or path.reason or step_text(step)
     verb = "is not known from" if path.verdict is Verdict.UNKNOWN else "ends on"
     if path.verdict is Verdict.LEFT_SNAPSHOT:
         verb = "leaves the snapshot from"
-    return f"{what} {verb} {where}{f' ({at})' if at else ''}: {path.verdict.value}" + (
+    return f"{what} {verb} {place}{f' ({at})' if at else ''}: {path.verdict.value}" + (
         f": {reason}" if reason else ""
     )

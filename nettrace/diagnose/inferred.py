@@ -8,7 +8,7 @@ chains that bear its address lead to.
 from collections.abc import Iterator
 
 from nettrace.diagnose.goal import Goal
-from nettrace.diagnose.look import addresses_in, connected_prefix, holder_of
+from nettrace.diagnose.look import addresses_in, connected_prefix, holder_of, listeners
 from nettrace.diagnose.rules import addressed_to
 from nettrace.model.flow import Flow
 from nettrace.model.packet import Packet
@@ -62,7 +62,8 @@ def _service(snapshot: Snapshot, netns: str, backend: str, packet: Packet) -> Go
             continue
         for rule in chain.rules:
             if isinstance(rule.target, Jump) and addressed_to(rule, packet):
-                ends = frozenset(_targets(snapshot, netns, backend, rule.target.chain, set()))
+                found = _targets(snapshot, netns, backend, rule.target.chain, set())
+                ends = frozenset(_open(snapshot, end, packet.proto) for end in found)
                 if ends:
                     words = rule.comment or rule.target.chain
                     return Goal(
@@ -100,6 +101,14 @@ def _targets(
         elif isinstance(rule.target, Dnat) and rule.target.to.lo is not None:
             ports = rule.target.to.ports
             yield rule.target.to.lo, ports.single if ports is not None else None
+
+
+def _open(snapshot: Snapshot, end: tuple[str, int | None], proto: str) -> tuple[str, int | None]:
+    """Return the endpoint, its port left open where it is known that nobody listens on it."""
+    holder = holder_of(snapshot, end[0])
+    waiting = listeners(snapshot, holder, proto) if holder is not None else None
+    silent = waiting is not None and all(socket.port != end[1] for socket in waiting)
+    return (end[0], None) if silent else end
 
 
 def beyond(snapshot: Snapshot, addresses: list[str]) -> frozenset[str]:

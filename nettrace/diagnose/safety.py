@@ -82,8 +82,8 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
     Say in what *after* is worse than *before*, "" if in nothing.
 
     Worse is: connecting less often (what cannot be told any more counts as not), losing an
-    endpoint, seeing another source where it was kept, and getting through where a rule of
-    *snapshot* denies it.
+    endpoint, a pod seeing another source than the pod that called it, and getting through where a
+    rule of *snapshot* denies it.
     """
     old, new = _connected(before), _connected(after)
     was, now = _share(old), _share(new)
@@ -92,8 +92,8 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
     lost = _ends(old) - _ends(new)
     if lost:
         return f"no longer reaches {', '.join(sorted(lost))}"
-    kept = {end for end, is_kept in _sources(old) if is_kept}
-    changed = {end for end, is_kept in _sources(new) if not is_kept}
+    kept = {end for end, is_kept in _sources(snapshot, old) if is_kept}
+    changed = {end for end, is_kept in _sources(snapshot, new) if not is_kept}
     if kept & changed:
         return f"its source is rewritten on the way to {', '.join(sorted(kept & changed))}"
     if not old and new:
@@ -119,12 +119,22 @@ def _ends(paths: Sequence[Path]) -> set[str]:
     return {_end(path) for path in paths} - {""}
 
 
-def _sources(paths: Sequence[Path]) -> set[tuple[str, bool]]:
-    return {
-        (_end(path), path.endpoint.source == original_source(path))
-        for path in paths
-        if path.endpoint is not None and path.endpoint.source
-    }
+def _sources(snapshot: Snapshot, paths: Sequence[Path]) -> set[tuple[str, bool]]:
+    """
+    Return (endpoint, did it see the source as it was sent?) for what one pod asks another.
+
+    Nobody is promised more: a node's own source is one of several that it has, a NodePort's
+    is rewritten so that the answer comes back, what leaves the cluster is masqueraded.
+    """
+    found: set[tuple[str, bool]] = set()
+    for path in paths:
+        sender = path.request.steps[0].netns if path.request.steps else ""
+        if path.endpoint is None or not path.endpoint.source or sender == path.endpoint.netns:
+            continue
+        ends = [snapshot.namespaces.get(name) for name in (sender, path.endpoint.netns)]
+        if all(netns is not None and netns.role in ("pod", "container") for netns in ends):
+            found.add((_end(path), path.endpoint.source == original_source(path)))
+    return found
 
 
 def _denial(snapshot: Snapshot, walked: Walk) -> Step | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context, Failure
-from nettrace.diagnose.look import bridge_port, step_text, subject_of, where
+from nettrace.diagnose.look import bridge_port, subject_of, where
 from nettrace.model.change import LinkSet
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import Link
@@ -44,8 +44,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
                 ),
                 Evidence(
                     ref=step.why.ref if step.why is not None else "",
-                    text=step_text(step),
-                    note=f"{ends} would have to leave by the port it came in by",
+                    text=f"{ends} came in by {port.name} and has to leave by it",
+                    note="dropped by the bridge",
                 ),
                 *_configured(context, step.node),
             ),

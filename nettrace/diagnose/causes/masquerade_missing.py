@@ -95,7 +95,11 @@ def _leaving(context: Context, netns: str) -> tuple[Evidence, ...]:
 
 
 def _unclaimed(context: Context, netns: str) -> Iterator[Candidate]:
-    """Propose a rule where nobody is known to owe one: bridge and network as they are."""
+    """
+    Propose a rule where nobody is known to owe one: network and way out as the packet has them.
+
+    The way out is named, so that what goes to other nodes by a tunnel keeps its source.
+    """
     seen: set[str] = set()
     for packet, device in _departures(context, netns):
         found = connected_prefix(context.snapshot, netns, packet.src, "bridge") if packet.src else None
@@ -106,7 +110,7 @@ def _unclaimed(context: Context, netns: str) -> Iterator[Candidate]:
         for backend, chain in chains_in(context.snapshot, netns, "nat", "POSTROUTING"):
             rule = XtRule(
                 src=Negatable(network),
-                out_device=Negatable(own.device, invert=True),
+                out_device=Negatable(device),
                 matches=(Comment("nettrace: masquerade-missing"),),
                 target=Masquerade(),
             )
@@ -166,7 +170,7 @@ MASQUERADE_MISSING = Cause(
         "nat POSTROUTING has no MASQUERADE for the network; the flow's conntrack entry waits for a reply "
         "to the pod's own address."
     ),
-    repair="iptables -t nat -A POSTROUTING -s NETWORK ! -o BRIDGE -j MASQUERADE, or the owner's own rules",
+    repair="the owner's own rules; iptables -t nat -A POSTROUTING -s NETWORK -o UPLINK -j MASQUERADE",
     owner="flanneld --ip-masq, dockerd, ip-masq-agent, the bridge plugin's ipMasq.",
     source="flannel#799, felix#1093, calicoctl#1249, kubernetes#40182",
     candidates=_candidates,
