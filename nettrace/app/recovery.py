@@ -5,6 +5,8 @@ Lives here: the check that every live command begins with.  It costs one directo
 where there is nothing to do.
 """
 
+import os
+
 from nettrace.app.remember import state_directory
 from nettrace.model.errors import UserError
 
@@ -18,8 +20,11 @@ def recover() -> tuple[str, ...]:
     Never raises: a node on which the rollback fails can still be looked at.
     """
     directory = state_directory() / "journal"
-    if not any(directory.glob("*.json")):
-        return ()
+    try:
+        if not any(name.endswith(".json") for name in os.listdir(directory)):
+            return ()
+    except OSError:
+        return ()  # there is none yet, or it is not ours to read
     from nettrace.apply.repair import roll_back  # noqa: PLC0415  (heavy, and rarely needed)
     from nettrace.journal import Journal  # noqa: PLC0415
 
