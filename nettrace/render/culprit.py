@@ -107,15 +107,20 @@ def _rule(
 
 def _sysctl(change: SysctlSet, steps: Sequence[StepView]) -> StepView | None:
     """Return the step that reads the sysctl, else the first of the stage that it governs."""
-    reading = _first(s for s in steps if s.why is not None and s.why.ref.endswith(f"/{change.name}"))
-    if reading is not None:
-        return reading
-    if change.name.endswith(("forward", "forwarding")):
+    # net.ipv4.ip_forward is read as net.ipv4.conf.DEVICE.forwarding, .all. as .DEVICE.
+    word = "forwarding" if change.name.endswith("ip_forward") else change.name.rpartition(".")[2]
+    for ending in (f"/{change.name}", f".{word}"):
+        reading = _first(s for s in steps if s.why is not None and s.why.ref.endswith(ending))
+        if reading is not None:
+            return reading
+    if word == "forwarding":
         return _first(step for step in steps if step.stage is Stage.FORWARD)
-    if change.name.endswith("rp_filter"):
+    if word == "rp_filter":
         return _first(step for step in steps if step.stage is Stage.ROUTE)
     if "bridge-nf" in change.name:
-        return _first(step for step in steps if step.stage is Stage.BRIDGE)
+        # what the bridge passes on without asking the hooks, rather than what it hands up
+        bridging = [step for step in steps if step.stage is Stage.BRIDGE]
+        return _first(step for step in reversed(bridging) if step.verdict != "up") or _first(bridging)
     return None
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from nettrace.model.change import Change, Exact, NoUndo
 from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
-from nettrace.model.flow import Flow
+from nettrace.model.flow import Flow, ObjectRef
 from nettrace.model.lab import LabRecord
 from nettrace.model.observation import Agreement, Observed
 from nettrace.model.packet import Packet, PortRange
@@ -149,13 +149,18 @@ def _port(port: PortRange | None) -> Port | None:
 
 def _flow(flow: Flow) -> FlowView:
     return FlowView(
-        source=str(flow.source),
-        target=str(flow.target),
+        source=_name(flow.source),
+        target=_name(flow.target),
         netns=flow.origin.netns,
         device=flow.origin.device,
         packet=packet_view(flow.packet),
         segment=flow.segment,
     )
+
+
+def _name(ref: ObjectRef) -> str:
+    """``internet`` is a kind and a name at once."""
+    return ref.name if ref.kind == ref.name else str(ref)
 
 
 def _walked(walk: Walk) -> WalkedView:

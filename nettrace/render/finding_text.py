@@ -18,16 +18,17 @@ _STYLES = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.WARN, Severity.INF
 def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page:
     """Lay one finding out; *context* decides which options the suggested commands need."""
     style = _STYLES[finding.severity]
-    lines: list[Line] = [
-        line(Span(f"{finding.severity.value}[{finding.cause}]", style), f": {finding.message}")
-    ]
+    head = f"{finding.severity.value}[{finding.cause}]"
+    first, *more = wrapped(f"{head}: {finding.message}", look.width)
+    lines: list[Line] = [line(Span(first[: len(head)], style), first[len(head) :])]
+    lines.extend(line("    ", piece) for piece in more)
     place = "  ".join(part for part in (finding.where, finding.subject) if part)
     if place:
         lines.append(line("  --> ", Span(place, Style.NAME)))
     lines.extend(_evidence(finding.evidence, look))
     repair = finding.repairs[0] if finding.repairs else None
     if repair is not None and repair.effect:
-        lines.extend(_note(f"with it: {repair.effect}", look))
+        lines.extend(_note(f"with it: {repair.effect.removeprefix('with it: ')}", look))
     if repair is not None and repair.owner:
         owner = f"owner: {repair.owner}" + (f"; {repair.overwritten}" if repair.overwritten else "")
         lines.extend(_note(owner, look))
@@ -35,7 +36,7 @@ def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page
         lines.extend(_note(note, look))
     if finding.alternatives:
         lines.extend(_note(f"nothing here tells it apart from {', '.join(finding.alternatives)}", look))
-    lines.extend(_help(finding, repair, context))
+    lines.extend(_help(finding, repair, context, look))
     return tuple(lines)
 
 
@@ -72,7 +73,7 @@ def _note(text: str, look: Look) -> list[Line]:
     return [line("   = " if not index else "     ", piece) for index, piece in enumerate(pieces)]
 
 
-def _help(finding: FindingView, repair: RepairView | None, context: str) -> list[Line]:
+def _help(finding: FindingView, repair: RepairView | None, context: str, look: Look) -> list[Line]:
     """Say what to type next; a repair that only a person may decide is told in words."""
     rows: list[tuple[str, str]] = []
     if repair is not None and repair.safety is not Safety.ADVICE and repair.changes:
@@ -80,11 +81,10 @@ def _help(finding: FindingView, repair: RepairView | None, context: str) -> list
         undo = f", undo {repair.undo}" if repair.undo else ""
         rows.append((f"nettrace repair plan {finding.cause}{source_options(context)}", count + undo))
     rows.append((f"nettrace explain {finding.cause}", ""))
-    lines = columns(rows, gap=3)
-    found = [
+    lines: list[Line] = []
+    if repair is not None and repair.lasting:
+        lines.extend(line(piece) for piece in wrapped(repair.lasting, look.width - 6))
+    lines.extend(columns(rows, gap=3))
+    return [
         (Span("help: " if not index else "      ", Style.HEAD), *spans) for index, spans in enumerate(lines)
     ]
-    if repair is not None and repair.lasting:
-        found.insert(0, line(Span("help: ", Style.HEAD), repair.lasting))
-        found[1] = (Span("      ", Style.HEAD), *found[1][1:])
-    return found

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from nettrace.render.contract import PacketView, Port
 
-__all__ = ["changes", "end", "ends"]
+__all__ = ["changes", "end", "ends", "inner_ends"]
 
 
 def end(address: str, port: Port | None) -> str:
@@ -27,6 +27,11 @@ def ends(packet: PacketView) -> str:
     if packet.icmp_type is not UNSET:
         text += f" type {packet.icmp_type}"
     return text
+
+
+def inner_ends(packet: PacketView) -> str:
+    """The two ends of the packet that this one carries, "" if it carries none."""
+    return ends(packet.inner) if packet.inner is not UNSET else ""
 
 
 def changes(before: PacketView | None, after: PacketView | None, *, wide: bool = False) -> tuple[str, ...]:

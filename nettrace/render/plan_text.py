@@ -31,6 +31,10 @@ _STATES = {
 }
 
 
+#: States in which nothing is left to be done.
+_ENDED = frozenset({"applied", "confirmed", "undone", "rolled-back"})
+
+
 def plan_page(plan: RepairPlan, look: Look) -> Page:
     """Lay a plan out: one block a namespace, then what there is to know before it is applied."""
     lines = changes_lines(plan)
@@ -107,7 +111,9 @@ def history_page(history: HistoryDocument, look: Look) -> Page:
 
 
 def _entry(entry: JournalEntry) -> list[str | Span]:
-    done = f"{entry.done} of {len(entry.plan.changes)}"
+    count = len(entry.plan.changes)
+    # while it is under way, and where it went wrong, how far it came
+    done = str(count) if entry.state in _ENDED else f"{entry.done} of {count}"
     return [
         entry.id or entry.plan.id,
         entry.plan.cause,

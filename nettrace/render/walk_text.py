@@ -90,17 +90,27 @@ def _branch(path: PathView, document: WalkDocument, look: Look) -> list[Line]:
     places = min(max((len(row.place) for row in every), default=0), 15)
     lines: list[Line] = []
     for leg, found in laid:
-        title = Span(_LEG_TITLES.get(leg.kind, leg.kind), Style.HEAD)
+        title = _LEG_TITLES.get(leg.kind, leg.kind)
         about = _about(path, document.paths) if leg is path.request else ""
-        lines.append(line(title, Span(about, Style.DIM)))
+        lines.extend(_titled(title, about, look, Style.DIM))
         ending = _ending(leg) if leg.kind == path.failed or leg.verdict is not Verdict.DELIVERED else ""
-        if ending and found and found[-1].mark == "x" and found[-1].text.lower() in _BARE:
+        if ending and found and found[-1].mark == "x" and _adds_nothing(found[-1], leg):
             found[-1] = replace(found[-1], text=ending)
             ending = ""
         lines.extend(_leg_lines(found, names, places, cause, look))
         if ending:
             lines.extend(_end_of_leg(leg, ending, look))
     return lines
+
+
+def _titled(title: str, text: str, look: Look, style: Style = Style.PLAIN) -> list[Line]:
+    """Put *text* behind a title, broken at the width, the further lines below the first."""
+    head = title.ljust(9)
+    pieces = list(wrapped(text, max(look.width - len(head), 40)))
+    return [
+        line(Span(head if not index else " " * len(head), Style.HEAD), Span(piece, style))
+        for index, piece in enumerate(pieces)
+    ]
 
 
 def _legs(path: PathView, *, wide: bool) -> list[LegView]:
@@ -113,7 +123,7 @@ def _legs(path: PathView, *, wide: bool) -> list[LegView]:
 
 
 def _about(path: PathView, paths: Sequence[PathView]) -> str:
-    """``  (1 of 3 branches: endpoint 10.244.1.10:9376 in hostnames-1, p = 0.33; 1 more is alike)``."""
+    """``(1 of 3 branches: endpoint 10.244.1.10:9376 in hostnames-1, p = 0.33; 1 more is alike)``."""
     if len(paths) == 1:
         return ""
     said = f"1 of {len(paths)} branches: "
@@ -123,7 +133,7 @@ def _about(path: PathView, paths: Sequence[PathView]) -> str:
     alike = sum(_kind(other) == _kind(path) for other in paths) - 1
     if alike:
         said += f"; {alike} more {'is' if alike == 1 else 'are'} alike"
-    return f"  ({said})"
+    return f"({said})"
 
 
 def _endpoint(path: PathView) -> str:
@@ -196,15 +206,21 @@ def _leg_lines(found: Sequence[Row], names: int, places: int, cause: str, look: 
             Span(place.ljust(places), style),
             "  ",
         ]
-        text = row.text + (f"   <- {cause}" if row.mark == "!" and cause else "")
-        lines.extend(_row_lines(line(*lead), text, row, style, look))
+        told = row
+        if row.is_culprit and cause:
+            tail = f"<- {cause}"
+            fits = width_of(line(*lead)) + len(row.text) + 3 + len(tail) <= look.width
+            text = f"{row.text}   {tail}" if fits else row.text
+            told = replace(row, text=text, effects=row.effects if fits else (*row.effects, tail))
+        lines.extend(_row_lines(line(*lead), told, style, look))
     return lines
 
 
-def _row_lines(lead: Line, text: str, row: Row, style: Style, look: Look) -> list[Line]:
+def _row_lines(lead: Line, row: Row, style: Style, look: Look) -> list[Line]:
     """Put the text of a row and its effects behind *lead*, on as many lines as it takes."""
     at = width_of(lead)
     room = max(look.width - at, 24)
+    text = row.text
     effect = ", ".join(row.effects)
     if len(text) + len(effect) + 2 <= room:
         gap = max(2, min(room - len(effect) - len(text), 40 - len(text))) if effect else 0
@@ -222,6 +238,13 @@ def _row_lines(lead: Line, text: str, row: Row, style: Style, look: Look) -> lis
     if look.wide and row.ref:
         lines.append(line(" " * (at + 2), Span(row.ref, Style.DIM)))
     return lines
+
+
+def _adds_nothing(row: Row, leg: LegView) -> bool:
+    """Does the last row of a leg say no more than how the leg ended?"""
+    verdict, _, words = row.text.partition("  ")
+    said = words.partition("  ")[0]  # what stands after it is the state that says so
+    return verdict.lower() in _BARE and (said in leg.reason or leg.reason in said)
 
 
 def _ending(leg: LegView) -> str:
@@ -260,8 +283,12 @@ def _summary(document: WalkDocument, look: Look) -> list[Line]:
     if diagnosis.goal:
         met = {True: ("met", Style.GOOD), False: ("not met", Style.BAD), None: ("undecided", Style.UNSURE)}
         word, style = met[diagnosis.met]
-        lines.append(line(Span("owed     ", Style.HEAD), diagnosis.goal, ": ", Span(word, style)))
-    lines.extend(line(Span("note     ", Style.HEAD), note) for note in diagnosis.notes)
+        lines.extend(_titled("owed", diagnosis.goal, look))
+        lines[-1] = (*lines[-1], *line(": ", Span(word, style)))
+    for note in diagnosis.notes:
+        if not look.wide and any(path.reason and path.reason in note for path in document.paths):
+            continue  # the branch's own line says it
+        lines.extend(_titled("note", note, look))
     if document.observed is not None:
         lines.extend(_observed(document.observed, document, look))
     return lines

@@ -21,6 +21,9 @@ SYN = Packet(
     dport=PortRange(30080, 30080),
     tcp_flags=frozenset({"SYN"}),
 )
+OUTER = Packet(
+    src="172.18.0.12", dst="172.18.0.11", proto="udp", sport=EPHEMERAL, dport=PortRange(8472, 8472), inner=SYN
+)
 POSTROUTING_JUMP = XtRule(matches=(Comment("kubernetes postrouting rules"),), target=Jump("KUBE-POSTROUTING"))
 INSERT = RuleInsert(
     netns="node-b", backend="nft", table="nat", chain="POSTROUTING", position=1, rule=POSTROUTING_JUMP
@@ -49,8 +52,20 @@ def hook(
 
 def stage(node: str, kind: Stage, packet: Packet, device: str, **more: object) -> Step:
     """Make a step that is no rule."""
-    made = Step(node=node, netns=node, stage=kind, verdict="accept", device=device, before=packet)
+    word = {Stage.SEND: "send", Stage.RECEIVE: "receive", Stage.TRANSMIT: "send", Stage.ROUTE: "forward"}
+    made = Step(
+        node=node, netns=node, stage=kind, verdict=word.get(kind, "accept"), device=device, before=packet
+    )
     return replace(made, **more)
+
+
+def switched(packet: Packet, into: str, out: str) -> tuple[Step, ...]:
+    """Make the steps of the wire, which only passes a frame on."""
+    return (
+        stage("wire", Stage.RECEIVE, packet, into),
+        stage("wire", Stage.BRIDGE, packet, "br0", verdict="forward"),
+        stage("wire", Stage.TRANSMIT, packet, out),
+    )
 
 
 def branch(address: str, name: str, node: str) -> Path:
@@ -62,8 +77,9 @@ def branch(address: str, name: str, node: str) -> Path:
         kind="request",
         verdict=Verdict.DELIVERED,
         steps=(
-            stage("internet", Stage.SEND, SYN, "eth0"),
+            stage("internet", Stage.SEND, SYN, ""),
             stage("internet", Stage.TRANSMIT, SYN, "eth0"),
+            *switched(SYN, "internet", "node-b"),
             stage("node-b", Stage.RECEIVE, SYN, "eth0"),
             hook(SYN, pre, "nat", "PREROUTING", 1, "KUBE-SERVICES"),
             hook(SYN, pre, "nat", "KUBE-SERVICES", 7, "KUBE-NODEPORTS"),
@@ -71,8 +87,15 @@ def branch(address: str, name: str, node: str) -> Path:
             hook(SYN, pre, "nat", "KUBE-EXT-YN5DABCDEFGHIJKL", 1, "KUBE-MARK-MASQ"),
             hook(SYN, pre, "nat", "KUBE-MARK-MASQ", 1, "MARK", marked),
             hook(marked, pre, "nat", "KUBE-EXT-YN5DABCDEFGHIJKL", 2, "KUBE-SVC-YN5DABCDEFGHIJKL"),
-            hook(marked, pre, "nat", "KUBE-SVC-YN5DABCDEFGHIJKL", 2, "KUBE-SEP-DXD2ABCDEFGHIJKL"),
-            hook(marked, pre, "nat", "KUBE-SEP-DXD2ABCDEFGHIJKL", 2, "DNAT", sent),
+            replace(
+                hook(marked, pre, "nat", "KUBE-SVC-YN5DABCDEFGHIJKL", 2, "KUBE-SEP-DXD2ABCDEFGHIJKL"),
+                why=Why(
+                    "node-b/xt/nft/nat/KUBE-SVC-YN5DABCDEFGHIJKL/2",
+                    "-A KUBE-SVC-YN5DABCDEFGHIJKL -m statistic --mode random --probability 0.33333333349 -j X",
+                ),
+            ),
+            hook(marked, pre, "nat", "KUBE-SEP-DXD2ABCDEFGHIJKL", 2, "DNAT"),
+            stage("node-b", Stage.CONNTRACK, marked, "eth0", hook=pre, verdict="dnat", after=sent),
             stage(
                 "node-b",
                 Stage.ROUTE,
@@ -82,21 +105,41 @@ def branch(address: str, name: str, node: str) -> Path:
                     "node-b/routes/254/10.244.1.0/24", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"
                 ),
             ),
-            hook(sent, "forward", "filter", "FORWARD", 1, "KUBE-FORWARD"),
+            stage("node-b", Stage.FORWARD, sent, "eth0", after=replace(sent, ttl=63)),
+            hook(sent, "forward", "filter", "FORWARD", 1, "KUBE-PROXY-FIREWALL"),
+            hook(sent, "forward", "filter", "FORWARD", 2, "KUBE-FORWARD"),
             hook(sent, "forward", "filter", "KUBE-FORWARD", 2, "ACCEPT"),
             hook(sent, "postrouting", "nat", "POSTROUTING", 0, "policy ACCEPT"),
-            stage("node-b", Stage.TUNNEL, sent, "flannel.1", verdict="VXLAN to 172.18.0.11"),
+            stage(
+                *("node-b", Stage.TUNNEL, sent, "flannel.1"),
+                verdict="encapsulate",
+                note="VXLAN 1 to 172.18.0.11",
+                after=OUTER,
+            ),
+            hook(OUTER, "output", "nat", "OUTPUT", 1, "KUBE-SERVICES"),
+            hook(OUTER, "output", "nat", "OUTPUT", 0, "policy ACCEPT"),
+            stage("node-b", Stage.TRANSMIT, OUTER, "eth0"),
+            *switched(OUTER, "node-b", "node-a"),
+            stage(node, Stage.RECEIVE, OUTER, "eth0"),
+            stage(node, Stage.ROUTE, OUTER, "eth0", verdict="local"),
+            stage(node, Stage.TUNNEL, OUTER, "flannel.1", verdict="decapsulate", after=sent),
             stage(node, Stage.RECEIVE, sent, "flannel.1"),
-            stage(name, Stage.DELIVER, sent, "eth0", verdict="delivered", note="python3 listens on 9376"),
+            stage(node, Stage.TRANSMIT, sent, "veth1"),
+            stage(name, Stage.RECEIVE, sent, "eth0"),
+            stage(name, Stage.ROUTE, sent, "eth0", verdict="local"),
+            stage(
+                name, Stage.DELIVER, sent, "eth0", verdict="deliver", why=Why(f"{name}/sockets", "python3")
+            ),
         ),
     )
     answer = replace(sent, src=address, dst=SYN.src, sport=sent.dport, dport=sent.sport, mark=0)
     reply = Leg(
         kind="reply",
         verdict=Verdict.UNEXPECTED,
-        reason="internet has no connection with 10.244.1.10:9376 and answers with RST",
+        reason=f"nobody waits for {address} (internet)",
         steps=(
-            stage(name, Stage.SEND, answer, "eth0"),
+            stage(name, Stage.SEND, answer, ""),
+            stage(name, Stage.TRANSMIT, answer, "eth0"),
             stage(
                 node,
                 Stage.ROUTE,
@@ -104,7 +147,12 @@ def branch(address: str, name: str, node: str) -> Path:
                 "eth0",
                 why=Why(f"{node}/routes/254/172.18.0.0/24", "172.18.0.0/24 dev eth0"),
             ),
-            stage("internet", Stage.DELIVER, answer, "eth0", verdict="unexpected", stops=True),
+            stage(
+                *("internet", Stage.DELIVER, answer, "eth0"),
+                verdict="drop",
+                note=f"nobody waits for {address}",
+                stops=True,
+            ),
         ),
     )
     return Path(

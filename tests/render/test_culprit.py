@@ -37,7 +37,7 @@ CONNTRACK = ConntrackEntry(
 STEPS = (
     replace(HERE, netns="other", stage=Stage.ROUTE),
     HERE,
-    replace(HERE, stage=Stage.BRIDGE, device="br0"),
+    replace(HERE, stage=Stage.BRIDGE, device="br0", verdict="up"),
     replace(HERE, stage=Stage.CONNTRACK),
     replace(HERE, stage=Stage.HOOK, hook="forward", backend="nft", table="filter", chain="FORWARD", rule=3),
     replace(HERE, stage=Stage.HOOK, hook="forward", backend="nft", table="filter", chain="FORWARD"),
@@ -45,6 +45,8 @@ STEPS = (
     replace(HERE, stage=Stage.FORWARD, why=Why("n/sysctls/net.ipv4.conf.eth0.forwarding")),
     replace(HERE, stage=Stage.TUNNEL, device="vxlan0"),
     replace(HERE, stage=Stage.NEIGHBOUR, device="vxlan0"),
+    replace(HERE, stage=Stage.BRIDGE, device="br1", verdict="forward"),
+    replace(HERE, stage=Stage.ROUTE, why=Why("n/sysctls/net.ipv4.conf.all.rp_filter"), stops=True),
 )
 
 CHAIN = {"netns": "n", "backend": "nft", "table": "filter", "chain": "FORWARD"}
@@ -59,8 +61,8 @@ CHAIN = {"netns": "n", "backend": "nft", "table": "filter", "chain": "FORWARD"}
         (PolicySet(**CHAIN, policy="ACCEPT"), 5),
         (SysctlSet(netns="n", name="net.ipv4.conf.eth0.forwarding", value="1"), 7),
         (SysctlSet(netns="n", name="net.ipv4.ip_forward", value="1"), 7),
-        (SysctlSet(netns="n", name="net.ipv4.conf.all.rp_filter", value="2"), 6),
-        (SysctlSet(netns="n", name="net.bridge.bridge-nf-call-iptables", value="1"), 2),
+        (SysctlSet(netns="n", name="net.ipv4.conf.vxlan0.rp_filter", value="2"), 11),
+        (SysctlSet(netns="n", name="net.bridge.bridge-nf-call-iptables", value="1"), 10),
         (RouteAdd(netns="n", route=Route(dst="10.0.0.0/16", nexthops=(NextHop(device="eth0"),))), 6),
         (RouteAdd(netns="n", route=Route(dst="192.168.0.0/16")), None),
         (LinkSet(netns="n", device="br0", attribute="hairpin", value="on"), 2),

@@ -93,7 +93,9 @@ def test_the_journal_is_one_line_a_repair(plan: RepairPlan) -> None:
     entry = JournalEntry(plan=plan, state="rolled-back", done=3, started="14:02:11", note="goal not met")
     lines = render(history_document([entry])).splitlines()
     assert lines[0].split() == ["ID", "CAUSE", "CONTEXT", "STATE", "CHANGES", "STARTED", "NOTE"]
-    assert "rolled-back  3 of 3" in lines[1]
+    assert "rolled-back  3  " in lines[1]
+    under_way = replace(entry, state="applying", done=1)
+    assert "applying  1 of 3" in render(history_document([under_way]))
     assert "undo-1" in render(history_document([entry]), Look(wide=True))
     assert render(history_document([])) == "no repair has been made here\n"
 
