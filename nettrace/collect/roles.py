@@ -7,31 +7,15 @@ Not here: labs, whose records say it.
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
-
-from msgspec import Struct
 
 from nettrace.collect.failure import CollectError
-from nettrace.collect.links import read_links
-from nettrace.collect.neighbours import read_addresses
+from nettrace.collect.glimpse import Glimpse, glimpse
 from nettrace.collect.netns import Pool
 from nettrace.collect.peers import Candidates
-from nettrace.collect.routes import read_routes
 from nettrace.collect.session import Session
-from nettrace.model.addr import ANY4, ANY6
-from nettrace.model.links import Address, Link
-from nettrace.model.routes import Route
+from nettrace.model.section import MissingKind
 
-__all__ = ["Facts", "guess_roles", "role_of"]
-
-
-class Facts(Struct, frozen=True):
-    """What the guess is made from."""
-
-    links: tuple[Link, ...]
-    addresses: tuple[Address, ...]
-    routes: tuple[Route, ...]
-    forwards: bool
+__all__ = ["guess_roles", "role_of"]
 
 
 def guess_roles(
@@ -44,16 +28,16 @@ def guess_roles(
     entered is ``other``; one that is gone is not in the answer.
     """
     candidates: Candidates = [own, *others]
-    facts: dict[str, Facts | None] = {}
+    facts: dict[str, Glimpse | None] = {}
     with Pool() as pool:
-        futures: dict[str, Future[Facts]] = {
-            name: pool.worker(path, inode).submit(_facts, name, candidates) for name, path, inode in others
+        futures: dict[str, Future[Glimpse]] = {
+            name: pool.worker(path, inode).submit(_look, name, candidates) for name, path, inode in others
         }
         for name, future in futures.items():
             try:
                 facts[name] = future.result()
             except CollectError as error:
-                if error.kind == "denied":
+                if error.kind is MissingKind.DENIED:
                     facts[name] = None
             except OSError:
                 facts[name] = None
@@ -65,45 +49,30 @@ def guess_roles(
     }
 
 
-def _facts(name: str, candidates: Candidates) -> Facts:
+def _look(name: str, candidates: Candidates) -> Glimpse:
     session = Session(name)
     try:
-        return Facts(
-            links=read_links(session, candidates),
-            addresses=read_addresses(session),
-            routes=read_routes(session),
-            forwards=Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1",
-        )
+        return glimpse(session, candidates)
     finally:
         session.close()
 
 
-def role_of(facts: Facts) -> str:
+def role_of(seen: Glimpse) -> str:
     """
     Guess the role of one namespace.
 
     A bridge with ports makes a node, or a wire if nothing in it has an address.  Forwarding
     between several devices makes a node.  A leaf with one default route through a veth is a pod.
     """
-    outward = [link for link in facts.links if link.up and link.kind not in ("loopback", "bridge")]
-    if any(link.port is not None for link in facts.links):
-        addressed = any(address.scope == "global" for address in facts.addresses)
-        return "node" if addressed else "wire"
-    if facts.forwards and len(outward) > 1:
+    if any(device.port for device in seen.devices):
+        return "node" if seen.addressed else "wire"
+    outward = [device for device in seen.devices if device.kind != "bridge"]
+    if seen.forwards and len(outward) > 1:
         return "node"
-    defaults = {
-        hop.device
-        for route in facts.routes
-        if route.dst in (ANY4, ANY6) and route.type == "unicast"
-        for hop in route.nexthops
-    }
-    veths = {link.name for link in outward if link.kind == "veth"}
-    return "pod" if len(defaults) == 1 and defaults <= veths else "other"
+    veths = {device.name for device in outward if device.kind == "veth"}
+    return "pod" if len(seen.defaults) == 1 and seen.defaults <= veths else "other"
 
 
-def _node_of(facts: Facts | None, nodes: set[str]) -> str | None:
+def _node_of(seen: Glimpse | None, nodes: set[str]) -> str | None:
     """The node that a pod's veth leads to."""
-    for link in facts.links if facts else ():
-        if link.peer is not None and link.peer.netns in nodes:
-            return link.peer.netns
-    return None
+    return next((device.peer for device in seen.devices if device.peer in nodes), None) if seen else None
