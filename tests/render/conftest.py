@@ -91,7 +91,7 @@ def branch(address: str, name: str, node: str) -> Path:
                 hook(marked, pre, "nat", "KUBE-SVC-YN5DABCDEFGHIJKL", 2, "KUBE-SEP-DXD2ABCDEFGHIJKL"),
                 why=Why(
                     "node-b/xt/nft/nat/KUBE-SVC-YN5DABCDEFGHIJKL/2",
-                    "-A KUBE-SVC-YN5DABCDEFGHIJKL -m statistic --mode random --probability 0.33333333349 -j X",
+                    "-A KUBE-SVC-YN5DABCDEFGHIJKL -m statistic --mode random --probability 0.3333333335 -j X",
                 ),
             ),
             hook(marked, pre, "nat", "KUBE-SEP-DXD2ABCDEFGHIJKL", 2, "DNAT"),
