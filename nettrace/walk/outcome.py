@@ -1,10 +1,12 @@
 """
 What the client sees: an errno, an answer, or nothing.
 
-Lives here: errnos of ICMP errors by protocol.
+Lives here: the errnos of ICMP errors, and of failures in the sender's own kernel.
 Not here: the legs (exchange).
-Sources: net/ipv4/icmp.c (icmp_err_convert), tcp_ipv4.c (tcp_v4_err), udp.c (udp_err); tried
-against the kernel with a plain socket: connect() for TCP, connect() and send() for UDP.
+Sources: net/ipv4/icmp.c (icmp_err_convert), tcp_ipv4.c (tcp_v4_err), udp.c (udp_err), raw.c.
+The client of a walk hears of every error that is told to its socket: TCP's connect does; a
+UDP or ICMP socket does if it asked for errors (IP_RECVERR), as nettrace's own probe.  One
+that did not ask hears of port, protocol and administrative errors only.
 """
 
 from nettrace.model.packet import Packet
@@ -12,24 +14,24 @@ from nettrace.model.walk import Outcome
 
 __all__ = ["of_answer", "of_errno"]
 
-#: Code of type 3 -> (errno, is it fatal: told to a UDP socket that did not ask for errors).
-_UNREACHABLE: dict[int, tuple[str, bool]] = {
-    0: ("ENETUNREACH", False),
-    1: ("EHOSTUNREACH", False),
-    2: ("ENOPROTOOPT", True),
-    3: ("ECONNREFUSED", True),
-    4: ("EMSGSIZE", False),
-    5: ("EOPNOTSUPP", False),
-    6: ("ENETUNREACH", True),
-    7: ("EHOSTDOWN", True),
-    8: ("ENONET", True),
-    9: ("ENETUNREACH", True),
-    10: ("EHOSTUNREACH", True),
-    11: ("ENETUNREACH", False),
-    12: ("EHOSTUNREACH", False),
-    13: ("EHOSTUNREACH", True),
-    14: ("EHOSTUNREACH", True),
-    15: ("EHOSTUNREACH", True),
+#: Code of type 3 -> errno.
+_UNREACHABLE = {
+    0: "ENETUNREACH",
+    1: "EHOSTUNREACH",
+    2: "ENOPROTOOPT",
+    3: "ECONNREFUSED",
+    4: "EMSGSIZE",
+    5: "EOPNOTSUPP",
+    6: "ENETUNREACH",
+    7: "EHOSTDOWN",
+    8: "ENONET",
+    9: "ENETUNREACH",
+    10: "EHOSTUNREACH",
+    11: "ENETUNREACH",
+    12: "EHOSTUNREACH",
+    13: "EHOSTUNREACH",
+    14: "EHOSTUNREACH",
+    15: "EHOSTUNREACH",
 }
 
 
@@ -37,14 +39,11 @@ def of_answer(proto: str, answer: Packet) -> tuple[Outcome, str | None]:
     """Return outcome and errno of a client of *proto* whose request was answered by an error or an RST."""
     if answer.proto == "tcp":
         return Outcome.REFUSED, "ECONNREFUSED"
+    if answer.icmp_type == 3 and answer.icmp_code == 4 and proto == "tcp":
+        return Outcome.TIMEOUT, None  # a SYN that is too big is sent again as it is
+    errno = "EHOSTUNREACH"  # also for type 11, time exceeded
     if answer.icmp_type == 3:
-        errno, fatal = _UNREACHABLE.get(answer.icmp_code or 0, ("EHOSTUNREACH", True))
-    elif answer.icmp_type == 11:
-        errno, fatal = "EHOSTUNREACH", False
-    else:
-        errno, fatal = "EPROTO", True
-    if proto == "udp" and not fatal:
-        return Outcome.TIMEOUT, None
+        errno = _UNREACHABLE.get(answer.icmp_code or 0, "EHOSTUNREACH")
     return (Outcome.REFUSED if errno == "ECONNREFUSED" else Outcome.UNREACHABLE), errno
 
 

@@ -1,0 +1,347 @@
+"""
+Small real networks for the walk: built by ip(8), read by nettrace.collect, walked, and tried.
+
+Lives here: topologies, listeners that answer with their namespace's label, and the comparison
+of a walk with real connections.
+"""
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+
+from nettrace.align.outcome import compare
+from nettrace.collect.discover import Handle
+from nettrace.collect.netns import in_netns
+from nettrace.collect.reader import Reader
+from nettrace.model.flow import Flow, ObjectRef, Origin
+from nettrace.model.observation import Observed
+from nettrace.model.packet import Packet, PortRange
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.walk import Needs, Outcome, Walk
+from nettrace.observe.connect import connect
+from nettrace.walk import walk
+from tests.kernel.bed import Bed, Space
+
+__all__ = ["TOPOLOGIES", "Net"]
+
+#: A walk never needs more rounds of reading than this.
+MOST_ROUNDS = 40
+
+
+class Net:
+    """A topology that is up, with listeners in it."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.spaces: dict[str, Space] = {}
+        self.roles: dict[str, tuple[str, str]] = {}
+        self.sockets: list[socket.socket] = []
+        self.selector = selectors.DefaultSelector()
+        self.stop = threading.Event()
+        self.server = threading.Thread(target=self._serve, daemon=True)
+        self.server.start()
+
+    def __getitem__(self, label: str) -> Space:
+        return self.spaces[label]
+
+    def new(self, label: str, *, node: str = "", role: str = "other") -> Space:
+        """Make a namespace."""
+        self.spaces[label] = self.bed.new(label)
+        self.roles[label] = (node or label, role)
+        return self.spaces[label]
+
+    def veth(self, one: str, device: str, other: str, far: str) -> None:
+        """Join two namespaces."""
+        self.bed.veth(self[one], device, self[other], far)
+
+    def listen(self, label: str, port: int, proto: str = "tcp", address: str = "") -> None:
+        """Answer at a port with the label."""
+        kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+
+        def opened() -> socket.socket:
+            found = socket.socket(socket.AF_INET, kind)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((address, port))
+            if proto == "tcp":
+                found.listen(64)
+            found.setblocking(False)
+            return found
+
+        found = in_netns(self[label].path, opened)
+        self.sockets.append(found)
+        self.selector.register(found, selectors.EVENT_READ, f"{label}\n".encode())
+
+    def _serve(self) -> None:
+        while not self.stop.is_set():
+            for key, _ in self.selector.select(0.05):
+                found: socket.socket = key.fileobj  # type: ignore[assignment]
+                try:
+                    if found.type == socket.SOCK_STREAM:
+                        connection, _ = found.accept()
+                        connection.sendall(key.data)
+                        connection.close()
+                    else:
+                        data, peer = found.recvfrom(2048)
+                        answer = data[:2] + b"\x81\x85" + data[4:] if len(data) > 12 else key.data
+                        found.sendto(answer, peer)
+                except OSError:
+                    continue
+
+    def close(self) -> None:
+        """Close the listeners."""
+        self.stop.set()
+        self.server.join()
+        for found in self.sockets:
+            found.close()
+        self.selector.close()
+
+    def sh(self, label: str, command: str) -> None:
+        """Run a command line in a namespace, as the catalogue writes it; ``$MAC_X_eth0`` are MACs."""
+        self[label].run("sh", "-ec", command)
+
+    def mac(self, label: str, device: str) -> str:
+        """Return a MAC address."""
+        return self[label].run("cat", f"/sys/class/net/{device}/address").strip()
+
+    # --- reading, walking, trying ----------------------------------------------------------
+
+    def walked(self, flow: Flow) -> Walk:
+        """Walk over what is read as it is asked for; each section once."""
+        handles = [
+            Handle(
+                name=label,
+                path=space.path,
+                inode=space.inode,
+                netns=space.name,
+                node=self.roles[label][0],
+                role=self.roles[label][1],
+            )
+            for label, space in self.spaces.items()
+        ]
+        asked = set()
+        with Reader(handles) as reader:
+            snapshot: Snapshot = reader.skeleton()
+            for _ in range(MOST_ROUNDS):
+                answer = walk(snapshot, flow)
+                if not isinstance(answer, Needs):
+                    return answer
+                assert not asked & set(answer.keys), "a section was asked for twice"
+                asked |= set(answer.keys)
+                snapshot = reader.read(answer.keys, snapshot)
+        raise AssertionError("the walk kept asking")
+
+    def flow(
+        self, source: str, dst: str, port: int | None, proto: str, *, sport: int | None = None, src: str = ""
+    ) -> Flow:
+        """Return the flow of a probe."""
+        return Flow(
+            origin=Origin(netns=source),
+            packet=Packet(
+                src=src,
+                dst=dst,
+                proto=proto,
+                sport=PortRange(sport, sport) if sport else None,
+                dport=PortRange(port, port) if port else None,
+                tcp_flags=frozenset({"SYN"}) if proto == "tcp" else frozenset(),
+                size=84 if proto == "icmp" else 60,
+            ),
+            source=ObjectRef(kind="netns", name=source),
+            target=ObjectRef(kind="ip", name=dst),
+        )
+
+    def tried(self, flow: Flow, *, timeout: float, count: int = 1) -> Observed:
+        """Make real connections."""
+        packet = flow.packet
+        return connect(
+            self[flow.origin.netns].path,
+            packet.src or None,
+            packet.dst,
+            packet.dport.single if packet.dport else None,
+            packet.proto,
+            timeout=timeout,
+            count=count,
+            sport=packet.sport.single if packet.sport else None,
+        )
+
+    def agree(self, flow: Flow, *, count: int = 1) -> Walk:
+        """Walk and try; AssertionError with both where they differ or the walk does not know."""
+        answer = self.walked(flow)
+        slow = any(path.delay for path in answer.paths)
+        observed = self.tried(flow, timeout=4.0 if slow else 1.2, count=count)
+        agreement = compare(answer, observed, names=tuple(self.spaces))
+        said = "\n".join(
+            f"{path.probability:.2f} {path.verdict} {path.outcome} {path.errno}: {path.reason}"
+            for path in answer.paths
+        )
+        assert agreement.agrees, f"{agreement.differences}\nwalk: {said}\nkernel: {observed}"
+        assert answer.outcome is not Outcome.UNKNOWN, said
+        for path in answer.paths:
+            late = [one.delay for one in observed.attempts if one.outcome is path.outcome and one.errno]
+            if path.delay and late and len(answer.paths) == 1:
+                assert abs(late[0] - path.delay) < 0.7, f"walk {path.delay}, kernel {late[0]}"
+        return answer
+
+
+# --- topologies ----------------------------------------------------------------------------
+
+
+def _router(net: Net) -> None:
+    """client 10.1.0.2 -- r 10.1.0.1, 10.2.0.1 -- server 10.2.0.2."""
+    for label in ("client", "r", "server"):
+        net.new(label)
+    net.veth("client", "eth0", "r", "c")
+    net.veth("server", "eth0", "r", "s")
+    net["client"].address("eth0", "10.1.0.2/24")
+    net["server"].address("eth0", "10.2.0.2/24")
+    net["r"].address("c", "10.1.0.1/24")
+    net["r"].address("s", "10.2.0.1/24")
+    net["client"].ip("route add default via 10.1.0.1")
+    net["server"].ip("route add default via 10.2.0.1")
+    net["r"].sysctl("net.ipv4.ip_forward", 1)
+    for label in ("r", "server"):
+        net.listen(label, 80)
+        net.listen(label, 7, "udp")
+
+
+def _two_ways(net: Net) -> None:
+    """client and server joined twice, by r1 (10.1.x, 10.2.x) and by r2 (10.3.x, 10.4.x)."""
+    for label in ("client", "r1", "r2", "server"):
+        net.new(label)
+    for number, label in ((0, "r1"), (1, "r2")):
+        a, b = 1 + 2 * number, 2 + 2 * number
+        net.veth("client", f"eth{number}", label, "c")
+        net.veth("server", f"eth{number}", label, "s")
+        net["client"].address(f"eth{number}", f"10.{a}.0.2/24")
+        net["server"].address(f"eth{number}", f"10.{b}.0.2/24")
+        net[label].address("c", f"10.{a}.0.1/24")
+        net[label].address("s", f"10.{b}.0.1/24")
+        net[label].sysctl("net.ipv4.ip_forward", 1)
+    net["client"].ip("route add default via 10.1.0.1")
+    net["server"].ip("route add default via 10.2.0.1")
+    for label in ("r2", "r1"):
+        net[label].ip(f"route add default via 10.{2 if label == 'r1' else 4}.0.2")
+    net.listen("server", 80)
+    net.listen("server", 7, "udp")
+
+
+def _pods(net: Net) -> None:
+    """node with cni0 10.244.1.1/24, pods .2 .3 .4 at 9376 tcp and 53 udp; outside 192.168.50.100."""
+    net.new("node", node="node", role="node")
+    net.new("outside", role="outside")
+    net.veth("node", "eth0", "outside", "eth0")
+    net["node"].address("eth0", "192.168.50.11/24")
+    net["outside"].address("eth0", "192.168.50.100/24")
+    ports = []
+    for number in (1, 2, 3):
+        label = f"pod{number}"
+        net.new(label, node="node", role="pod")
+        net.veth("node", f"veth{number}", label, "eth0")
+        net[label].address("eth0", f"10.244.1.{number + 1}/24")
+        net[label].ip("route add default via 10.244.1.1")
+        ports.append(f"veth{number}")
+    net.bed.bridge(net["node"], "cni0", *ports, address="10.244.1.1/24")
+    for port in ports:
+        net["node"].run("bridge", "link", "set", "dev", port, "hairpin", "on")
+    net["node"].sysctl("net.ipv4.ip_forward", 1)
+    for label in ("pod1", "pod2", "pod3", "node", "outside"):
+        net.listen(label, 9376)
+        net.listen(label, 53, "udp")
+    net["node"].run("iptables-restore", stdin=SERVICE)
+
+
+#: What kube-proxy would write for one Service 10.96.0.1:80 -> three pods, with NodePort 30080.
+SERVICE = """*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-EXT - [0:0]
+:KUBE-SVC - [0:0]
+:KUBE-SEP1 - [0:0]
+:KUBE-SEP2 - [0:0]
+:KUBE-SEP3 - [0:0]
+:KUBE-DNS - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-POSTROUTING - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE --random-fully
+-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j KUBE-SVC
+-A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m udp --dport 53 -j KUBE-DNS
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
+-A KUBE-NODEPORTS -p tcp -m tcp --dport 30080 -j KUBE-EXT
+-A KUBE-EXT -j KUBE-MARK-MASQ
+-A KUBE-EXT -j KUBE-SVC
+-A KUBE-DNS -p udp -j DNAT --to-destination 10.244.1.3:53
+-A KUBE-SVC ! -s 10.244.0.0/16 -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ
+-A KUBE-SVC -m statistic --mode random --probability 0.33333333349 -j KUBE-SEP1
+-A KUBE-SVC -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP2
+-A KUBE-SVC -j KUBE-SEP3
+-A KUBE-SEP1 -s 10.244.1.2/32 -j KUBE-MARK-MASQ
+-A KUBE-SEP1 -p tcp -m tcp -j DNAT --to-destination 10.244.1.2:9376
+-A KUBE-SEP2 -s 10.244.1.3/32 -j KUBE-MARK-MASQ
+-A KUBE-SEP2 -p tcp -m tcp -j DNAT --to-destination 10.244.1.3:9376
+-A KUBE-SEP3 -s 10.244.1.4/32 -j KUBE-MARK-MASQ
+-A KUBE-SEP3 -p tcp -m tcp -j DNAT --to-destination 10.244.1.4:9376
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:KUBE-FORWARD - [0:0]
+-A FORWARD -j KUBE-FORWARD
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+"""
+
+
+def _vxlan(net: Net) -> None:
+    """Two nodes with a pod each, joined by flannel.1 over a wire that outside is on too."""
+    net.new("wire", role="wire")
+    macs = {}
+    for number in (1, 2):
+        node, pod = f"node{number}", f"pod{number}"
+        net.new(node, node=node, role="node")
+        net.new(pod, node=node, role="pod")
+        net.veth(node, "eth0", "wire", f"port{number}")
+        net[node].address("eth0", f"192.168.50.1{number}/24")
+        net.veth(node, "veth1", pod, "eth0")
+        net[pod].address("eth0", f"10.244.{number}.2/24")
+        net[pod].ip(f"route add default via 10.244.{number}.1")
+        net[pod].ip("link set eth0 mtu 1450")
+        net[node].ip("link set veth1 mtu 1450")
+        net.bed.bridge(net[node], "cni0", "veth1", address=f"10.244.{number}.1/24")
+        net[node].sysctl("net.ipv4.ip_forward", 1)
+        net[node].ip(
+            f"link add flannel.1 type vxlan id 1 local 192.168.50.1{number} dev eth0 dstport 8472 nolearning"
+        )
+        net[node].address("flannel.1", f"10.244.{number}.0/32")
+        macs[number] = net.mac(node, "flannel.1")
+        net.listen(pod, 9376)
+        net.listen(pod, 53, "udp")
+    net.bed.bridge(net["wire"], "br0", "port1", "port2")
+    for number, other in ((1, 2), (2, 1)):
+        node = net[f"node{number}"]
+        node.ip(f"route add 10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink")
+        node.ip(f"neigh add 10.244.{other}.0 lladdr {macs[other]} dev flannel.1 nud permanent")
+        node.run(
+            "bridge", "fdb", "add", macs[other], "dev", "flannel.1", "dst", f"192.168.50.1{other}"
+        )  # fmt: skip
+
+
+TOPOLOGIES: dict[str, Callable[[Net], None]] = {
+    "router": _router,
+    "two-ways": _two_ways,
+    "pods": _pods,
+    "vxlan": _vxlan,
+}
