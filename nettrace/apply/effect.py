@@ -7,6 +7,8 @@ first, and a second call does nothing more.
 Not here: the order of several changes and the journal (repair).
 """
 
+from collections.abc import Sequence
+
 from nettrace.apply.kernel import apply_change
 from nettrace.apply.present import (
     chain_now,
@@ -51,22 +53,31 @@ def mark_of(path: str, change: OneRule, index: int, *, keep: tuple[int, ...] = (
     One rule may be there several times, so that its presence alone says nothing.
     """
     rules = _rules(path, change, keep) or ()
-    return RuleMark(index=index, before=_digest(rules), copies=_copies(rules, change.rule))
+    at = change.position
+    return RuleMark(
+        index=index,
+        before=_digest(rules),
+        copies=_copies(rules, change.rule),
+        above=rules[at - 2] if 2 <= at <= len(rules) + 1 else None,
+        below=rules[at] if at < len(rules) else None,
+    )
 
 
-def take_back(path: str, planned: PlannedChange, mark: RuleMark | None, *, keep: tuple[int, ...] = ()) -> str:
+def take_back(
+    path: str, planned: PlannedChange, marks: Sequence[RuleMark] = (), *, keep: tuple[int, ...] = ()
+) -> str:
     """
     Make the namespace at *path* as it was before *planned*, if it is not.
 
-    *mark* is that of a change of one rule; without it that change was never begun.  Returns
-    what could not be brought back because it is gone or comes by itself, "" for nothing.
-    UserError from the tools.
+    *marks* are those of the plan's changes of one rule in this chain, up to this one, which is
+    the last; without any that change was never begun.  Returns what could not be brought
+    back because it is gone or comes by itself, "" for nothing.  UserError from the tools.
     """
     change = planned.change
     if isinstance(planned.undo, NoUndo):
         return f"not taken back: {planned.command} ({planned.undo.reason})"
     if isinstance(change, RuleInsert | RuleDelete | RuleReplace):
-        return _rule_back(path, change, mark, keep) if mark is not None else ""
+        return _rule_back(path, change, marks, keep) if marks else ""
     notes = []
     for inverse in planned.undo.changes:
         gone = _gone_device(path, inverse)
@@ -94,12 +105,13 @@ def _copies(rules: tuple[XtRule, ...], rule: XtRule) -> int:
     return sum(1 for one in rules if one == wanted)
 
 
-def _rule_back(path: str, change: OneRule, mark: RuleMark, keep: tuple[int, ...]) -> str:
+def _rule_back(path: str, change: OneRule, marks: Sequence[RuleMark], keep: tuple[int, ...]) -> str:
+    mark = marks[-1]
     rules = _rules(path, change, keep)
     if rules is None:
         return f"chain {change.chain} of table {change.table} is gone"
-    if _digest(rules) == mark.before:
-        return ""  # not begun, or taken back already
+    if _digest(rules) in {one.before for one in marks}:
+        return ""  # not begun, or taken back already, perhaps with earlier ones
     inverse = _inverse(change, rules, mark)
     if inverse is None:
         return ""
@@ -125,7 +137,7 @@ def _inverse(change: OneRule, rules: tuple[XtRule, ...], mark: RuleMark) -> OneR
             return RuleInsert(**place, position=change.position, rule=change.rule)
         if copies >= mark.copies:
             return None
-        return RuleInsert(**place, position=min(change.position, len(rules) + 1), rule=change.rule)
+        return RuleInsert(**place, position=_place(rules, mark, at) + 1, rule=change.rule)
     back = (change.old,) if isinstance(change, RuleReplace) else ()
     exact = at < len(rules) and _digest((*rules[:at], *back, *rules[at + 1 :])) == mark.before
     if not exact:
@@ -136,6 +148,17 @@ def _inverse(change: OneRule, rules: tuple[XtRule, ...], mark: RuleMark) -> OneR
     if isinstance(change, RuleReplace):
         return RuleReplace(**place, position=at + 1, old=rules[at], rule=change.old)
     return RuleDelete(**place, position=at + 1, rule=rules[at])
+
+
+def _place(rules: tuple[XtRule, ...], mark: RuleMark, at: int) -> int:
+    """Return the index where a deleted rule belongs: beside its old neighbours, else nearest to *at*."""
+
+    def neighbours(index: int) -> int:
+        above = rules[index - 1] if index > 0 else None
+        below = rules[index] if index < len(rules) else None
+        return (above == mark.above) + (below == mark.below)
+
+    return max(range(len(rules) + 1), key=lambda index: (neighbours(index), -abs(index - at)))
 
 
 # --- everything else -------------------------------------------------------------------

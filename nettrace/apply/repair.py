@@ -16,7 +16,7 @@ from nettrace.apply.tool import Refused
 from nettrace.collect.netns import still_there
 from nettrace.journal.book import CLOSED, IN_FORCE, Journal, boot_id
 from nettrace.model.errors import UserError
-from nettrace.model.plan import JournalEntry, RepairPlan
+from nettrace.model.plan import JournalEntry, RepairPlan, RuleMark
 
 __all__ = ["OnStep", "apply_plan", "roll_back"]
 
@@ -61,10 +61,9 @@ def apply_plan(
             # What was refused had no effect, so the changes before it are all there is.
             entry = journal.load(entry.id)
             done = entry.done if isinstance(error, Refused) else min(entry.done + 1, len(plan.changes))
-            entry = journal.undoing(entry, done=done)
             words = error.what if isinstance(error, UserError) else type(error).__name__
             note = f"not applied: {words}"
-            _take_all_back(entry, journal, lock, final="rolled-back", note=note, on_step=on_step)
+            _take_all_back(entry, journal, lock, done=done, final="rolled-back", note=note, on_step=on_step)
             raise
         entry = journal.finish(entry, "applied")
         on_step("finished")
@@ -113,34 +112,46 @@ def roll_back(
             done = min(done + 1, len(entry.plan.changes))  # the next one may have taken effect
         elif entry.state == "failed":
             done = len(entry.plan.changes)
-        entry = journal.undoing(entry, done=done)
-        on_step("undoing")
-        return _take_all_back(entry, journal, lock, final=final, note=note, on_step=on_step)
+        return _take_all_back(entry, journal, lock, done=done, final=final, note=note, on_step=on_step)
 
 
 def _take_all_back(
-    entry: JournalEntry, journal: Journal, lock: int, *, final: str, note: str, on_step: OnStep
+    entry: JournalEntry, journal: Journal, lock: int, *, done: int, final: str, note: str, on_step: OnStep
 ) -> JournalEntry:
-    """Take back the changes that *entry*, state ``undoing``, has left, and finish it."""
+    """
+    Take back the changes 0 .. *done* - 1 of *entry* and finish it.
+
+    Nothing stops this half-way: what fails is kept for the end, and so is a journal that
+    cannot be written.
+    """
     notes = [note] if note else []
     problems: list[UserError] = []
-    for index in reversed(range(entry.done)):
+
+    def written(write: Callable[..., JournalEntry], *args: object, **fields: object) -> JournalEntry:
+        try:
+            return write(entry, *args, **fields)
+        except UserError as error:
+            problems.append(error)
+            return entry
+
+    entry = written(journal.undoing, done=done)
+    on_step("undoing")
+    for index in reversed(range(done)):
         planned = entry.plan.changes[index]
         path = entry.handles[planned.change.netns]
         if not still_there(path, entry.inodes.get(planned.change.netns, 0)):
             notes.append(f"the network namespace {planned.change.netns} is gone, and its state with it")
         else:
-            mark = next((one for one in entry.marks if one.index == index), None)
             try:
-                notes.append(take_back(path, planned, mark, keep=(lock,)))
+                notes.append(take_back(path, planned, _marks(entry, index), keep=(lock,)))
             except UserError as error:
                 problems.append(error)
                 notes.append(error.what)
         on_step(f"taken back {index}")
-        entry = journal.mark(entry, done=index)
+        entry = written(journal.mark, done=index)
         on_step(f"left {index}")
     text = "; ".join(dict.fromkeys(part for part in notes if part))
-    entry = journal.finish(entry, "failed" if problems else final, text)
+    entry = written(journal.finish, "failed" if problems else final, text)
     on_step("finished")
     if problems:
         raise UserError(
@@ -149,3 +160,14 @@ def _take_all_back(
             hint=f"put that right, then `nettrace repair undo {entry.id}` again",
         )
     return entry
+
+
+def _marks(entry: JournalEntry, index: int) -> list[RuleMark]:
+    """Return the marks in the chain of change *index* up to its own; none if it has none."""
+
+    def place(number: int) -> tuple[object, ...]:
+        change = entry.plan.changes[number].change
+        return tuple(getattr(change, name, None) for name in ("netns", "backend", "table", "chain"))
+
+    found = [mark for mark in entry.marks if mark.index <= index and place(mark.index) == place(index)]
+    return found if found and found[-1].index == index else []

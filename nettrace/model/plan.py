@@ -10,6 +10,7 @@ from nettrace.model.change import Change, Undo
 from nettrace.model.finding import Safety
 from nettrace.model.flow import Flow
 from nettrace.model.section import SectionKey
+from nettrace.model.xt import XtRule
 
 __all__ = ["JournalEntry", "PlannedChange", "Precondition", "RepairPlan", "RuleMark"]
 
@@ -65,11 +66,14 @@ class RuleMark(Struct, frozen=True, kw_only=True):
 
     ``index`` is that of the change in the plan; ``before`` the digest of its chain's rules just
     before it, ``copies`` how many of them were like the one it inserts, deletes or writes.
+    ``above`` and ``below`` are the rules beside a deleted one, None at an end of the chain.
     """
 
     index: int
     before: str
     copies: int
+    above: XtRule | None = None
+    below: XtRule | None = None
 
 
 class JournalEntry(Struct, frozen=True, kw_only=True):
