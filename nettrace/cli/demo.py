@@ -22,6 +22,7 @@ from nettrace.lab import break_, down, find, list_labs, up
 from nettrace.model.errors import UserError
 from nettrace.model.observation import Observed
 from nettrace.model.walk import Outcome
+from nettrace.render.command import command
 from nettrace.render.document import plan_document, repair_document, walk_document
 
 __all__ = ["run"]
@@ -87,8 +88,8 @@ def _story(sink: Sink, name: str) -> None:
         _expect(_connect(context), {Outcome.CONNECTED}, "the healthy NodePort answers")
 
         _chapter(3, "something flushes a chain of kube-proxy's", f"nettrace lab break {CAUSE} --lab {name}")
-        for command in break_(find(name), CAUSE):
-            click.echo(f"  {command}")
+        for step in break_(find(name), CAUSE, node="node-a").steps:
+            click.echo(f"  node-a # {command(step.change)}")
 
         _chapter(4, "now it fails for some, and no log says why", f"nettrace trace {ask} --count {TRIES}")
         broken = context.again()
