@@ -108,7 +108,7 @@ def _search(
 ) -> _Found | Needs:
     budget = Budget(limits.walks)
     search = Search(snapshot, walk, goal=goal, owed=owed, causes=causes, budget=budget)
-    safety = SafetySet(snapshot, walk.flow, owed, limits.safety_flows)
+    safety = SafetySet(snapshot, walk, owed, limits.safety_flows)
     refused: list[str] = []
 
     def verify(trial: Trial) -> bool | Needs:

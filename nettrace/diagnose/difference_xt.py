@@ -21,6 +21,7 @@ from nettrace.model.xt import (
     BACKENDS,
     BUILTIN_CHAINS,
     Comment,
+    Dnat,
     Jump,
     Masquerade,
     Nfacct,
@@ -171,7 +172,7 @@ def _absent(index: OwedIndex, item: OwedChain, backend: str) -> Restored:
     return Restored(
         ref=f"{item.netns}/xt/{backend}/{item.table}/{item.chain}",
         found=f"table {item.table} has no chain {item.chain}",
-        owed=f"chain {item.chain} with {_count(item.rules)}",
+        owed=_telling(item),
         changes=(*index.missing_chains(item, backend, item.rules), change),
         absent=True,
         backend=backend,
@@ -213,7 +214,7 @@ def _ordered(index: OwedIndex, item: OwedChain, backend: str, chain: XtChain) ->
     return Restored(
         ref=ref,
         found=f"chain {item.chain} has {_count(chain.rules)}",
-        owed=f"chain {item.chain} with {_count(item.rules)}",
+        owed=_telling(item),
         changes=(*before, ChainSet(**place, rules=item.rules)),
         absent=not chain.rules,
         backend=backend,
@@ -222,6 +223,18 @@ def _ordered(index: OwedIndex, item: OwedChain, backend: str, chain: XtChain) ->
 
 def _note(item: OwedChain, index: int) -> RuleNote | None:
     return item.notes[index] if index < len(item.notes) else None
+
+
+def _telling(item: OwedChain) -> str:
+    """Say what a whole chain is owed: by the rule that does what the chain is for, else by its last."""
+    at = next(
+        (i for i, rule in enumerate(item.rules) if isinstance(rule.target, Dnat | Masquerade | Snat)),
+        len(item.rules) - 1,
+    )
+    if at < 0:
+        return f"chain {item.chain} without rules"
+    more = f" (rule {at + 1} of {len(item.rules)})" if len(item.rules) > 1 else ""
+    return shown(item.chain, item.rules[at]) + more
 
 
 def _lacking(chain: str, rule: XtRule, rules: Sequence[XtRule]) -> str:

@@ -27,9 +27,9 @@ _DENIALS = (Verdict.DROPPED_BY_RULE, Verdict.REJECTED, Verdict.DENIED)
 class SafetySet:
     """The owed flows of one diagnosis, walked on the state as it is once and on each repair."""
 
-    def __init__(self, snapshot: Snapshot, flow: Flow, owed: Sequence[Owed], limit: int) -> None:
+    def __init__(self, snapshot: Snapshot, walked: Walk, owed: Sequence[Owed], limit: int) -> None:
         self.snapshot = snapshot
-        self.flow = flow
+        self.walked = walked
         self.owed = owed
         self.limit = limit
         self._before: tuple[Walk, ...] | None = None
@@ -55,7 +55,7 @@ class SafetySet:
 
     def _base(self) -> tuple[Walk, ...] | Needs:
         if self._before is None:
-            flows = safety_flows(self.snapshot, self.flow, self.owed, self.limit)
+            flows = safety_flows(self.snapshot, self.walked, self.owed, self.limit)
             if isinstance(flows, Needs):
                 return flows
             walked = _walks(self.snapshot, flows)

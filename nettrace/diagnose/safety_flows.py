@@ -7,7 +7,7 @@ NodePorts and published ports; connections that are established.
 Not here: walking and comparing them (safety.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -20,8 +20,8 @@ from nettrace.model.kube import Pod
 from nettrace.model.owed import Owed, OwedRule
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
-from nettrace.model.snapshot import Snapshot
-from nettrace.model.walk import Needs
+from nettrace.model.snapshot import NodeState, Snapshot
+from nettrace.model.walk import Needs, Walk
 from nettrace.model.xt import Dnat, Tcp, Udp
 
 __all__ = ["safety_flows"]
@@ -44,29 +44,43 @@ class _Host(Struct, frozen=True):
 
 
 def safety_flows(
-    snapshot: Snapshot, flow: Flow, owed: Sequence[Owed], limit: int
+    snapshot: Snapshot, walked: Walk, owed: Sequence[Owed], limit: int
 ) -> tuple[Flow, ...] | Needs:
     """
-    Return at most *limit* flows that are owed an answer, the flow under repair not among them.
+    Return at most *limit* flows that are owed an answer, the one of *walked* not among them.
 
-    Needs the addresses of pods, containers and hosts outside that no object tells.
+    They are flows of the nodes that the walk passes: nothing else can be hurt by what is
+    changed there.  Needs the addresses of pods, containers and hosts outside that no object
+    tells.
     """
+    nodes = _nodes(snapshot, walked)
     keys = tuple(
         SectionKey(name, "addresses")
-        for name in _without_objects(snapshot)
+        for name in _without_objects(snapshot, nodes)
         if _unread(snapshot, SectionKey(name, "addresses"))
     )
     if keys:
         return Needs(keys)
     chosen: dict[tuple[str, str, str, int | None], Flow] = {}
-    own = _key(flow)
-    classes = [list(found) for found in _classes(snapshot, flow, owed)]
+    own = _key(walked.flow)
+    classes = [list(found) for found in _classes(snapshot, walked.flow, nodes, owed)]
     # one of each class in turn, so that a small limit still sees all of them
     for turn in range(max((len(found) for found in classes), default=0)):
         for found in classes:
             if turn < len(found) and len(chosen) < limit and _key(found[turn]) != own:
                 chosen.setdefault(_key(found[turn]), found[turn])
     return tuple(chosen.values())
+
+
+def _nodes(snapshot: Snapshot, walked: Walk) -> tuple[NodeState, ...]:
+    """Return the nodes that the walk passes, and those that have the ends of its Service."""
+    passed = {step.node for path in walked.paths for leg in path.legs for step in leg.steps}
+    found = tuple(node for node in snapshot.nodes.values() if node.name in passed)
+    if isinstance(snapshot.kube.nodes, Known):
+        members = {node.name for node in snapshot.kube.nodes.value}
+        if any(node.name in members for node in found):
+            return tuple(n for n in snapshot.nodes.values() if n.name in passed | members)
+    return found
 
 
 def _key(flow: Flow) -> tuple[str, str, str, int | None]:
@@ -79,38 +93,39 @@ def _unread(snapshot: Snapshot, key: SectionKey) -> bool:
     return isinstance(section, Missing) and section.kind is MissingKind.NOT_READ
 
 
-def _without_objects(snapshot: Snapshot) -> list[str]:
+def _without_objects(snapshot: Snapshot, nodes: Sequence[NodeState]) -> list[str]:
     """Return the namespaces whose addresses only they themselves tell, if they are not too many."""
+    names = {node.name for node in nodes}
     pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
     told = {pod.netns for pod in pods if pod.ips}
     found = [
         n.name
         for n in snapshot.namespaces.values()
-        if n.role in ("pod", "container", "outside") and n.name not in told
+        if n.name not in told
+        and ((n.role in ("pod", "container") and n.node in names) or n.role == "outside")
     ]
     return found if len(found) <= _CONTAINERS else []
 
 
-def _classes(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Iterator[Iterator[Flow]]:
-    hosts = _hosts(snapshot, flow)
-    outside = _outside(snapshot)
+def _classes(
+    snapshot: Snapshot, flow: Flow, nodes: Sequence[NodeState], owed: Sequence[Owed]
+) -> Iterator[Iterator[Flow]]:
+    hosts = _hosts(snapshot, flow, {node.name for node in nodes})
+    outside = _outside(snapshot, nodes)
     services = _services(snapshot, flow)
     first = list({host.node: host for host in reversed(hosts)}.values())[::-1]
-    nodes = [
-        _Host(ObjectRef(kind="node", name=node.name), node.netns, node.name, "")
-        for node in snapshot.nodes.values()
-    ]
+    senders = [_Host(ObjectRef(kind="node", name=n.name), n.netns, n.name, "") for n in nodes]
     yield (_call(a, b) for a in hosts for b in hosts if a is not b and a.node == b.node)
     yield (_call(a, b) for a in hosts for b in hosts if a.node != b.node)
     yield (_to_service(a, port) for port in services for a in first)
     yield (_call(a, b) for a in first for b in outside)
-    yield (_to_service(a, port) for port in services for a in nodes)
+    yield (_to_service(a, port) for port in services for a in senders)
     yield _node_ports(snapshot, outside, services)
     yield _published(snapshot, outside, owed)
     yield _established(snapshot)
 
 
-def _hosts(snapshot: Snapshot, flow: Flow) -> list[_Host]:
+def _hosts(snapshot: Snapshot, flow: Flow, nodes: Collection[str]) -> list[_Host]:
     """Return a few pods or containers of each node; the flow's own ends come first."""
     pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
     found = [host for pod in pods if (host := _pod(snapshot, pod)) is not None]
@@ -126,6 +141,7 @@ def _hosts(snapshot: Snapshot, flow: Flow) -> list[_Host]:
     ends = {flow.packet.dst}
     if service is not None:
         ends |= {backend.address for backend in endpoints_of(snapshot, service, "")}
+    found = [host for host in found if host.node in nodes]
     found.sort(key=lambda h: (h.netns != flow.origin.netns and h.address not in ends, h.node, h.netns))
     taken: dict[str, list[_Host]] = {}
     for host in found:
@@ -150,12 +166,14 @@ def _addresses(snapshot: Snapshot, netns: str) -> list[str]:
     return [address for address in own if family_of(address) == 4 and not is_loopback(address)]
 
 
-def _outside(snapshot: Snapshot) -> list[_Host]:
+def _outside(snapshot: Snapshot, nodes: Sequence[NodeState]) -> list[_Host]:
+    """Return a host outside that is a neighbour of one of the nodes."""
     return [
         _Host(ObjectRef(kind="netns", name=n.name), n.name, n.node, address)
         for n in sorted(snapshot.namespaces.values(), key=lambda n: n.name)
         if n.role == "outside"
         for address in _addresses(snapshot, n.name)[:1]
+        if any(_same_network(snapshot, node.netns, address) for node in nodes)
     ][:1]
 
 
@@ -250,7 +268,7 @@ def _published(snapshot: Snapshot, outside: list[_Host], owed: Sequence[Owed]) -
 
 
 def _same_network(snapshot: Snapshot, netns: str, address: str) -> bool:
-    """May *netns* call *address* as a neighbour?  An inner address of the node is not its to call."""
+    """Is *address* on a network that *netns* is on?  Others are not its to call."""
     return any(
         in_prefix(address, network_of(own.address, own.prefixlen)) for own in addresses_in(snapshot, netns)
     )

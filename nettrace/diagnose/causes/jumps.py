@@ -85,7 +85,7 @@ def _from_rules(
             evidence=(
                 Evidence(
                     ref=rule_ref(netns, backend, "nat", hook_chain),
-                    text=f"{hook_chain} has {len(chain.rules)} rules, none that jumps to {_CHAIN}",
+                    text=f"{hook_chain} has no jump to {_CHAIN}",
                     note="what is there",
                 ),
                 Evidence(
