@@ -158,10 +158,11 @@ def _grouped(items: Sequence[ShowItem], look: Look) -> list[Line]:
             lines.append(line(Span(item.netns, Style.NAME)))
             before, table = item.netns, ("", "")
         if isinstance(item, ShownPolicyRule):
-            lines.append(line("  rule   ", Span(policy_rule_text(item.rule), Style.CODE)))
+            name = "rule" if item.rule.family == 4 else "rule -6"
+            lines.append(line(f"  {name:9}", Span(policy_rule_text(item.rule), Style.CODE)))
         elif isinstance(item, ShownRoute):
             if item.route.table != TABLE_LOCAL or look.wide:
-                lines.append(line("  route  ", Span(route_text(item.route), Style.CODE)))
+                lines.append(line("  route    ", Span(route_text(item.route), Style.CODE)))
         else:
             if (item.backend, item.table) != table:
                 table = (item.backend, item.table)
@@ -196,6 +197,7 @@ def route_text(route: Route) -> str:
         words.extend(("metric", str(route.metric)))
     if route.mtu:
         words.extend(("mtu", str(route.mtu)))
+    words.extend(route.more)
     if len(route.nexthops) > 1:
         for hop in route.nexthops:
             words.extend(("nexthop", *_nexthop(hop), "weight", str(hop.weight)))

@@ -119,11 +119,11 @@ def test_routes_are_written_as_ip_route_does() -> None:
     """Policy rules and routes stand below their namespace; the local table only in full."""
     assert shown("routes") == [
         "node-a",
-        "  rule   0: from all lookup local",
-        "  rule   32766: from all lookup main",
-        "  route  default via 172.18.0.1 dev eth0 proto boot",
+        "  rule     0: from all lookup local",
+        "  rule     32766: from all lookup main",
+        "  route    default via 172.18.0.1 dev eth0 proto boot",
     ]
-    assert shown("routes", wide=True)[-1] == "  route  local 127.0.0.0/8 dev lo table local proto boot"
+    assert shown("routes", wide=True)[-1] == "  route    local 127.0.0.0/8 dev lo table local proto boot"
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,12 @@ def test_routes_are_written_as_ip_route_does() -> None:
                 prefsrc="10.0.0.1",
                 metric=5,
                 mtu=1400,
+                more=("advmss", "1360"),
                 protocol="kernel",
                 nexthops=(NextHop(device="eth0", onlink=True),),
             ),
-            "10.0.0.0/8 dev eth0 onlink table 100 proto kernel scope link src 10.0.0.1 metric 5 mtu 1400",
+            "10.0.0.0/8 dev eth0 onlink table 100 proto kernel scope link src 10.0.0.1"
+            " metric 5 mtu 1400 advmss 1360",
         ),
         (
             Route(dst="::/0", nexthops=(NextHop(device="a", via="fe80::1"), NextHop(device="b", weight=2))),
