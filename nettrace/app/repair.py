@@ -248,7 +248,7 @@ def _judge(context: Context, planned: RepairPlan) -> tuple[Walk, bool]:
     walked = ask(context, lambda snapshot: walk(snapshot, planned.flow))
     owed = owed_state(context)
     judged = ask(context, lambda snapshot: diagnose(snapshot, walked, owed=owed, causes=()))
-    return walked, judged.met
+    return walked, judged.met is True
 
 
 def _tries(walked: Walk) -> int:
