@@ -1,6 +1,16 @@
 """
 Reading the node: netlink, iptables, /proc, namespaces into model sections.
 
-Reads only.  A section that cannot be read is Missing with its reason, never empty.
+Reads only: no table, chain or module comes into being by looking.  A section that cannot be
+read is Missing with its reason, never empty.
 Not here: deciding what to read (the walk asks, nettrace.app reads).
+
+discover, glimpse, roles    which namespaces there are, and what for
+reader, batch               a snapshot's skeleton, and its sections in parallel over namespaces
+netns                       threads that live in a namespace; in_netns() for a single call
+session, wire, peers        the open netlink sockets of a namespace, and what goes over them
+links, neighbours, routes, programs, sysctls, sockets, conntrack, ipsets    one section each
+nf_tables, xt, nft          rule sets: the kernel's list of chains, iptables' text, native base chains
+node, processes, kube       files and processes of a node, Kubernetes objects
+failure, modules, tools     how reading fails; what may be asked; running the system's tools
 """

@@ -109,9 +109,9 @@ def _devices(directory: str) -> list[str]:
 def _read(found: dict[str, str], name: str, path: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found[name] = " ".join(os.read(descriptor, 4096).decode().split())
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
-        return  # this kernel has it not, or the device went away
-    try:
-        found[name] = " ".join(os.read(descriptor, 4096).decode().split())
-    finally:
-        os.close(descriptor)
+        pass  # this kernel has it not, or the device went away, be it after the file was opened

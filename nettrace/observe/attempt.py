@@ -52,7 +52,6 @@ class Try:
         self.events = 0
         self.watched = 0
         self.began = self.due = 0.0
-        self.connected = False
         self._socket: socket.socket | None = None
 
     @property
@@ -102,7 +101,7 @@ class Try:
 
     def fail(self, error: OSError) -> None:
         """End with an error of the socket."""
-        self.finish(outcome_of(error, connected=self.connected), error=error)
+        self.finish(outcome_of(error), error=error)
 
     def finish(
         self,
@@ -154,18 +153,19 @@ class Try:
             self.close()
 
 
-def outcome_of(error: OSError, *, connected: bool) -> Outcome:
+def outcome_of(error: OSError) -> Outcome:
     """
     Say what an errno means to the user of a socket.
 
-    ``prohibit`` routes give EACCES and ``blackhole`` routes EINVAL: fib_props,
-    net/ipv4/fib_semantics.c.
+    An RST that answers a SYN is ECONNREFUSED; ECONNRESET tells that there was a connection
+    (tcp_reset(), net/ipv4/tcp_input.c).  ``prohibit`` routes give EACCES and ``blackhole`` routes
+    EINVAL (fib_props, net/ipv4/fib_semantics.c).
     """
     match error.errno:
         case errno.ECONNREFUSED:
             return Outcome.REFUSED
         case errno.ECONNRESET | errno.EPIPE:
-            return Outcome.RESET if connected else Outcome.REFUSED
+            return Outcome.RESET
         case errno.EPERM:
             return Outcome.DENIED
         case errno.ETIMEDOUT:

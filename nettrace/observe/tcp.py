@@ -31,6 +31,7 @@ class TcpTry(Try):
         if code not in (0, EINPROGRESS):
             raise OSError(code, os.strerror(code))
         self._delay = 0.0
+        self.connected = False
         self._asked = False
         self._heard = b""
         self.events = selectors.EVENT_WRITE

@@ -16,6 +16,8 @@ from nettrace.observe.udp import _question, _reply
     ("code", "outcome"),
     [
         (errno.ECONNREFUSED, Outcome.REFUSED),
+        (errno.ECONNRESET, Outcome.RESET),
+        (errno.EPIPE, Outcome.RESET),
         (errno.EPERM, Outcome.DENIED),
         (errno.ETIMEDOUT, Outcome.TIMEOUT),
         (errno.EHOSTUNREACH, Outcome.UNREACHABLE),
@@ -27,14 +29,7 @@ from nettrace.observe.udp import _question, _reply
 )
 def test_errnos(code: int, outcome: Outcome) -> None:
     """Each errno of a client has its outcome."""
-    assert outcome_of(OSError(code, os.strerror(code)), connected=False) is outcome
-
-
-def test_a_reset_counts_once_connected() -> None:
-    """The same errno before the handshake is a refusal."""
-    error = OSError(errno.ECONNRESET, "reset")
-    assert outcome_of(error, connected=True) is Outcome.RESET
-    assert outcome_of(error, connected=False) is Outcome.REFUSED
+    assert outcome_of(OSError(code, os.strerror(code))) is outcome
 
 
 def test_names_in_answers() -> None:
