@@ -19,7 +19,7 @@ from nettrace.walk.routing import Failed, Found, address_type, flow_key, has_cus
 from nettrace.walk.skb import Decision, Skb
 from nettrace.walk.stages import Next
 
-__all__ = ["Refusal", "input_route", "reverse_path", "route_input"]
+__all__ = ["Refusal", "input_route", "refuse", "reverse_path", "route_input"]
 
 #: What ip_error answers for each errno of the lookup; others are silent.
 _ANSWERS = {"EHOSTUNREACH": HOST_UNREACHABLE, "ENETUNREACH": NET_UNREACHABLE, "EACCES": PROHIBITED}
@@ -49,7 +49,7 @@ def route_input(run: Run, skb: Skb) -> Next:
         ns = namespace(run, skb.netns)
         found = input_route(run, ns, skb, skb.device)
         if isinstance(found, Refusal):
-            _refuse(run, ns, skb, found)
+            refuse(run, ns, skb, found)
         decided = skb.route = found
         run.step(
             skb,
@@ -203,7 +203,7 @@ def _uses(found: Found, device: str) -> bool:
     return any(hop.device == device for hop in found.route.nexthops)
 
 
-def _refuse(run: Run, ns: Namespace, skb: Skb, refusal: Refusal) -> NoReturn:
+def refuse(run: Run, ns: Namespace, skb: Skb, refusal: Refusal) -> NoReturn:
     """Drop, and answer where ip_error does: only where forwarding is on."""
     run.step(
         skb,

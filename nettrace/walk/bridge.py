@@ -9,16 +9,14 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.xt import NftBaseChain
-from nettrace.walk.arrive import Refusal, input_route
+from nettrace.walk.arrive import Refusal, input_route, refuse
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace, namespace
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
-from nettrace.walk.routing import Failed
 from nettrace.walk.segment import allowed_out, behind
-from nettrace.walk.send import output_route
-from nettrace.walk.skb import Decision, Skb
+from nettrace.walk.skb import Skb
 from nettrace.walk.stages import Next
 
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
@@ -77,15 +75,17 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
 
     A packet whose destination it changed is routed here and now: to a neighbour on the
     same bridge it stays bridged, with that neighbour's MAC; otherwise it goes up to the host.
+    The input route asks for forwarding like any other: the exception that a comment in
+    br_nf_pre_routing_finish speaks of is never reached, since ip_route_input reports no error.
     """
     dst = skb.packet.dst
     run_hook(run, skb, HookPoint(ns, "prerouting", bridge.name, None))
     skb.prerouted = True
     if skb.packet.dst == dst:
         return
-    decided: Decision | Refusal = input_route(run, ns, skb, bridge.name)
+    decided = input_route(run, ns, skb, bridge.name)
     if isinstance(decided, Refusal):
-        decided = _bridged_all_the_same(run, ns, skb, bridge, decided)
+        refuse(run, ns, skb, decided)
     where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
     if decided.kind == "unicast" and decided.device == bridge.name:
         run.step(
@@ -104,17 +104,6 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
     )
     skb.route = decided
     skb.dest_mac = bridge.mac.lower()
-
-
-def _bridged_all_the_same(run: Run, ns: Namespace, skb: Skb, bridge: Link, refused: Refusal) -> Decision:
-    """Bridged and DNATed traffic does not need forwarding (br_nf_pre_routing_finish)."""
-    if refused.verdict is Verdict.NOT_FORWARDED:
-        asked = Skb(skb.packet, ns.name)
-        decided = output_route(run, ns, asked)
-        if not isinstance(decided, Failed) and decided.device == bridge.name:
-            return decided
-    run.step(skb, Stage.ROUTE, "drop", ref=refused.ref, text=refused.text, note=refused.reason, stops=True)
-    ended(refused.verdict, refused.reason)
 
 
 def bridge_out(run: Run, skb: Skb) -> Next:

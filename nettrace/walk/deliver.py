@@ -104,7 +104,9 @@ def _listener(run: Run, ns: Namespace, skb: Skb) -> None:
         send_reset(run, skb, attach=False)
     else:
         send_error(run, skb, 3, PORT_UNREACHABLE, local=True, attach=False)
-    ended(Verdict.NOT_LISTENING, f"{text} in {ns.name}")
+    # an answer that finds no socket met the wrong one on its way, or lost its translation
+    verdict = Verdict.NOT_LISTENING if run.leg == "request" else Verdict.UNEXPECTED
+    ended(verdict, f"{text} in {ns.name}")
 
 
 def _listens_at(one: Socket, packet: Packet) -> bool:

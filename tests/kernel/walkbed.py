@@ -132,7 +132,15 @@ class Net:
         raise AssertionError("the walk kept asking")
 
     def flow(
-        self, source: str, dst: str, port: int | None, proto: str, *, sport: int | None = None, src: str = ""
+        self,
+        source: str,
+        dst: str,
+        port: int | None,
+        proto: str,
+        *,
+        sport: int | None = None,
+        src: str = "",
+        ttl: int = 64,
     ) -> Flow:
         """Return the flow of a probe."""
         return Flow(
@@ -145,6 +153,7 @@ class Net:
                 dport=PortRange(port, port) if port else None,
                 tcp_flags=frozenset({"SYN"}) if proto == "tcp" else frozenset(),
                 size=84 if proto == "icmp" else 60,
+                ttl=ttl,
             ),
             source=ObjectRef(kind="netns", name=source),
             target=ObjectRef(kind="ip", name=dst),

@@ -7,6 +7,7 @@ sysctls, carriers) is added here too.
 """
 
 from typing import Any
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -75,8 +76,8 @@ class Space:
     def add_link(self, name: str, kind: str, **attributes: Any) -> Link:
         """Add a device."""
         index = len(self.links) + 1
-        number = abs(hash((self.name, name))) % (1 << 32)
-        mac = "02:%02x:%02x:%02x:%02x:%02x" % (index, *number.to_bytes(4))
+        number = crc32(f"{self.name} {name}".encode())
+        mac = "02:" + ":".join(f"{octet:02x}" for octet in (index, *number.to_bytes(4)))
         if kind == "loopback":
             mac = "00:00:00:00:00:00"
         link = Link(**{"index": index, "name": name, "kind": kind, "mac": mac, **attributes})
@@ -232,10 +233,10 @@ class World:
         for port in ports:
             self[name].change(port, master=bridge, port=PortAttrs())
 
-    def vxlan(self, name: str, device: str, local: str, vni: int = 1, port: int = 8472, mtu: int = 1450) -> None:
+    def vxlan(self, name: str, device: str, local: str, *, vni: int = 1, port: int = 8472) -> None:
         """``ip link add type vxlan``, as flanneld makes it: nothing is learned."""
         attributes = VxlanAttrs(vni=vni, local=local, port=port, learning=False)
-        self[name].add_link(device, "vxlan", vxlan=attributes, mtu=mtu)
+        self[name].add_link(device, "vxlan", vxlan=attributes, mtu=1450)
 
     def mac(self, name: str, device: str) -> str:
         """Return a device's MAC address."""
@@ -244,8 +245,10 @@ class World:
     def snapshot(self) -> Snapshot:
         """Return what was built, everything known."""
         spaces = {name: space.built() for name, space in self.spaces.items()}
-        nodes = {one.node: NodeState(name=one.node, netns=one.name) for one in spaces.values() if one.role == "node"}
-        return Snapshot(namespaces=spaces, nodes=nodes)
+        nodes = [one for one in spaces.values() if one.role == "node"]
+        return Snapshot(
+            namespaces=spaces, nodes={one.node: NodeState(name=one.node, netns=one.name) for one in nodes}
+        )
 
 
 def flow(
