@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
 
+from nettrace.cli.terminal import say
+
 if TYPE_CHECKING:
     from nettrace.app.context import Context
     from nettrace.app.remember import Question
@@ -30,10 +32,13 @@ class Source(NamedTuple):
     manifests: Path | None
 
     def open(self) -> "Context":
-        """Open it; UserError if it is not there."""
+        """Open it, and tell what had to be put right for it; UserError if it is not there."""
         from nettrace.app.context import open_context
 
-        return open_context(lab=self.lab, from_files=self.from_files, manifests=self.manifests)
+        context = open_context(lab=self.lab, from_files=self.from_files, manifests=self.manifests)
+        for remark in context.remarks:
+            say(f"note: {remark}")
+        return context
 
 
 class PacketOptions(NamedTuple):

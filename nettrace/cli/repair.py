@@ -103,7 +103,7 @@ def apply_(
     with source.open() as context:
         made = _plan_of(context, cause, question, choice)
         if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-            sink._replace(outputs=sink.outputs[:1]).emit(plan_document(made))
+            sink.for_people().emit(plan_document(made))
             if not click.confirm("apply it?"):
                 ctx.exit(ExitCode.INTERRUPTED)
         report = run(

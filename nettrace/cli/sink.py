@@ -39,10 +39,9 @@ class Sink(NamedTuple):
     colour: str
     ascii: bool
 
-    @property
-    def for_people(self) -> bool:
-        """Does a person read standard output?  Then remarks may stand beside the document."""
-        return any(one.file is None and one.format in ("table", "wide") for one in self.outputs)
+    def for_people(self) -> "Sink":
+        """Return the sink that shows a document to whoever sits at the terminal."""
+        return self._replace(outputs=(Output("table", None),))
 
     def emit(self, document: "Document") -> None:
         """Write *document* in every format that was asked for."""

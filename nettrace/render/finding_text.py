@@ -10,7 +10,7 @@ from nettrace.model.finding import Safety, Severity
 from nettrace.render.contract import EvidenceView, FindingView, RepairView
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line, wrapped
 
-__all__ = ["finding_page", "source_options"]
+__all__ = ["finding_page", "owner_text", "source_options"]
 
 _STYLES = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.WARN, Severity.INFO: Style.HEAD}
 
@@ -30,14 +30,18 @@ def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page
     if repair is not None and repair.effect:
         lines.extend(_note(f"with it: {repair.effect.removeprefix('with it: ')}", look))
     if repair is not None and repair.owner:
-        owner = f"owner: {repair.owner}" + (f"; {repair.overwritten}" if repair.overwritten else "")
-        lines.extend(_note(owner, look))
+        lines.extend(_note(f"owner: {owner_text(repair.owner, repair.overwritten)}", look))
     for note in finding.notes:
         lines.extend(_note(note, look))
     if finding.alternatives:
         lines.extend(_note(f"nothing here tells it apart from {', '.join(finding.alternatives)}", look))
     lines.extend(_help(finding, repair, context, look))
     return tuple(lines)
+
+
+def owner_text(owner: str, overwritten: str) -> str:
+    """Say whose state it is and whether it will be written over, the owner's name once."""
+    return "; ".join(part for part in (owner, overwritten.removeprefix(f"{owner} ")) if part)
 
 
 def source_options(context: str) -> str:

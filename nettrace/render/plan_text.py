@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from nettrace.model.change import Exact, NoUndo, Rebuilds
 from nettrace.model.plan import JournalEntry, PlannedChange, RepairPlan
 from nettrace.render.contract import HistoryDocument
-from nettrace.render.finding_text import source_options
+from nettrace.render.finding_text import owner_text, source_options
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line, wrapped
 
 __all__ = ["changes_lines", "history_page", "plan_page"]
@@ -40,9 +40,9 @@ def plan_page(plan: RepairPlan, look: Look) -> Page:
     lines = changes_lines(plan)
     facts = [
         ("safety", f"{plan.safety.value}: {_SAFETY[plan.safety.value]}"),
-        ("owner", "; ".join(part for part in (plan.owner, plan.overwritten) if part)),
+        ("owner", owner_text(plan.owner, plan.overwritten)),
         ("lasting", plan.lasting),
-        ("effect", plan.effect),
+        ("with it", plan.effect.removeprefix("with it: ")),
         *(("checked", check) for check in plan.checks),
     ]
     for name, text in facts:

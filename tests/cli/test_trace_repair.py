@@ -61,6 +61,7 @@ class FakeContext:
 
     snapshot = Snapshot(namespaces={"n": Netns(name="n", node="n", routes=Known(()), rules=Known(()))})
     label = "lab shop"
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, opened: dict[str, Any]) -> None:
         self.opened = opened
@@ -135,6 +136,12 @@ def test_sources(
     """The machine itself, the only lab, a lab by name, snapshots: each is told from the others."""
     assert run("trace", "a", "b", *args).exit_code == 0
     assert (opened["lab"], opened["from_files"]) == (lab, files)
+
+
+def test_what_was_put_right_is_told(run: Run, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair that a killed process left half done, and that was taken back, is told on stderr."""
+    monkeypatch.setattr(FakeContext, "remarks", ("repair 7f3a was left half done",))
+    assert run("trace", "a", "b").stderr == "note: repair 7f3a was left half done\n"
 
 
 def test_nothing_is_probed_unasked(run: Run, asked: dict[str, Any]) -> None:

@@ -133,17 +133,16 @@ def test_routes_are_written_as_ip_route_does() -> None:
         (
             Route(
                 dst="10.0.0.0/8",
-                table=100,
+                table=9,
                 scope="link",
                 prefsrc="10.0.0.1",
                 metric=5,
                 mtu=1400,
-                more=("advmss", "1360"),
+                more=("rtt", "9"),
                 protocol="kernel",
                 nexthops=(NextHop(device="eth0", onlink=True),),
             ),
-            "10.0.0.0/8 dev eth0 onlink table 100 proto kernel scope link src 10.0.0.1"
-            " metric 5 mtu 1400 advmss 1360",
+            "10.0.0.0/8 dev eth0 onlink table 9 proto kernel scope link src 10.0.0.1 metric 5 mtu 1400 rtt 9",
         ),
         (
             Route(dst="::/0", nexthops=(NextHop(device="a", via="fe80::1"), NextHop(device="b", weight=2))),
