@@ -69,8 +69,9 @@ def _lab() -> Iterator[str]:
     record = up("flannel-vxlan", name=name)
     pods = [member.name for member in record.namespaces if member.role == "pod"]
     click.echo(
-        f"  up in {time.monotonic() - began:.1f} s: node-a, node-b, a client outside, {len(pods)} pods ({', '.join(pods)})"
+        f"  up in {time.monotonic() - began:.1f} s: node-a, node-b, a client outside, {len(pods)} pods:"
     )
+    click.echo(f"  {', '.join(pods)}")
     click.echo("  flannel's VXLAN between the nodes, kube-proxy's iptables rules, real listeners, real DNS")
     try:
         yield name
