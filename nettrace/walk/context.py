@@ -118,6 +118,7 @@ class Run:
     rules: int = 0
     seen: set[Hashable] = field(default_factory=set)
     views: dict[str, Any] = field(default_factory=dict)
+    read: dict[tuple[str, str], tuple[Any]] = field(default_factory=dict)
     expected: set[tuple[str, Tup]] = field(default_factory=set)
     quiet: bool = False
     looping: bool = False
@@ -132,11 +133,15 @@ class Run:
         Raises Wanted if it was not read, with those of *along* that were not read either,
         and Undecided if it cannot be read.
         """
+        held = self.read.get((netns, name))
+        if held is not None:
+            return held[0]
         key = SectionKey(netns, name)
         found = self.snapshot.section(key)
-        if isinstance(found, Known):
-            return found.value
-        self.missing(key, found, along=along)
+        if not isinstance(found, Known):
+            self.missing(key, found, along=along)
+        self.read[(netns, name)] = (found.value,)
+        return found.value
 
     def missing(self, key: SectionKey, found: Missing, *, along: Sequence[str] = ()) -> NoReturn:
         """Raise what a missing section means."""

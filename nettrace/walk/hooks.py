@@ -10,9 +10,9 @@ Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from nettrace.model.section import Missing, SectionKey
+from nettrace.model.section import Missing, MissingKind, SectionKey
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, NftBaseChain, XtRuleset
 from nettrace.walk.conntrack import confirm, track
@@ -21,7 +21,7 @@ from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 from nettrace.walk.nat import MANIP_OF, leave_alone, needs_rules, translate
 from nettrace.walk.point import HookPoint
-from nettrace.walk.rules import base_chain, dropped, run_chain
+from nettrace.walk.rules import dropped, run_chain
 from nettrace.walk.skb import Conn, Skb
 from nettrace.walk.targets import Place
 
@@ -58,7 +58,7 @@ def run_hook(run: Run, skb: Skb, point: HookPoint, *, reroute: Reroute | None = 
     *reroute* is called in OUTPUT where the kernel routes again: after mangle changed the
     addresses or the mark, after destination NAT changed the address.
     """
-    _ask_together(run, point.ns)
+    _rulesets(run, point.ns)
     native = _native(run, point)
     for priority, table in _ORDER[point.hook]:
         native = _pass_native(run, skb, point, native, below=priority)
@@ -85,32 +85,49 @@ def _other_way(before: Any, after: Any) -> bool:
     return (before.src, before.dst, before.mark, before.tos) != (after.src, after.dst, after.mark, after.tos)
 
 
-def _ask_together(run: Run, ns: Namespace) -> None:
-    """Ask at once for every built-in chain of a namespace that was not read."""
-    wanted: list[SectionKey] = []
-    for backend, ruleset in zip(BACKENDS, (ns.netns.xt_nft, ns.netns.xt_legacy), strict=True):
-        if isinstance(ruleset, Missing):
-            key = SectionKey(ns.name, f"xt/{backend}")
-            run.missing(key, ruleset, along=NEIGHBOURHOOD)
-        unread = derived(_unread_chains, ruleset.value)
-        wanted += [SectionKey(ns.name, f"xt/{backend}/{path}") for path in unread]
-    if wanted:
-        raise Wanted(wanted)
+class _Standing(NamedTuple):
+    """Built-in chains of a rule set as ``table/CHAIN``: those never asked for, those that may do anything."""
+
+    unread: tuple[str, ...]
+    active: frozenset[str]
 
 
-def _unread_chains(ruleset: XtRuleset) -> tuple[str, ...]:
-    """Return the paths of the tables and built-in chains that were never asked for."""
-    found: list[str] = []
+def _standing(ruleset: XtRuleset) -> _Standing:
+    unread: list[str] = []
+    active: list[str] = []
     for table, section in ruleset.tables.items():
         if isinstance(section, Missing):
-            if section.kind.value == "not-read":
-                found.append(table)
+            unread += [table] if section.kind is MissingKind.NOT_READ else []
+            active += [f"{table}/{chain}" for chain in BUILTIN_CHAINS.get(table, ())]
             continue
         for chain in BUILTIN_CHAINS.get(table, ()):
             held = section.value.chains.get(chain)
-            if isinstance(held, Missing) and held.kind.value == "not-read":
-                found.append(f"{table}/{chain}")
-    return tuple(found)
+            if isinstance(held, Missing):
+                unread += [f"{table}/{chain}"] if held.kind is MissingKind.NOT_READ else []
+                active.append(f"{table}/{chain}")
+            elif held is not None and (held.value.rules or held.value.policy not in (None, "ACCEPT")):
+                active.append(f"{table}/{chain}")
+    return _Standing(tuple(unread), frozenset(active))
+
+
+def _rulesets(run: Run, ns: Namespace) -> frozenset[str]:
+    """
+    Return the built-in chains that may do anything, as ``BACKEND/table/CHAIN``.
+
+    Asks at once for all built-in chains that were not read.
+    """
+    if ns.standing is None:
+        wanted: list[SectionKey] = []
+        active: list[str] = []
+        for backend in BACKENDS:
+            standing = derived(_standing, run.section(ns.name, f"xt/{backend}", along=NEIGHBOURHOOD))
+            wanted += [SectionKey(ns.name, f"xt/{backend}/{path}") for path in standing.unread]
+            active += [f"{backend}/{path}" for path in standing.active]
+        if wanted:
+            raise Wanted(wanted)
+        ns.standing = frozenset(active)
+    found: frozenset[str] = ns.standing
+    return found
 
 
 # --- native nftables ---------------------------------------------------------------------
@@ -192,12 +209,11 @@ def netdev_hook(run: Run, ns: Namespace, device: str) -> None:
 
 def _places(run: Run, point: HookPoint, table: str) -> list[Place]:
     """Return the back ends' built-in chains of a table that can do anything at this hook."""
+    active = _rulesets(run, point.ns)
+    if not active:
+        return []
     chain = point.hook.upper()
-    return [
-        Place(backend, table, chain, 0)
-        for backend in BACKENDS
-        if base_chain(run, point.ns.name, backend, table, chain) is not None
-    ]
+    return [Place(backend, table, chain, 0) for backend in BACKENDS if f"{backend}/{table}/{chain}" in active]
 
 
 def _table(run: Run, skb: Skb, point: HookPoint, table: str) -> None:

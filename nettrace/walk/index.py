@@ -18,6 +18,8 @@ __all__ = ["candidates"]
 
 #: Chains up to this length are walked rule by rule.
 _SHORT = 16
+#: So many indexes are held at a time: one of 10,000 rules takes about a megabyte.
+_HELD = 64
 
 
 class _Index:
@@ -64,7 +66,7 @@ def candidates(chain: XtChain, packet: Packet, start: int) -> Iterable[int]:
     count = len(chain.rules)
     if count <= _SHORT:
         return range(start, count)
-    index = derived(_index, chain)
+    index = derived(_index, chain, keep=_HELD)
     lists = [index.by_dst.get(packet.dst, []), index.others]
     if packet.dport is not None:
         if packet.dport.single is not None:

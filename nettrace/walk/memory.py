@@ -15,27 +15,25 @@ __all__ = ["derived"]
 S = TypeVar("S")
 T = TypeVar("T")
 
-#: Entries kept; the oldest half goes when there are more.
-_CAPACITY = 32768
-
-_memory: dict[tuple[Callable[[Any], Any], int], tuple[Any, Any]] = {}
+_memory: dict[Callable[[Any], Any], dict[int, tuple[Any, Any]]] = {}
 
 
-def derived(make: Callable[[S], T], source: S) -> T:
+def derived(make: Callable[[S], T], source: S, *, keep: int = 4096) -> T:
     """
     Return ``make(source)``, worked out at most once while *source* lives in the memory.
 
     The entry holds *source* itself, so that its identity cannot be reused by another value.
-    *make* must be a pure function of a frozen value.
+    *make* must be a pure function of a frozen value.  At most *keep* results of one function
+    are held; when there are more, the older half goes.
     """
-    key = (make, id(source))
-    found = _memory.get(key)
+    held = _memory.setdefault(make, {})
+    found = held.get(id(source))
     if found is not None:
         result: T = found[1]
         return result
     made = make(source)
-    if len(_memory) >= _CAPACITY:
-        for old in list(_memory)[: _CAPACITY // 2]:
-            del _memory[old]
-    _memory[key] = (source, made)
+    if len(held) >= keep:
+        for old in list(held)[: keep // 2]:
+            del held[old]
+    held[id(source)] = (source, made)
     return made

@@ -6,6 +6,7 @@ Not here: routes (routing), rule sets (rules), sockets (deliver).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from nettrace.model.addr import family_of
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
@@ -71,12 +72,15 @@ def _fdb(entries: tuple[FdbEntry, ...]) -> dict[str, tuple[FdbEntry, ...]]:
 class Namespace:
     """A namespace of a run's snapshot; every property raises Wanted or Undecided if it is missing."""
 
-    __slots__ = ("name", "netns", "run")
+    __slots__ = ("_conf", "_links", "name", "netns", "run", "standing")
 
     def __init__(self, run: Run, netns: Netns) -> None:
         self.run = run
         self.netns = netns
         self.name = netns.name
+        self.standing: Any = None  # what nettrace.walk.hooks made of the rule sets
+        self._links: dict[str, Link] | None = None
+        self._conf: dict[tuple[str, str], tuple[int, str]] = {}
 
     def _read(self, name: str) -> object:
         return self.run.section(self.name, name, along=NEIGHBOURHOOD)
@@ -84,8 +88,10 @@ class Namespace:
     @property
     def links(self) -> dict[str, Link]:
         """Devices by name."""
-        found: tuple[Link, ...] = self._read("links")  # type: ignore[assignment]
-        return derived(_by_name, found)
+        if self._links is None:
+            found: tuple[Link, ...] = self._read("links")  # type: ignore[assignment]
+            self._links = derived(_by_name, found)
+        return self._links
 
     def link(self, name: str) -> Link:
         """Return a device; undecided if the snapshot speaks of it without holding it."""
@@ -165,13 +171,17 @@ class Namespace:
 
         A device's own dots are written as slashes, as sysctl(8) does.
         """
+        held = self._conf.get((device, what))
+        if held is not None:
+            return held
         name = f"net.ipv4.conf.{device.replace('.', '/')}.{what}"
         value = self.sysctls.get(name)
         if value is None:
             value = DEFAULTS.get(f"net.ipv4.conf.*.{what}")
         if value is None:
             undecided(f"sysctl {name} of {self.name} is not in the snapshot", f"{self.name}/sysctls/{name}")
-        return int(value), name
+        held = self._conf[device, what] = int(value), name
+        return held
 
     def conf_max(self, device: str, what: str) -> tuple[int, str]:
         """IN_DEV_MAXCONF and IN_DEV_ORCONF: the larger of ``all`` and the device's, and its name."""

@@ -34,7 +34,7 @@ from nettrace.walk.point import HookPoint, Unsure
 from nettrace.walk.skb import Skb
 from nettrace.walk.targets import Place, apply_target, target_word
 
-__all__ = ["base_chain", "dropped", "run_chain"]
+__all__ = ["dropped", "run_chain"]
 
 #: A dispatch chain with more targets than this is not read ahead of the packet.
 _FEW = 32
@@ -69,14 +69,6 @@ def _table(run: Run, netns: str, backend: str, table: str) -> XtTable | None:
     if isinstance(section, Missing):
         run.missing(SectionKey(netns, f"xt/{backend}/{table}"), section)
     return section.value
-
-
-def base_chain(run: Run, netns: str, backend: str, table: str, chain: str) -> XtChain | None:
-    """Return a built-in chain if it can do anything: it has rules, or a policy other than ACCEPT."""
-    found = read_chain(run, netns, backend, table, chain)
-    if found is None or (not found.rules and found.policy in (None, "ACCEPT")):
-        return None
-    return found
 
 
 def run_chain(run: Run, skb: Skb, point: HookPoint, place: Place) -> None:
