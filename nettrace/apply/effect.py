@@ -7,7 +7,8 @@ first, and a second call does nothing more.
 Not here: the order of several changes and the journal (repair).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 
 from nettrace.apply.kernel import apply_change
 from nettrace.apply.present import (
@@ -19,7 +20,6 @@ from nettrace.apply.present import (
     routes_now,
     sysctl_now,
 )
-from nettrace.model.canonical import digest
 from nettrace.model.change import (
     ChainDelete,
     Change,
@@ -37,47 +37,46 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit_tables import same_fdb_key, same_route
-from nettrace.model.plan import PlannedChange, RuleMark
-from nettrace.model.section import Known, SectionKey
-from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.plan import ChainImage, PlannedChange
+from nettrace.model.xt import XtRule
+from nettrace.parse.iptables import rule_text
 
-__all__ = ["OneRule", "mark_of", "take_back"]
+__all__ = ["OneRule", "image_of", "take_back"]
 
 OneRule = RuleInsert | RuleDelete | RuleReplace
 
 
-def mark_of(path: str, change: OneRule, index: int, *, keep: tuple[int, ...] = ()) -> RuleMark:
+def image_of(path: str, change: OneRule, index: int, *, keep: tuple[int, ...] = ()) -> ChainImage:
     """
-    Return what tells later whether *change* took effect, read right before it is made.
+    Return the chain that *change* is about, read right before it is made.
 
-    One rule may be there several times, so that its presence alone says nothing.
+    One rule may be there several times, so that its presence alone tells nothing later.
     """
-    rules = _rules(path, change, keep) or ()
-    at = change.position
-    return RuleMark(
-        index=index,
-        before=_digest(rules),
-        copies=_copies(rules, change.rule),
-        above=rules[at - 2] if 2 <= at <= len(rules) + 1 else None,
-        below=rules[at] if at < len(rules) else None,
-    )
+    return ChainImage(index=index, rules=_texts(_rules(path, change, keep) or ()))
 
 
 def take_back(
-    path: str, planned: PlannedChange, marks: Sequence[RuleMark] = (), *, keep: tuple[int, ...] = ()
+    path: str,
+    planned: PlannedChange,
+    images: Sequence[ChainImage] = (),
+    *,
+    certain: bool = False,
+    keep: tuple[int, ...] = (),
 ) -> str:
     """
     Make the namespace at *path* as it was before *planned*, if it is not.
 
-    *marks* are those of the plan's changes of one rule in this chain, up to this one, which is
-    the last; without any that change was never begun.  Returns what could not be brought
-    back because it is gone or comes by itself, "" for nothing.  UserError from the tools.
+    *images* are those of the plan's changes of one rule in this chain, up to this one's, which
+    is the last; without any this one was never begun.  *certain*: it is known to have taken
+    effect, so that its rule need not look as it was written.  Returns what could not be
+    brought back because it is gone or comes by itself, "" for nothing.  UserError from the
+    tools.
     """
     change = planned.change
     if isinstance(planned.undo, NoUndo):
         return f"not taken back: {planned.command} ({planned.undo.reason})"
     if isinstance(change, RuleInsert | RuleDelete | RuleReplace):
-        return _rule_back(path, change, marks, keep) if marks else ""
+        return _rule_back(path, change, images, certain=certain, keep=keep) if images else ""
     notes = []
     for inverse in planned.undo.changes:
         gone = _gone_device(path, inverse)
@@ -96,69 +95,77 @@ def _rules(path: str, change: OneRule, keep: tuple[int, ...]) -> tuple[XtRule, .
     return chain.rules if chain is not None else None
 
 
-def _digest(rules: tuple[XtRule, ...]) -> str:
-    return digest(SectionKey("", "xt"), Known(XtChain(policy="", rules=rules)))
+def _texts(rules: Iterable[XtRule]) -> tuple[str, ...]:
+    return tuple(rule_text(rule) for rule in rules)
 
 
-def _copies(rules: tuple[XtRule, ...], rule: XtRule) -> int:
-    wanted = normal(rule)
-    return sum(1 for one in rules if one == wanted)
-
-
-def _rule_back(path: str, change: OneRule, marks: Sequence[RuleMark], keep: tuple[int, ...]) -> str:
-    mark = marks[-1]
+def _rule_back(
+    path: str, change: OneRule, images: Sequence[ChainImage], *, certain: bool, keep: tuple[int, ...]
+) -> str:
     rules = _rules(path, change, keep)
     if rules is None:
         return f"chain {change.chain} of table {change.table} is gone"
-    if _digest(rules) in {one.before for one in marks}:
+    if _texts(rules) in {image.rules for image in images}:
         return ""  # not begun, or taken back already, perhaps with earlier ones
-    inverse = _inverse(change, rules, mark)
+    before = images[-1].rules
+    inverse = _inverse(change, rules, before, certain=certain)
     if inverse is None:
         return ""
     apply_change(path, inverse, keep=keep)
-    if _digest(_rules(path, change, keep) or ()) == mark.before:
+    if _texts(_rules(path, change, keep) or ()) == before:
         return ""
     return f"somebody else changed chain {change.chain} too; only this change was taken back"
 
 
-def _inverse(change: OneRule, rules: tuple[XtRule, ...], mark: RuleMark) -> OneRule | None:
+def _inverse(
+    change: OneRule, rules: tuple[XtRule, ...], before: tuple[str, ...], *, certain: bool
+) -> OneRule | None:
     """
     Return what takes *change* back in a chain that now has *rules*; None if it is not in effect.
 
-    If undoing it at its position gives the chain that was, that is it, however the kernel
-    spells the rule.  Otherwise somebody else changed the chain too: the rule is in effect if
-    there is one more (or, deleted, one less) of its kind than before, and the nearest is taken.
+    Usually the chain is as the change left it.  If not, somebody else changed it too: then the
+    change is in effect if the chain is more like the one after it than like the one before,
+    and its place is where the common rules around it have moved.
     """
-    place = {"netns": change.netns, "backend": change.backend, "table": change.table, "chain": change.chain}
     at = change.position - 1
-    copies = _copies(rules, change.rule)
-    if isinstance(change, RuleDelete):
-        if _digest((*rules[:at], change.rule, *rules[at:])) == mark.before:
-            return RuleInsert(**place, position=change.position, rule=change.rule)
-        if copies >= mark.copies:
+    new = () if isinstance(change, RuleDelete) else (rule_text(normal(change.rule)),)
+    old = () if isinstance(change, RuleInsert) else before[at : at + 1]
+    after = (*before[:at], *new, *before[at + len(old) :])
+    now = _texts(rules)
+    # The kernel may spell a rule in a way of its own: what is known to be there is ours.
+    undone = (*now[:at], *old, *now[at + len(new) :])
+    if now != after and not (certain and undone == before):
+        gain = _common(now, after) * 2 - len(after) - (_common(now, before) * 2 - len(before))
+        moved = _moved(after, now, at, gap=not new)
+        if moved is None or gain < (0 if certain else 1):
             return None
-        return RuleInsert(**place, position=_place(rules, mark, at) + 1, rule=change.rule)
-    back = (change.old,) if isinstance(change, RuleReplace) else ()
-    exact = at < len(rules) and _digest((*rules[:at], *back, *rules[at + 1 :])) == mark.before
-    if not exact:
-        if copies <= mark.copies:
-            return None
-        wanted = normal(change.rule)
-        at = min((i for i, rule in enumerate(rules) if rule == wanted), key=lambda i: abs(i - at))
-    if isinstance(change, RuleReplace):
-        return RuleReplace(**place, position=at + 1, old=rules[at], rule=change.old)
-    return RuleDelete(**place, position=at + 1, rule=rules[at])
+        at = moved
+    place = {"netns": change.netns, "backend": change.backend, "table": change.table, "chain": change.chain}
+    match change:
+        case RuleInsert():
+            return RuleDelete(**place, position=at + 1, rule=rules[at])
+        case RuleDelete():
+            return RuleInsert(**place, position=at + 1, rule=change.rule)
+        case RuleReplace():
+            return RuleReplace(**place, position=at + 1, old=rules[at], rule=change.old)
 
 
-def _place(rules: tuple[XtRule, ...], mark: RuleMark, at: int) -> int:
-    """Return the index where a deleted rule belongs: beside its old neighbours, else nearest to *at*."""
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """Return how many rules two chains have in common, in order."""
+    return sum(
+        block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    )
 
-    def neighbours(index: int) -> int:
-        above = rules[index - 1] if index > 0 else None
-        below = rules[index] if index < len(rules) else None
-        return (above == mark.above) + (below == mark.below)
 
-    return max(range(len(rules) + 1), key=lambda index: (neighbours(index), -abs(index - at)))
+def _moved(after: tuple[str, ...], now: tuple[str, ...], at: int, *, gap: bool) -> int | None:
+    """Return where rule *at* of the chain *after* is *now*, or the gap before it; None if it is gone."""
+    blocks = SequenceMatcher(None, after, now, autojunk=False).get_matching_blocks()
+    place = {block.a + i: block.b + i for block in blocks for i in range(block.size)}
+    if not gap:
+        return place.get(at)
+    if at in place:
+        return place[at]
+    return place[at - 1] + 1 if at - 1 in place else min(at, len(now))
 
 
 # --- everything else -------------------------------------------------------------------

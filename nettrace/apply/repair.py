@@ -9,14 +9,16 @@ Not here: single changes (kernel), what took effect (effect), whether the repair
 
 from collections.abc import Callable, Mapping
 
+from msgspec import Struct
+
 from nettrace.apply.confirm import start_timer
-from nettrace.apply.effect import OneRule, mark_of, take_back
+from nettrace.apply.effect import OneRule, image_of, take_back
 from nettrace.apply.kernel import apply_change
 from nettrace.apply.tool import Refused
 from nettrace.collect.netns import still_there
 from nettrace.journal.book import CLOSED, IN_FORCE, Journal, boot_id
 from nettrace.model.errors import UserError
-from nettrace.model.plan import JournalEntry, RepairPlan, RuleMark
+from nettrace.model.plan import ChainImage, JournalEntry, RepairPlan
 
 __all__ = ["OnStep", "apply_plan", "roll_back"]
 
@@ -63,7 +65,8 @@ def apply_plan(
             done = entry.done if isinstance(error, Refused) else min(entry.done + 1, len(plan.changes))
             words = error.what if isinstance(error, UserError) else type(error).__name__
             note = f"not applied: {words}"
-            _take_all_back(entry, journal, lock, done=done, final="rolled-back", note=note, on_step=on_step)
+            back = _Back(done=done, certain=entry.done, final="rolled-back", note=note)
+            _take_all_back(entry, journal, lock, back, on_step)
             raise
         entry = journal.finish(entry, "applied")
         on_step("finished")
@@ -73,8 +76,8 @@ def apply_plan(
 def _apply_one(entry: JournalEntry, index: int, journal: Journal, lock: int, on_step: OnStep) -> JournalEntry:
     change = entry.plan.changes[index].change
     path = entry.handles[change.netns]
-    mark = mark_of(path, change, index, keep=(lock,)) if isinstance(change, OneRule) else None
-    entry = journal.mark(entry, done=index, mark=mark)
+    image = image_of(path, change, index, keep=(lock,)) if isinstance(change, OneRule) else None
+    entry = journal.mark(entry, done=index, image=image)
     on_step(f"marked {index}")
     apply_change(path, change, keep=(lock,))
     on_step(f"applied {index}")
@@ -107,24 +110,41 @@ def roll_back(
             final = "undone" if entry.state in IN_FORCE else "rolled-back"
         if entry.boot != boot_id():
             return journal.finish(entry, final, "the machine was started again: nothing of it is left")
-        done = entry.done
-        if entry.state == "applying":
-            done = min(done + 1, len(entry.plan.changes))  # the next one may have taken effect
-        elif entry.state == "failed":
-            done = len(entry.plan.changes)
-        return _take_all_back(entry, journal, lock, done=done, final=final, note=note, on_step=on_step)
+        return _take_all_back(entry, journal, lock, _way_back(entry, final, note), on_step)
+
+
+class _Back(Struct, frozen=True, kw_only=True):
+    """Which changes to take back: 0 .. *done* - 1, of which the first *certain* are known to be in effect."""
+
+    done: int
+    certain: int
+    final: str
+    note: str
+
+
+def _way_back(entry: JournalEntry, final: str, note: str) -> _Back:
+    number = len(entry.plan.changes)
+    match entry.state:
+        case "applying":  # the next one may have taken effect
+            return _Back(done=min(entry.done + 1, number), certain=entry.done, final=final, note=note)
+        case "undoing":  # the last one may have been taken back
+            return _Back(done=entry.done, certain=max(entry.done - 1, 0), final=final, note=note)
+        case "failed":
+            return _Back(done=number, certain=0, final=final, note=note)
+        case _:
+            return _Back(done=number, certain=number, final=final, note=note)
 
 
 def _take_all_back(
-    entry: JournalEntry, journal: Journal, lock: int, *, done: int, final: str, note: str, on_step: OnStep
+    entry: JournalEntry, journal: Journal, lock: int, back: _Back, on_step: OnStep
 ) -> JournalEntry:
     """
-    Take back the changes 0 .. *done* - 1 of *entry* and finish it.
+    Take changes of *entry* back, the last first, and finish it.
 
     Nothing stops this half-way: what fails is kept for the end, and so is a journal that
     cannot be written.
     """
-    notes = [note] if note else []
+    notes = [back.note] if back.note else []
     problems: list[UserError] = []
 
     def written(write: Callable[..., JournalEntry], *args: object, **fields: object) -> JournalEntry:
@@ -134,16 +154,17 @@ def _take_all_back(
             problems.append(error)
             return entry
 
-    entry = written(journal.undoing, done=done)
+    entry = written(journal.undoing, done=back.done)
     on_step("undoing")
-    for index in reversed(range(done)):
+    for index in reversed(range(back.done)):
         planned = entry.plan.changes[index]
         path = entry.handles[planned.change.netns]
         if not still_there(path, entry.inodes.get(planned.change.netns, 0)):
             notes.append(f"the network namespace {planned.change.netns} is gone, and its state with it")
         else:
             try:
-                notes.append(take_back(path, planned, _marks(entry, index), keep=(lock,)))
+                images = _images(entry, index)
+                notes.append(take_back(path, planned, images, certain=index < back.certain, keep=(lock,)))
             except UserError as error:
                 problems.append(error)
                 notes.append(error.what)
@@ -151,7 +172,7 @@ def _take_all_back(
         entry = written(journal.mark, done=index)
         on_step(f"left {index}")
     text = "; ".join(dict.fromkeys(part for part in notes if part))
-    entry = written(journal.finish, "failed" if problems else final, text)
+    entry = written(journal.finish, "failed" if problems else back.final, text)
     on_step("finished")
     if problems:
         raise UserError(
@@ -162,12 +183,12 @@ def _take_all_back(
     return entry
 
 
-def _marks(entry: JournalEntry, index: int) -> list[RuleMark]:
-    """Return the marks in the chain of change *index* up to its own; none if it has none."""
+def _images(entry: JournalEntry, index: int) -> list[ChainImage]:
+    """Return the images of the chain of change *index* up to its own; none if it has none."""
 
     def place(number: int) -> tuple[object, ...]:
         change = entry.plan.changes[number].change
         return tuple(getattr(change, name, None) for name in ("netns", "backend", "table", "chain"))
 
-    found = [mark for mark in entry.marks if mark.index <= index and place(mark.index) == place(index)]
+    found = [one for one in entry.images if one.index <= index and place(one.index) == place(index)]
     return found if found and found[-1].index == index else []

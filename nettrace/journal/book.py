@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from nettrace.collect.netns import netns_inode
 from nettrace.journal.files import locked, read_entry, sync_directory, write_entry
 from nettrace.model.errors import UserError
-from nettrace.model.plan import JournalEntry, RepairPlan, RuleMark
+from nettrace.model.plan import ChainImage, JournalEntry, RepairPlan
 
 __all__ = ["CLOSED", "DIRECTORY", "IN_FORCE", "OPEN", "Journal"]
 
@@ -105,14 +105,14 @@ class Journal:
         sync_directory(self.directory.parent)
         return entry
 
-    def mark(self, entry: JournalEntry, *, done: int, mark: RuleMark | None = None) -> JournalEntry:
+    def mark(self, entry: JournalEntry, *, done: int, image: ChainImage | None = None) -> JournalEntry:
         """
         Write how far a repair has come; see JournalEntry for what *done* means.
 
         Called before a change (*done* is its index) and after it (the next one's).
         """
-        marks = entry.marks if mark is None else (*entry.marks, mark)
-        return self._write(replace(entry, done=done, marks=marks))
+        images = entry.images if image is None else (*entry.images, image)
+        return self._write(replace(entry, done=done, images=images))
 
     def undoing(self, entry: JournalEntry, *, done: int) -> JournalEntry:
         """Write that the changes 0 .. *done* - 1 are to be taken back."""

@@ -10,9 +10,8 @@ from nettrace.model.change import Change, Undo
 from nettrace.model.finding import Safety
 from nettrace.model.flow import Flow
 from nettrace.model.section import SectionKey
-from nettrace.model.xt import XtRule
 
-__all__ = ["JournalEntry", "PlannedChange", "Precondition", "RepairPlan", "RuleMark"]
+__all__ = ["ChainImage", "JournalEntry", "PlannedChange", "Precondition", "RepairPlan"]
 
 
 class Precondition(Struct, frozen=True, kw_only=True):
@@ -60,20 +59,16 @@ class RepairPlan(Struct, frozen=True, kw_only=True):
     checks: tuple[str, ...] = ()
 
 
-class RuleMark(Struct, frozen=True, kw_only=True):
+class ChainImage(Struct, frozen=True, kw_only=True):
     """
-    What tells later whether a change of one rule took effect.
+    A chain just before a change of one of its rules, by which to tell later what took effect.
 
-    ``index`` is that of the change in the plan; ``before`` the digest of its chain's rules just
-    before it, ``copies`` how many of them were like the one it inserts, deletes or writes.
-    ``above`` and ``below`` are the rules beside a deleted one, None at an end of the chain.
+    ``index`` is that of the change in the plan; ``rules`` are written as iptables-save writes
+    them, without ``-A CHAIN``.  Other changes need no image: their undo says it all.
     """
 
     index: int
-    before: str
-    copies: int
-    above: XtRule | None = None
-    below: XtRule | None = None
+    rules: tuple[str, ...]
 
 
 class JournalEntry(Struct, frozen=True, kw_only=True):
@@ -100,4 +95,4 @@ class JournalEntry(Struct, frozen=True, kw_only=True):
     id: str = ""
     boot: str = ""
     inodes: dict[str, int] = {}
-    marks: tuple[RuleMark, ...] = ()
+    images: tuple[ChainImage, ...] = ()
