@@ -28,8 +28,8 @@ _START = 20.0
 #: Seconds between two looks at the journal: how soon a timer ends that is not needed any more.
 _POLL = 0.5
 
-#: Seconds to wait for a lock at the deadline, again and again, while another process repairs.
-_LOCK_WAIT = 5.0
+#: States of a repair that nobody has settled.
+_WAITING = ("applying", "applied", "undoing")
 
 _READY = b"ready\n"
 
@@ -38,7 +38,8 @@ def arm(entry: JournalEntry, journal: Journal, seconds: float) -> JournalEntry:
     """
     Have a repair taken back in *seconds* unless ``Journal.confirm`` comes first.
 
-    Returns the entry with its deadline.  UserError if the timer cannot be started.
+    Armed again, a repair has the new deadline only.  Returns the entry with its deadline.
+    UserError if the timer cannot be started.
     """
     with journal.lock():
         return start_timer(journal.load(entry.id), journal, seconds)
@@ -100,11 +101,16 @@ def wait_and_roll_back(
     (CLOCK_BOOTTIME, clock_gettime(2)).
     """
     end = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+    deadline = _deadline(journal, identity)
+
+    def pending() -> bool:
+        return _state(journal, identity) in _WAITING and _deadline(journal, identity) == deadline
+
     while (left := end - time.clock_gettime(time.CLOCK_BOOTTIME)) > 0:
-        if not _is_pending(journal, identity):
+        if not pending():
             return "not needed"
         time.sleep(min(left, _POLL))
-    while _is_pending(journal, identity):
+    while pending():
         try:
             undo(journal.load(identity), journal)
         except UserError:
@@ -124,8 +130,11 @@ def _state(journal: Journal, identity: str) -> str:
         return ""
 
 
-def _is_pending(journal: Journal, identity: str) -> bool:
-    return _state(journal, identity) in ("applying", "applied", "undoing")
+def _deadline(journal: Journal, identity: str) -> float | None:
+    try:
+        return journal.load(identity).deadline
+    except UserError:
+        return None
 
 
 def detach() -> None:
