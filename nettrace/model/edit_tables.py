@@ -120,8 +120,11 @@ def _as_kernel_takes(snapshot: Snapshot, netns: str, route: Route) -> Route:
     """
     Return *route* as it will stand in the table; ValueError if a device is not there or down.
 
-    net/ipv4/fib_semantics.c, fib_check_nh.
+    net/ipv4/fib_semantics.c, fib_check_nh.  A route whose encapsulation is known only to exist
+    cannot be written again.
     """
+    if "encap" in route.more:
+        raise ValueError(f"{netns}: the encapsulation of {_route_text(route)} is not known")
     links: dict[str, Link] = {link.name: link for link in known_section(snapshot, netns, "links")}
     hops = []
     for hop in route.nexthops:

@@ -361,6 +361,14 @@ def test_one_of_several_equal_routes_is_not_promised() -> None:
     assert isinstance(undo, NoUndo)
 
 
+def test_a_route_that_cannot_be_written_again() -> None:
+    """A route with an encapsulation that was not read can be deleted, but not put back."""
+    tunnel = replace(VIA, more=("encap", "?"))
+    undo = undo_of(node(routes=Known((tunnel,))), RouteDelete(netns="node", route=tunnel))
+    assert isinstance(undo, NoUndo)
+    assert "encapsulation" in undo.reason
+
+
 def test_what_returns_by_itself_has_no_undo() -> None:
     """A deleted connection or learned neighbour comes back by itself, and the reason says so."""
     seen = Neighbour(device="br0", address="10.1.0.8", mac="02::8", state="stale")
