@@ -15,7 +15,7 @@ from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.kube import Pod, Service, ServicePort
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
-from nettrace.model.snapshot import Netns, Snapshot
+from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
 from nettrace.parse.target import Target, parse_target
 

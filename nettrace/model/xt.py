@@ -506,8 +506,9 @@ class XtRuleset(Struct, frozen=True):
 
 class NftBaseChain(Struct, frozen=True, kw_only=True):
     """
-    A base chain of native nftables, as far as it is read today: where it hooks, and whether
-    it is empty.  One with rules makes the verdict at its hook UNKNOWN.
+    A base chain of native nftables: where it hooks, and whether it is empty.
+
+    That is as far as it is read today.  One with rules makes the verdict at its hook UNKNOWN.
     """
 
     family: str

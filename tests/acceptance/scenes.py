@@ -24,7 +24,7 @@ def _objects(bench: Bench) -> list[dict[str, Any]]:
     for file in sorted(Path(bench.record()["manifests"]).rglob("*.y*ml")):
         for document in yaml.safe_load_all(file.read_text()):
             if document:
-                found.extend(document["items"] if "items" in document else [document])
+                found.extend(document.get("items", [document]))
     return found
 
 

@@ -6,7 +6,7 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +14,13 @@ import pytest
 from tests.acceptance.bench import Bench, bench
 from tests.acceptance.faults import FAULTS, Fault, Scene
 from tests.acceptance.scenes import docker_scene, kubernetes_scene
-
+from tests.acceptance.workloads import random_workload
 
 #: Enough tries that a third of the connections failing does not hide: (2/3)^24 < 1e-4.
 TRIES = 24
 
 
-def canonical(lab: Bench, tmp: Any) -> Any:
+def canonical(lab: Bench, tmp: Path) -> Any:
     """The lab's whole state in canonical form, through a snapshot file."""
     path = tmp / f"{secrets.token_hex(4)}.json"
     lab.nettrace("snapshot", "--lab", lab.name, "-o", str(path), expect=(0,))
@@ -31,7 +31,8 @@ def canonical(lab: Bench, tmp: Any) -> Any:
         "from nettrace.parse.snapshot_file import decode_snapshot\n"
         "s = decode_snapshot(Path(sys.argv[1]).read_bytes(), sys.argv[1])\n"
         "plain = {n: canonical_netns(ns) for n, ns in s.namespaces.items()}\n"
-        "print(json.dumps(msgspec.to_builtins(plain, str_keys=True, order='deterministic'), sort_keys=True, default=repr))\n"
+        "plain = msgspec.to_builtins(plain, str_keys=True, order='deterministic')\n"
+        "print(json.dumps(plain, sort_keys=True, default=repr))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
@@ -44,7 +45,7 @@ def oddities(scene: Scene) -> None:
         scene.bench.shell(node, f"ip route add 198.51.100.0/24 via {scene.outside_ip} dev eth0")
 
 
-def options(topology: str, odd: bool) -> list[str]:
+def options(topology: str, tmp: Path, *, odd: bool) -> list[str]:
     """Other names and numbers for the odd labs."""
     if not odd:
         return []
@@ -52,14 +53,15 @@ def options(topology: str, odd: bool) -> list[str]:
     chosen = ["--node-net", f"172.{low % 12 + 19}.{low}.0/24"]
     if topology == "flannel-vxlan":
         chosen += ["--pod-cidr", f"10.{low + 100}.0.0/16", "--service-cidr", f"10.{low}.0.0/16"]
+        chosen += ["--manifests", str(random_workload(tmp / "workload"))]
     return chosen
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
 @pytest.mark.parametrize("odd", [False, True], ids=["plain", "odd"])
-def test_broken_found_repaired_undone(fault: Fault, odd: bool, tmp_path: Any) -> None:
+def test_broken_found_repaired_undone(fault: Fault, odd: bool, tmp_path: Path) -> None:
     """The cause is the first finding, its repair makes real connections work, undo brings the fault back."""
-    with bench(fault.topology, *options(fault.topology, odd)) as lab:
+    with bench(fault.topology, *options(fault.topology, tmp_path, odd=odd)) as lab:
         scene = docker_scene(lab) if fault.topology == "docker" else kubernetes_scene(lab)
         if odd:
             oddities(scene)
@@ -96,10 +98,3 @@ def test_broken_found_repaired_undone(fault: Fault, odd: bool, tmp_path: Any) ->
 
         lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
         assert canonical(lab, tmp_path) == broken_state
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Bench]:
-    """One healthy two-node lab for the tests that only look."""
-    with bench("flannel-vxlan") as lab:
-        yield lab
