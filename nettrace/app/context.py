@@ -7,6 +7,7 @@ Not here: reading itself (nettrace.collect).
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from msgspec.structs import replace
 
@@ -91,7 +92,7 @@ class Context:
         if self._reader is not None:
             self._reader.close()
 
-    def __enter__(self) -> "Context":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

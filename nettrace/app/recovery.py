@@ -5,8 +5,6 @@ Lives here: the check that every live command begins with.  It costs one directo
 where there is nothing to do.
 """
 
-import os
-
 from nettrace.app.remember import state_directory
 from nettrace.model.errors import UserError
 
@@ -21,7 +19,7 @@ def recover() -> tuple[str, ...]:
     """
     directory = state_directory() / "journal"
     try:
-        if not any(name.endswith(".json") for name in os.listdir(directory)):
+        if not any(path.suffix == ".json" for path in directory.iterdir()):
             return ()
     except OSError:
         return ()  # there is none yet, or it is not ours to read

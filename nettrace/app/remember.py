@@ -68,7 +68,7 @@ def recall(label: str) -> Question:
     except (OSError, msgspec.DecodeError) as error:
         raise UserError(
             f"nothing was traced on {label} yet, so there is nothing to repair",
-            hint="run `nettrace trace SRC DST` first, or name the flow: `nettrace repair plan CAUSE --flow SRC DST`",
+            hint="run `nettrace trace SRC DST` first, or name the flow with --flow SRC DST",
         ) from error
 
 

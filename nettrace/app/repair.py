@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
@@ -23,7 +24,21 @@ from nettrace.diagnose import diagnose
 from nettrace.journal import Journal
 from nettrace.journal.book import IN_FORCE, OPEN
 from nettrace.model.canonical import digest
-from nettrace.model.change import Change, Exact, NoUndo, Rebuilds
+from nettrace.model.change import (
+    Change,
+    ConntrackDelete,
+    Exact,
+    FdbAdd,
+    FdbDelete,
+    LinkSet,
+    NeighbourAdd,
+    NeighbourDelete,
+    NoUndo,
+    Rebuilds,
+    RouteAdd,
+    RouteDelete,
+    SysctlSet,
+)
 from nettrace.model.edit import edit
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Finding, Repair, Safety
@@ -130,21 +145,21 @@ def _planned(snapshot: Snapshot, label: str, walked: Walk, finding: Finding, rep
 
 def _touched(change: Change) -> SectionKey:
     """Return the section that a change edits."""
-    name = type(change).__name__
-    if name in ("RuleInsert", "RuleDelete", "RuleReplace", "ChainSet", "ChainDelete", "PolicySet"):
-        path = f"xt/{getattr(change, 'backend')}/{getattr(change, 'table')}/{getattr(change, 'chain')}"  # noqa: B009
-        return SectionKey(change.netns, path)
-    section = {
-        "SysctlSet": "sysctls",
-        "RouteAdd": "routes",
-        "RouteDelete": "routes",
-        "LinkSet": "links",
-        "FdbAdd": "fdb",
-        "FdbDelete": "fdb",
-        "NeighbourAdd": "neighbours",
-        "NeighbourDelete": "neighbours",
-        "ConntrackDelete": "conntrack",
-    }[name]
+    match change:
+        case SysctlSet():
+            section = "sysctls"
+        case RouteAdd() | RouteDelete():
+            section = "routes"
+        case LinkSet():
+            section = "links"
+        case FdbAdd() | FdbDelete():
+            section = "fdb"
+        case NeighbourAdd() | NeighbourDelete():
+            section = "neighbours"
+        case ConntrackDelete():
+            section = "conntrack"
+        case _:
+            section = f"xt/{change.backend}/{change.table}/{change.chain}"
     return SectionKey(change.netns, section)
 
 
@@ -184,24 +199,43 @@ def apply(
     handles = {change.netns: context.path(change.netns) for change in planned.changes}
     entry = apply_plan(planned, handles, book, confirm_within=confirm_within)
     on_event(f"applied: {entry.id}")
-    after = context.again()
-    walked, met = _judge(after, planned)
+    try:
+        report = _prove(context.again(), planned, entry, with_probe=with_probe, on_event=on_event)
+    except BaseException as error:
+        # Not proven is not kept: whatever stopped the proof, an interrupt or a namespace that went.
+        roll_back(entry, book, final="rolled-back", note=f"not proven: {type(error).__name__}")
+        raise
+    if report.kept:
+        return report
+    return replace(report, entry=roll_back(entry, book, final="rolled-back", note=report.reason))
+
+
+def _prove(
+    context: Context,
+    planned: RepairPlan,
+    entry: JournalEntry,
+    *,
+    with_probe: bool,
+    on_event: Callable[[str], None],
+) -> RepairReport:
+    """Walk the plan's flow again and make real connections; ``kept`` says whether both went well."""
+    walked, met = _judge(context, planned)
     on_event(f"walked: {walked.outcome.value}")
-    reason = "" if met else f"walked again, the goal is not met: {walked.outcome.value}"
+    if not met:
+        reason = f"walked again, the goal is not met: {walked.outcome.value}"
+        return RepairReport(entry=entry, kept=False, walk=walked, goal_met=False, reason=reason)
     observed = None
-    if not reason and with_probe and planned.flow.origin.device is None:
-        observed = probe(after, walked, count=_tries(walked), sport=_pinned(planned))
+    reason = ""
+    if with_probe and planned.flow.origin.device is None:
+        observed = probe(context, walked, count=_tries(walked), sport=_pinned(planned))
         seen = ", ".join(f"{outcome.value} {times}" for outcome, times in observed.outcomes.items())
         on_event(f"probed: {seen} of {len(observed.attempts)}")
-        bad = {o.value for o in observed.outcomes if o is not Outcome.CONNECTED}
+        bad = sorted({o.value for o in observed.outcomes if o is not Outcome.CONNECTED})
         if bad and walked.outcome is Outcome.CONNECTED:
-            reason = f"real connections still end in {', '.join(sorted(bad))}"
-    if reason:
-        entry = roll_back(entry, book, final="rolled-back", note=reason)
-        return RepairReport(
-            entry=entry, kept=False, walk=walked, goal_met=met, observed=observed, reason=reason
-        )
-    return RepairReport(entry=entry, kept=True, walk=walked, goal_met=met, observed=observed)
+            reason = f"real connections still end in {', '.join(bad)}"
+    return RepairReport(
+        entry=entry, kept=not reason, walk=walked, goal_met=met, observed=observed, reason=reason
+    )
 
 
 def _check(context: Context, planned: RepairPlan, *, consent: bool) -> None:
@@ -264,7 +298,7 @@ def _pinned(planned: RepairPlan) -> int | None:
 
 
 def undo(identity: str | None = None, *, label: str | None = None) -> JournalEntry:
-    """Take back the repair *identity* (an id or its beginning), or the last one of *label* that is in force."""
+    """Take back the repair *identity* (an id or its beginning), or the last of *label* in force."""
     book = journal()
     if identity is not None:
         return roll_back(book.find(identity), book)
