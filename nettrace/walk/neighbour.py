@@ -121,7 +121,6 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
         3,
         HOST_UNREACHABLE,
         local=address_type(run, ns, skb.packet.dst) == "LOCAL",
-        attach=False,
         delay=ARP_PATIENCE,
     )
     ended(Verdict.NEIGHBOUR_FAILED, f"nobody on {link.name} of {ns.name} answers ARP for {address}")
