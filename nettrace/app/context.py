@@ -7,7 +7,7 @@ Not here: reading itself (nettrace.collect).
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.parse.snapshot_file import decode_snapshot
 
-__all__ = ["Context", "open_context"]
+__all__ = ["Context", "is_unread", "open_context"]
 
 
 class Context:
@@ -71,10 +71,15 @@ class Context:
             self.snapshot = self._reader.read(wanted, self.snapshot)
             return
         for key in wanted:
-            section = self.snapshot.section(key)
-            if isinstance(section, Missing) and section.kind is MissingKind.NOT_READ:
+            if is_unread(self.snapshot.section(key)):
                 absent = Missing(MissingKind.FAILED, f"{self.label} does not hold it")
                 self.snapshot = self.snapshot.with_section(key, absent)
+
+    def read_unread(self, keys: Iterable[SectionKey]) -> None:
+        """Read those of *keys* that nobody has tried to read yet."""
+        unread = [key for key in keys if is_unread(self.snapshot.section(key))]
+        if unread:
+            self.read(unread)
 
     def read_all(self) -> None:
         """Read everything there is to read."""
@@ -132,6 +137,11 @@ def open_context(
     context = Context(label, reader.skeleton(), plugins, reader)
     context.remarks = remarks
     return context
+
+
+def is_unread(section: Known[Any] | Missing) -> bool:
+    """Has nobody tried to read it yet?"""
+    return isinstance(section, Missing) and section.kind is MissingKind.NOT_READ
 
 
 def _bytes(path: Path) -> bytes:

@@ -20,9 +20,8 @@ def owed_state(context: Context) -> tuple[Owed, ...]:
 
     Reads the sections that this takes: the cluster's objects, and what plugins ask for.
     """
-    wanted = [SectionKey("", f"kube/{name}") for name in _KUBE]
-    context.read([key for key in wanted if key not in context.asked])
-    context.read([key for key in context.plugins.sections(context.snapshot) if key not in context.asked])
+    context.read_unread([SectionKey("", f"kube/{name}") for name in _KUBE])
+    context.read_unread(context.plugins.sections(context.snapshot))
     snapshot = context.snapshot
     kube_nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
     names = {node.name for node in kube_nodes}

@@ -37,7 +37,7 @@ def show(context: Context, what: str, *, of: str | None = None) -> Snapshot:
         raise UserError(f"nothing is called {what!r}", hint=f"show one of {', '.join(SHOWN)}")
     if what == "services":
         names = ("services", "endpoint_slices", "nodes")
-        context.read([SectionKey("", f"kube/{name}") for name in names])
+        context.read_unread([SectionKey("", f"kube/{name}") for name in names])
         services = context.snapshot.kube.services
         if not isinstance(services, Known):
             raise UserError(
