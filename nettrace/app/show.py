@@ -23,7 +23,6 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "conntrack": ("conntrack",),
     "sockets": ("sockets",),
     "services": (),
-    "systems": ("links",),
 }
 
 
