@@ -96,7 +96,8 @@ def exchange(run: Run) -> Path:
     """Walk the whole exchange of *run*'s flow on the branch that its draws decide."""
     talk = _Talk(run)
     try:
-        request = _from_client(talk, "request", _first(run))
+        talk.sent = _first(run)
+        request = _from_client(talk, "request", talk.sent)
     except Undecided as unknown:
         talk.legs.append(Leg(kind="request", steps=(), verdict=Verdict.UNKNOWN, reason=unknown.reason))
         return talk.path(Outcome.UNKNOWN, failed=0)

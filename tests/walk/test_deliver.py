@@ -1,0 +1,144 @@
+"""Who takes a packet, and what happens where nobody does."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from nettrace.model.packet import PortRange
+from nettrace.model.section import Missing, MissingKind, SectionKey
+from nettrace.model.step import Verdict
+from nettrace.model.walk import Outcome
+from tests.walk.worlds import World, flow, one_path, router
+
+TO_SERVER = flow("client", "10.2.0.2", 80)
+
+
+def listening(port: int = 80, proto: str = "tcp", **socket: Any) -> World:
+    """A world whose server has one socket only."""
+    world = router()
+    world["server"].sockets.clear()
+    world["server"].listen(port, proto, **socket)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("socket", "outcome"),
+    [
+        ({}, Outcome.CONNECTED),
+        ({"address": "10.2.0.2"}, Outcome.CONNECTED),
+        ({"address": "::"}, Outcome.CONNECTED),
+        ({"address": "::ffff:10.2.0.2"}, Outcome.CONNECTED),
+        ({"device": "eth0"}, Outcome.CONNECTED),
+        ({"address": "127.0.0.1"}, Outcome.REFUSED),
+        ({"address": "::", "v6only": True}, Outcome.REFUSED),
+        ({"address": "::1"}, Outcome.REFUSED),
+        ({"device": "lo"}, Outcome.REFUSED),
+        ({"port": 81}, Outcome.REFUSED),
+        ({"proto": "udp"}, Outcome.REFUSED),
+    ],
+)
+def test_which_socket_takes_a_call(socket: dict[str, Any], outcome: Outcome) -> None:
+    """Address, device, port and protocol of the socket decide."""
+    path = one_path(listening(**socket), TO_SERVER)
+    assert path.outcome is outcome
+    if outcome is Outcome.REFUSED:
+        assert (path.verdict, path.errno) == (Verdict.NOT_LISTENING, "ECONNREFUSED")
+        assert [leg.kind for leg in path.legs] == ["request", "reply"]
+
+
+def test_a_wrong_bind_is_named() -> None:
+    """Where somebody listens on localhost only, the step says so."""
+    path = one_path(listening(address="127.0.0.1"), TO_SERVER)
+    assert "only at 127.0.0.1" in path.reason
+
+
+def test_udp_to_a_closed_port() -> None:
+    """Port unreachable comes back as an ICMP error."""
+    path = one_path(router(), flow("client", "10.2.0.2", 99, "udp"))
+    assert (path.outcome, path.errno) == (Outcome.REFUSED, "ECONNREFUSED")
+    assert [leg.kind for leg in path.legs] == ["request", "error"]
+
+
+def test_a_connected_udp_socket_takes_only_its_peer() -> None:
+    """A socket that is connected to somebody else does not answer."""
+    world = router()
+    world["server"].sockets.clear()
+    world["server"].listen(53, "udp", remote="10.9.9.9", remote_port=1000)
+    world["server"].sockets = [replace(one, state="established") for one in world["server"].sockets]
+    assert one_path(world, flow("client", "10.2.0.2", 53, "udp")).outcome is Outcome.REFUSED
+
+
+def test_echo_is_answered_by_the_kernel() -> None:
+    """Ping needs no socket; icmp_echo_ignore_all keeps the kernel silent."""
+    world = router()
+    asked = flow("client", "10.2.0.2", proto="icmp")
+    path = one_path(world, asked)
+    assert path.outcome is Outcome.CONNECTED
+    assert [leg.kind for leg in path.legs] == ["request", "reply"]
+    world["server"].sysctl("net.ipv4.icmp_echo_ignore_all", 1)
+    path = one_path(world, asked)
+    assert (path.verdict, path.outcome) == (Verdict.NOT_LISTENING, Outcome.TIMEOUT)
+
+
+def test_sockets_that_cannot_be_read() -> None:
+    """Without the sockets nobody knows who listens."""
+    denied = Missing(MissingKind.DENIED, "not root")
+    snapshot = router().snapshot().with_section(SectionKey("server", "sockets"), denied)
+    assert one_path(snapshot, TO_SERVER).outcome is Outcome.UNKNOWN
+
+
+def test_a_udp_server_with_several_addresses() -> None:
+    """Asked at an address it would not answer from, a wildcard socket is undecided, a bound one not."""
+    world = router()
+    world["server"].address("lo", "10.2.0.50/32")
+    asked = flow("client", "10.2.0.50", 53, "udp")
+    path = one_path(world, asked)
+    assert path.outcome is Outcome.UNKNOWN
+    assert "10.2.0.50" in path.reason
+    world["server"].sockets.clear()
+    world["server"].listen(53, "udp", address="10.2.0.50")
+    assert one_path(world, asked).outcome is Outcome.CONNECTED
+
+
+def test_a_port_that_the_kernel_chooses() -> None:
+    """DNAT to a range of ports is undecided where some of them are listened at, refused where none is."""
+    world = router()
+    rule = "-A PREROUTING -d 10.1.0.1/32 -p tcp -j DNAT --to-destination 10.2.0.2:{}"
+    asked = flow("client", "10.1.0.1", 5)
+    world["r"].nat(rule.format("70-90"))
+    assert one_path(world, asked).outcome is Outcome.UNKNOWN
+    world["r"].nat(rule.format("81-90"))
+    assert one_path(world, asked).outcome is Outcome.REFUSED
+
+
+def test_the_endpoint_knows_whom_it_saw() -> None:
+    """The source port that the server sees is the client's range."""
+    path = one_path(router(), TO_SERVER)
+    assert path.endpoint is not None
+    assert path.endpoint.source_port == PortRange(32768, 60999)
+    assert path.endpoint.port == 80
+
+
+def test_the_client_s_own_port_range() -> None:
+    """ip_local_port_range of the client's namespace is what its port may be."""
+    world = router()
+    world["client"].sysctl("net.ipv4.ip_local_port_range", "2000 2999")
+    path = one_path(world, TO_SERVER)
+    assert path.endpoint is not None
+    assert path.endpoint.source_port == PortRange(2000, 2999)
+
+
+def test_to_itself_over_lo() -> None:
+    """An address of one's own is reached over lo, where INPUT's rules see lo."""
+    world = router()
+    world["server"].filter("-A INPUT -i lo -j ACCEPT", "-P INPUT DROP")
+    assert one_path(world, flow("server", "10.2.0.2", 80)).outcome is Outcome.CONNECTED
+    assert one_path(world, flow("server", "127.0.0.1", 80)).outcome is Outcome.CONNECTED
+    assert one_path(world, TO_SERVER).outcome is Outcome.TIMEOUT
+
+
+def test_a_source_that_is_not_there() -> None:
+    """A socket cannot be bound to an address that the namespace has not."""
+    path = one_path(router(), flow("client", "10.2.0.2", 80, src="10.1.0.99"))
+    assert (path.outcome, path.errno) == (Outcome.UNREACHABLE, "EADDRNOTAVAIL")
