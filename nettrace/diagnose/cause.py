@@ -76,8 +76,6 @@ def _failure(path: Path) -> Failure:
     if path.failed is not None:
         leg = path.legs[path.failed]
         return Failure(path=path, leg=leg, step=leg.last)
-    if path.verdict in (Verdict.LEFT_SNAPSHOT, Verdict.UNKNOWN) and path.legs:
-        return Failure(path=path, leg=path.legs[-1], step=path.legs[-1].last)
     return Failure(path=path, leg=None, step=None)
 
 

@@ -6,7 +6,7 @@ answer.  Where nobody serves or listens a refusal is right, and there is nothing
 Not here: judging a walk (goal.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nettrace.diagnose.goal import Goal
 from nettrace.diagnose.inferred import beyond, inferred_goal
@@ -16,12 +16,12 @@ from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_s
 from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
 from nettrace.model.kube import Pod
-from nettrace.model.owed import Owed, OwedChain, OwedRule
+from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule
 from nettrace.model.packet import Packet
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
-from nettrace.model.xt import Dnat, Masquerade, Snat, XtRule
+from nettrace.model.xt import Comment, Dnat, Masquerade, Negatable, Snat, XtRule
 
 __all__ = ["default_goal"]
 
@@ -36,7 +36,7 @@ def default_goal(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal |
     index = index_services(snapshot.kube, family_of(packet.dst))
     service = entrance(snapshot, index, packet)
     if service is not None:
-        return _service_goal(snapshot, flow, service)
+        return _service_goal(snapshot, flow, service, owed)
     other = next((e for (address, _, _), e in index.by_address.items() if address == packet.dst), None)
     if other is not None:
         asked = f"port {packet.dport}/{packet.proto}" if packet.dport is not None else packet.proto
@@ -57,7 +57,7 @@ def default_goal(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal |
 # --- Services --------------------------------------------------------------------------
 
 
-def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance) -> Goal:
+def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Sequence[Owed]) -> Goal:
     origin = snapshot.namespaces.get(flow.origin.netns)
     entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" else None
     node = _node_name(snapshot, entered) or (origin.node if origin is not None else "")
@@ -75,10 +75,12 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance) -> Goal:
         if netns is None and (pod is None or pod.node_name not in snapshot.nodes):
             away.append(backend.address)
     kept = service.way != "cluster" and service.port.external_local
+    outside = beyond(snapshot, away)
     return Goal(
         because=service.words,
         endpoints=frozenset(ends),
-        beyond=beyond(snapshot, away),
+        beyond=outside,
+        through=_through(owed, outside),
         source="kept" if kept else "",
     )
 
@@ -191,31 +193,65 @@ def _source(snapshot: Snapshot, flow: Flow, holder: str) -> str:
 
 
 def _outside(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal:
-    packet = flow.packet
+    address = flow.packet.dst
+    through = _through(owed, [address])
+    pod = _pod_at(snapshot, address)
+    if pod is not None:
+        origin = snapshot.namespaces.get(flow.origin.netns)
+        inside = origin is not None and origin.role == "pod" and not pod.host_network
+        return Goal(
+            because=f"pod {pod.key} is on {pod.node_name or 'a node'}, which was not read",
+            beyond=frozenset({address}),
+            through=through,
+            source="kept" if inside else "",
+        )
     nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
     for node in nodes:
-        if node.name in snapshot.nodes and any(in_prefix(packet.dst, cidr) for cidr in node.pod_cidrs):
-            return Goal(because=f"no pod of {node.name} has {packet.dst}", owed=False)
-    sources = {own.address for own in addresses_in(snapshot, flow.origin.netns)}
-    masked = any(_masquerades(rule, sources, packet.dst) for item in owed for rule in _frame_rules(item))
+        if node.name in snapshot.nodes and any(in_prefix(address, cidr) for cidr in node.pod_cidrs):
+            return Goal(because=f"no pod of {node.name} has {address}", owed=False)
+    # a node sends with its own address; the networks that are masqueraded are those behind it
+    own_node = any(node.netns == flow.origin.netns for node in snapshot.nodes.values())
+    sources = {own.address for own in addresses_in(snapshot, flow.origin.netns) if not own_node}
     return Goal(
-        because=f"{packet.dst} is outside of what was read",
-        beyond=frozenset({packet.dst}),
-        source="rewritten" if masked else "",
+        because=f"{address} is outside of what was read",
+        beyond=frozenset({address}),
+        through=through,
+        source="rewritten" if _is_masked(owed, sources, address) else "",
     )
 
 
-def _frame_rules(item: Owed) -> tuple[XtRule, ...]:
-    """Return the rules of an owed item that is no single Service's."""
-    if isinstance(item, OwedChain) and not item.subject and item.ordered:
-        return item.rules
-    return (item.rule,) if isinstance(item, OwedRule) else ()
+def _through(owed: Sequence[Owed], addresses: Iterable[str]) -> frozenset[tuple[str, str, str]]:
+    """Return (address, namespace, device) of the owed routes that lead to one of *addresses*."""
+    return frozenset(
+        (address, item.netns, hop.device)
+        for address in addresses
+        for item in owed
+        if isinstance(item, OwedRoute) and in_prefix(address, item.route.dst)
+        for hop in item.route.nexthops
+        if hop.device is not None
+    )
 
 
-def _masquerades(rule: XtRule, sources: set[str], dst: str) -> bool:
-    """Does the rule ask to rewrite the source of what goes from one of *sources* to *dst*?"""
-    if not isinstance(rule.target, Masquerade | Snat) or rule.src is None or rule.src.invert:
-        return False
-    if not any(family_of(s) == family_of(dst) and in_prefix(s, rule.src.value) for s in sources):
-        return False
-    return rule.dst is None or in_prefix(dst, rule.dst.value) != rule.dst.invert
+def _is_masked(owed: Sequence[Owed], sources: set[str], dst: str) -> bool:
+    """Do owed rules rewrite the source of what goes from one of *sources* to *dst*?"""
+    chains: dict[tuple[str, str], list[XtRule]] = {}
+    for item in owed:
+        if isinstance(item, OwedChain) and not item.subject and item.ordered and item.table == "nat":
+            chains.setdefault((item.netns, item.chain), []).extend(item.rules)
+        elif isinstance(item, OwedRule) and item.table == "nat":
+            chains.setdefault((item.netns, item.chain), []).append(item.rule)
+    return any(_masquerades(rules, source, dst) for rules in chains.values() for source in sources)
+
+
+def _masquerades(rules: Sequence[XtRule], source: str, dst: str) -> bool:
+    """Does the first of *rules* that is about these two addresses alone rewrite the source?"""
+    for rule in rules:
+        if rule.src is None or any(not isinstance(match, Comment) for match in rule.matches):
+            continue
+        if _covers(rule.src, source) and (rule.dst is None or _covers(rule.dst, dst)):
+            return isinstance(rule.target, Masquerade | Snat)
+    return False
+
+
+def _covers(test: Negatable, address: str) -> bool:
+    return family_of(test.value) == family_of(address) and in_prefix(address, test.value) != test.invert

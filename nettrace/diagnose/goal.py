@@ -35,7 +35,8 @@ class Goal(Struct, frozen=True, kw_only=True):
     every branch has to reach one; a port of None leaves it open; None: whoever answers.
     ``source`` is ``kept`` or ``rewritten``, "" where it does not matter.  ``beyond`` are
     destinations that no namespace of the snapshot holds: leaving the snapshot on the way to one
-    of them is all that can be asked here.  ``owed`` False: nobody owes this flow anything but
+    of them is all that can be asked here, by way of one of the devices that ``through`` names for
+    it as (destination, namespace, device), if any.  ``owed`` False: nobody owes this flow anything but
     a refusal, so there is nothing to repair.
     """
 
@@ -44,6 +45,7 @@ class Goal(Struct, frozen=True, kw_only=True):
     endpoints: frozenset[tuple[str, int | None]] | None = None
     source: str = ""
     beyond: frozenset[str] = frozenset()
+    through: frozenset[tuple[str, str, str]] = frozenset()
     owed: bool = True
 
     def judge(self, walk: Walk) -> Judgement:
@@ -82,9 +84,15 @@ class Goal(Struct, frozen=True, kw_only=True):
     def _judge_departure(self, path: Path) -> Judgement:
         """A branch that leaves the snapshot is as good as its packet's destination."""
         packet = last_packet(path.legs[-1]) if path.legs else None
-        if len(path.legs) != 1 or packet is None or innermost(packet).dst not in self.beyond:
+        if len(path.legs) != 1 or packet is None:
             return Judgement.UNKNOWN
-        return self._judge_source(path, innermost(packet).src)
+        inner = innermost(packet)
+        if inner.dst not in self.beyond:
+            return Judgement.UNKNOWN
+        ways = {(netns, device) for dst, netns, device in self.through if dst == inner.dst}
+        if ways and not any((step.netns, step.device) in ways for step in path.legs[0].steps):
+            return Judgement.NOT_MET
+        return self._judge_source(path, inner.src)
 
     def _judge_source(self, path: Path, seen: str) -> Judgement:
         if not self.source:

@@ -13,6 +13,7 @@ from nettrace.diagnose.cost import Cost, cost
 from nettrace.diagnose.goal import Goal, Judgement
 from nettrace.diagnose.search import Trial
 from nettrace.model.finding import Evidence, Finding, Repair, Safety
+from nettrace.model.step import Verdict
 from nettrace.model.walk import Walk
 
 __all__ = ["effect", "explained", "findings", "ranked"]
@@ -123,11 +124,21 @@ def _joined(words: Iterable[str]) -> str:
 
 
 def effect(walked: Walk, goal: Goal, *, advice: bool = False) -> str:
-    """Say what the walk says afterwards: ``with it: connected in 3 of 3 (walked)``."""
-    met = sum(goal.judge_path(path) is Judgement.MET for path in walked.paths)
+    """
+    Say what the walk says afterwards.
+
+    ``with it: connected in 3 of 3 (walked)``; what leaves the snapshot on its way is not called
+    connected.
+    """
+    met = [path for path in walked.paths if goal.judge_path(path) is Judgement.MET]
+    left = [path for path in met if path.verdict is Verdict.LEFT_SNAPSHOT]
+    count, words = len(walked.paths), []
+    if len(met) > len(left):
+        words.append(f"{goal.outcome.value} in {len(met) - len(left)} of {count}")
+    if left:
+        words.append(f"on its way out of what was read in {len(left)} of {count}")
     start = "without what is said here" if advice else "with it"
-    seen = f"leaves for {', '.join(sorted(goal.beyond))}" if goal.endpoints is None and goal.beyond else None
-    return f"{start}: {seen or goal.outcome.value} in {met} of {len(walked.paths)} (walked)"
+    return f"{start}: {', '.join(words)} (walked)"
 
 
 def explained(candidate: Candidate, causes: Mapping[str, Cause]) -> Finding:

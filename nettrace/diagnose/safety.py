@@ -104,7 +104,8 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
 
 
 def _connected(walked: Walk) -> list[Path]:
-    return [path for path in walked.paths if path.outcome is Outcome.CONNECTED]
+    """Return the branches that connect, or get as far as the snapshot goes."""
+    return [p for p in walked.paths if p.outcome is Outcome.CONNECTED or p.verdict is Verdict.LEFT_SNAPSHOT]
 
 
 def _share(paths: Sequence[Path]) -> float:

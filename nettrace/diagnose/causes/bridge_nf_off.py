@@ -1,6 +1,6 @@
 """bridge-nf-off: bridged replies pass conntrack by and are never un-NATed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import subject_of, sysctl, where
@@ -20,7 +20,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         if value == "1":
             continue
         steps = [step for step in context.steps if step.netns == netns]
-        rewritten = next((step for step in steps if _rewrites_destination(step)), None)
+        rewritten = next(_rewritings(steps), None)
         if rewritten is None or all(step.stage is not Stage.BRIDGE for step in steps):
             continue
         place = where(snapshot, netns)
@@ -43,11 +43,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
                     else f"{_NAME} is not there: br_netfilter is not loaded",
                     note="what is there",
                 ),
-                Evidence(
-                    ref=rewritten.why.ref if rewritten.why is not None else "",
-                    text=_rewriting(rewritten),
-                    note="rewritten here; the reply has to come by here to be written back",
-                ),
+                rewritten,
                 *_answered(context),
             ),
             safety=Safety.AUTO if loaded else Safety.ADVICE,
@@ -60,27 +56,30 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         )
 
 
-def _rewrites_destination(step: Step) -> bool:
-    return step.before is not None and step.after is not None and step.before.dst != step.after.dst
+def _rewritings(steps: Iterable[Step]) -> Iterator[Evidence]:
+    """Yield the steps at which a packet got another destination."""
+    for step in steps:
+        if step.before is not None and step.after is not None and step.before.dst != step.after.dst:
+            yield Evidence(
+                ref=step.why.ref if step.why is not None else "",
+                text=f"{step.before.ends()} becomes {step.after.ends()}",
+                note="rewritten here; the reply has to come by here to be written back",
+            )
 
 
-def _rewriting(step: Step) -> str:
-    if step.before is None or step.after is None:
-        return step.verdict
-    return f"{step.before.ends()} becomes {step.after.ends()}"
-
-
-def _answered(context: Context) -> Iterator[Evidence]:
-    """Yield the answer as the client gets it, if the request was answered."""
+def _answered(context: Context) -> tuple[Evidence, ...]:
+    """Return the answer as the client gets it, if the request was answered."""
     for failure in context.failures:
         step = failure.step
         if failure.leg is not None and failure.leg.kind != "request" and step is not None and step.before:
-            yield Evidence(
-                ref=step.why.ref if step.why is not None else "",
-                text=f"{where(context.snapshot, step.netns)} gets {step.before.ends()}",
-                note="and waits for no answer from there",
+            return (
+                Evidence(
+                    ref=step.why.ref if step.why is not None else "",
+                    text=f"{where(context.snapshot, step.netns)} gets {step.before.ends()}",
+                    note="and waits for no answer from there",
+                ),
             )
-            return
+    return ()
 
 
 BRIDGE_NF_OFF = Cause(

@@ -37,8 +37,9 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         if isinstance(item, OwedChain) and item.table == "nat"
     }
     for translation in translations(context):
-        if (translation.netns, translation.chain) not in claimed:
-            yield from _branch(context, translation)
+        way = _way_to(context, translation.failure, translation)
+        if way is not None and not {(translation.netns, n) for n in (way[0], translation.chain)} & claimed:
+            yield from _branch(context, translation, way)
 
 
 def _is_stale(context: Context, difference: Difference) -> bool:
@@ -90,15 +91,12 @@ def _owed(context: Context, netns: str, found: list[Difference]) -> Candidate:
 # --- without anybody's objects ---------------------------------------------------------
 
 
-def _branch(context: Context, stale: Translation) -> Iterator[Candidate]:
+def _branch(context: Context, stale: Translation, way: tuple[str, int, XtChain]) -> Iterator[Candidate]:
     """Propose to take out the branch that leads to an address which nobody has."""
     address = stale.target.to.lo
     if address is None or not _nobody_has(context, address):
         return
-    found = _way_to(context, stale.failure, stale)
-    if found is None:
-        return
-    name, position, chain = found
+    name, position, chain = way
     rules = without_branch(chain.rules, position)
     if rules is None:
         return

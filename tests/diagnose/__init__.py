@@ -1,0 +1,1 @@
+"""Why, and what to change: on worlds built in code."""

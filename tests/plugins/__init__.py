@@ -1,0 +1,1 @@
+"""Plugins: what they know, and how they are loaded."""
