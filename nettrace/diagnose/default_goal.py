@@ -13,6 +13,7 @@ from nettrace.diagnose.inferred import beyond, inferred_goal
 from nettrace.diagnose.look import addresses_in, holder_of, listeners, where
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
+from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
 from nettrace.model.kube import Pod
@@ -207,7 +208,8 @@ def _outside(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal:
         )
     nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
     for node in nodes:
-        if node.name in snapshot.nodes and any(in_prefix(address, cidr) for cidr in node.pod_cidrs):
+        cidrs = prefixes_of_family(node.pod_cidrs, family_of(address))
+        if node.name in snapshot.nodes and any(in_prefix(address, cidr) for cidr in cidrs):
             return Goal(because=f"no pod of {node.name} has {address}", owed=False)
     # a node sends with its own address; the networks that are masqueraded are those behind it
     own_node = any(node.netns == flow.origin.netns for node in snapshot.nodes.values())

@@ -8,12 +8,13 @@ Not here: walking and comparing them (safety.py).
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
 from msgspec import Struct
 
 from nettrace.diagnose.look import addresses_in, where
-from nettrace.diagnose.services import endpoints_of, entrance, index_services
-from nettrace.kube.services import ProxiedPort, proxied_ports
+from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
+from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
 from nettrace.model.addr import family_of, in_prefix, is_loopback, network_of
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.kube import Pod
@@ -184,14 +185,10 @@ def _services(snapshot: Snapshot, flow: Flow) -> list[ProxiedPort]:
     index = index_services(snapshot.kube, 4)
     asked = entrance(snapshot, index, flow.packet)
     subject = asked.port.subject if asked is not None else ""
-    found = []
-    for port in sorted(ports, key=lambda p: (p.subject != subject, p.subject, p.port.port)):
-        way = index.by_address.get((port.cluster_ip, port.proto, port.port.port))
-        if way is not None and endpoints_of(snapshot, way, ""):
-            found.append(port)
-        if len(found) == _SERVICES:
-            break
-    return found
+    in_order = sorted(ports, key=lambda p: (p.subject != subject, p.subject, p.port.port))
+    ways = (Entrance(port=port, way="cluster") for port in in_order)
+    served = (way.port for way in ways if endpoints_of(snapshot, way, ""))
+    return list(islice(served, _SERVICES))
 
 
 # --- flows -----------------------------------------------------------------------------
@@ -234,7 +231,7 @@ def _node_ports(snapshot: Snapshot, outside: list[_Host], services: list[Proxied
         for node in nodes:
             if not port.port.node_port or node.name not in snapshot.nodes:
                 continue
-            for address in node.internal_ips[:1]:
+            for address in addresses_of_family(node.internal_ips, 4)[:1]:
                 for host in outside:
                     yield Flow(
                         origin=Origin(netns=host.netns),

@@ -169,12 +169,12 @@ class Search:
                     needed |= dict.fromkeys(trial.keys)
                     continue
                 if self.goal.judge(trial.walk) is Judgement.MET:
-                    minimal = self._is_minimal(trial)
-                    if isinstance(minimal, Needs):
-                        needed |= dict.fromkeys(minimal.keys)
-                    elif minimal:
-                        self._met.append(ids)
-                        accepted.append(trial)
+                    least = self._least(trial)
+                    if isinstance(least, Needs):
+                        needed |= dict.fromkeys(least.keys)
+                    elif least.ids not in self._met:
+                        self._met.append(least.ids)
+                        accepted.append(least)
                 elif progress(self.goal, trial.walk).beats(before):
                     promising.append(trial)
         if needed:
@@ -190,8 +190,12 @@ class Search:
             return walked
         return Trial(candidates=(*parent.candidates, candidate), snapshot=snapshot, walk=walked)
 
-    def _is_minimal(self, trial: Trial) -> bool | Needs:
-        """Does no proper subset meet the goal?  Those that were not tried on the way are tried now."""
+    def _least(self, trial: Trial) -> Trial | Needs:
+        """
+        Return the smallest part of *trial* that meets the goal, mostly all of it.
+
+        Parts that were tried on the way do not meet it; the others are tried now.
+        """
         for size in range(1, len(trial.candidates)):
             for subset in combinations(trial.candidates, size):
                 ids = frozenset(candidate.id for candidate in subset)
@@ -205,5 +209,5 @@ class Search:
                 if isinstance(walked, Needs):
                     return walked
                 if self.goal.judge(walked) is Judgement.MET:
-                    return False
-        return True
+                    return Trial(candidates=subset, snapshot=snapshot, walk=walked)
+        return trial

@@ -13,8 +13,8 @@ from msgspec import Struct
 from nettrace.diagnose.goal import innermost
 from nettrace.diagnose.look import addresses_in
 from nettrace.kube.endpoints import Backend, backends, choose, index_slices
-from nettrace.kube.services import ProxiedPort, proxied_ports
-from nettrace.model.addr import canonical_address, family_of
+from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
+from nettrace.model.addr import family_of
 from nettrace.model.kube import Kube
 from nettrace.model.packet import Packet
 from nettrace.model.section import Known
@@ -76,7 +76,8 @@ def _node_addresses(snapshot: Snapshot) -> frozenset[str]:
     found: set[str] = set()
     if isinstance(snapshot.kube.nodes, Known):
         for node in snapshot.kube.nodes.value:
-            found.update(canonical_address(a) for a in (*node.internal_ips, *node.external_ips))
+            both = (*node.internal_ips, *node.external_ips)
+            found.update(*(addresses_of_family(both, family) for family in (4, 6)))
     for state in snapshot.nodes.values():
         found.update(a.address for a in addresses_in(snapshot, state.netns))
     return frozenset(found)

@@ -15,9 +15,18 @@ from nettrace.diagnose.causes import CAUSES
 from nettrace.diagnose.causes.stale_endpoint_rule import without_branch
 from nettrace.diagnose.page import index_page, page
 from nettrace.diagnose.search import context_of
-from nettrace.model.change import ChainSet, LinkSet, PolicySet, RuleInsert, RuleReplace, SysctlSet
+from nettrace.model.change import (
+    ChainDelete,
+    ChainSet,
+    LinkSet,
+    PolicySet,
+    RuleInsert,
+    RuleReplace,
+    SysctlSet,
+)
 from nettrace.model.finding import Finding, Safety
 from nettrace.model.kube import EndpointSlice, Pod, PodContainer
+from nettrace.model.packet import PortRange
 from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import Socket
@@ -102,6 +111,11 @@ def test_end_points_are_not_made_routers() -> None:
     stray = replace(path, legs=(leg,), verdict=Verdict.NOT_FORWARDED, outcome=Outcome.TIMEOUT, failed=0)
     walk = replace(given.walk, paths=(stray, stray))
     assert candidates("ip-forward-off", context(world, CLIENT, OTHER, walk)) == []
+
+
+def forward(netns: str) -> SysctlSet:
+    """Forwarding switched off."""
+    return SysctlSet(netns=netns, name="net.ipv4.ip_forward", value="0")
 
 
 def policy(netns: str) -> PolicySet:
@@ -200,6 +214,26 @@ def test_a_rule_that_drops_is_not_the_policy() -> None:
 # --- bridge ----------------------------------------------------------------------------
 
 
+def test_a_policy_that_was_not_read_is_not_blamed() -> None:
+    """Where the chain is not known any more, nothing is said of its policy."""
+    world = cluster().edited(policy("node-a"))
+    given = context(world, CLIENT, OTHER)
+    blind = world.snapshot.with_section(SectionKey("node-a", "xt/nft/filter/FORWARD"), NOT_READ)
+    assert candidates("forward-policy-drop", replace(given, snapshot=blind)) == []
+
+
+def test_a_request_that_dies_on_the_bridge_has_no_answer_to_quote() -> None:
+    """Without an answer the finding has the switch and the rewriting, no more."""
+    world = cluster().edited(*FAULTS["bridge-nf-off"].breaks(cluster()))
+    given = context(world, CLIENT, SERVICE)
+    path = given.walk.paths[0]
+    dead = replace(path, legs=path.legs[:1], failed=0)
+    (made,) = candidates("bridge-nf-off", replace(given, walk=replace(given.walk, paths=(dead,))))
+    assert len(made.evidence) == 2
+    (whole,) = candidates("bridge-nf-off", replace(given, walk=replace(given.walk, paths=(dead, path))))
+    assert len(whole.evidence) == 3
+
+
 def test_br_netfilter_that_is_not_loaded_is_advice() -> None:
     """Without the switch there is nothing to set: the finding says to load the module."""
     world = cluster()
@@ -256,7 +290,9 @@ def test_rp_filter_of_the_device_counts_too() -> None:
     given = context(world.edited(switch, route), CLIENT, OTHER)
     loose = world.edited(switch, route, replace(own, value="2"))
     assert candidates("rp-filter-strict", replace(given, snapshot=loose.snapshot)) == []
-    twice = replace(given, walk=replace(given.walk, paths=given.walk.paths * 2))
+    (path,) = given.walk.paths
+    other = replace(path, verdict=Verdict.MARTIAN)
+    twice = replace(given, walk=replace(given.walk, paths=(other, path, path)))
     assert len(candidates("rp-filter-strict", twice)) == 1
 
 
@@ -295,6 +331,14 @@ def test_rules_alone_need_a_mark_and_a_place() -> None:
     gone = bare.with_section(SectionKey("node-a", "xt/nft/nat/KUBE-POSTROUTING"), Known(None))
     (rebuilt,) = proposed(gone)
     assert "table nat has no chain KUBE-POSTROUTING" in {piece.text for piece in rebuilt.evidence}
+
+
+def test_a_flow_that_is_not_marked_has_no_mark_to_quote() -> None:
+    """What is missing is proposed to every flow that passes; only a marked one proves the mark."""
+    world = cluster()
+    world = world.edited(*FAULTS["kube-postrouting-missing, flushed"].breaks(world), forward("node-b"))
+    (made,) = candidates("kube-postrouting-missing", context(world, CLIENT, OTHER))
+    assert "marked here" not in {piece.note for piece in made.evidence}
 
 
 def test_the_first_jump_is_in_its_usual_form_where_no_other_is() -> None:
@@ -517,6 +561,34 @@ def test_without_objects_the_words_are_about_the_rules() -> None:
     empty = with_sockets(World(bare, world.names))
     (advice,) = candidates("svc-wrong-targetport", context_of(empty.snapshot, walk, Goal(because="test"), ()))
     assert advice.message.startswith("a Service leads to port 9999 of hostnames-")
+
+
+def test_a_stale_endpoint_and_a_wrong_port_are_two_things() -> None:
+    """One endpoint that is gone and another with the wrong port: two findings, one repair."""
+    world = cluster()
+    first_, second, _ = sep_chains(world)
+    changes = []
+    for chain, change in ((first_, {"lo": "10.244.1.77"}), (second, {"ports": PortRange(9999, 9999)})):
+        rule = world.rules_of("node-a", chain)[1]
+        to = replace(rule.target.to, **change)
+        wrong = replace(rule, target=replace(rule.target, to=to))
+        changes.append(RuleReplace(**NAT, chain=chain, position=2, old=rule, rule=wrong))
+    found = diagnosed(world.edited(*changes), CLIENT, SERVICE)
+    assert {finding.cause for finding in found.findings} == {"stale-endpoint-rule", "svc-wrong-targetport"}
+
+
+def test_an_endpoint_chain_that_is_gone_is_no_stale_one() -> None:
+    """A chain that does not exist any more is absent, and comes back with the Service's rules."""
+    world = cluster()
+    name, rules = svc_chain(world)
+    (gone, *_) = sep_chains(world)
+    place = dict(NAT)
+    broken = world.edited(
+        ChainSet(**place, chain=name, rules=rules[:1]),
+        ChainSet(**place, chain=gone, rules=()),
+        ChainDelete(**place, chain=gone),
+    )
+    assert candidates("stale-endpoint-rule", context(broken, CLIENT, SERVICE)) == []
 
 
 def test_a_dnat_without_a_port_is_not_about_ports() -> None:

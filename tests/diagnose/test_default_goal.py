@@ -13,6 +13,7 @@ from nettrace.model.kube import Endpoint, EndpointSlice, Kube, Pod, Service
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.sockets import Socket
 from nettrace.model.walk import Needs
+from nettrace.model.xt import XtChain
 from tests.diagnose.worlds import NO_OBJECTS, World, cluster, docker_host, owed_of
 
 THREE = frozenset({("10.244.1.11", 9376), ("10.244.2.11", 9376), ("10.244.2.12", 9376)})
@@ -148,6 +149,8 @@ def test_published_ports_are_owed_their_container() -> None:
     assert goal.endpoints == frozenset({("192.168.0.2", 80)})
     assert goal.because == "dockerd publishes it for container web, port 80/tcp"
     assert known(world, "internet", "node/docker-host:8089").owed is False
+    assert known(world, "container/web", "ip/172.18.0.100:8088").owed is False
+    assert known(world, "container/web", "ip/8.8.8.8:53/udp").source == "rewritten"
     assert known(world, "node/docker-host", "ip/127.0.0.1:8088").owed is False
     host = replace(world.snapshot.namespaces["docker-host"], addresses=NOT_READ)
     flow = resolve(world.snapshot, "internet", "ip/172.18.0.11:8088")
@@ -251,6 +254,34 @@ def test_chains_of_a_service_are_read_as_needed() -> None:
     goal = default_goal(denied, flow, ())
     assert isinstance(goal, Goal)
     assert goal.beyond == {"10.96.10.1"}
+
+
+def test_a_service_whose_chain_is_empty_tells_nothing() -> None:
+    """A rule that leads to no endpoint is no word about who should answer."""
+    world = cluster()
+    flow = resolve(world.snapshot, "pod/client-near", "svc/hostnames")
+    assert isinstance(flow, Flow)
+    (rule,) = [
+        r for r in world.rules_of("node-a", "KUBE-SERVICES") if r.dst and r.dst.value == "10.96.10.1/32"
+    ]
+    key = SectionKey("node-a", f"xt/nft/nat/{rule.target.chain}")
+    bare = replace(world.snapshot.with_section(key, Known(XtChain())), kube=NO_OBJECTS)
+    goal = default_goal(bare, flow, ())
+    assert isinstance(goal, Goal)
+    assert goal.endpoints is None
+
+
+def test_addresses_that_are_none_are_passed_over() -> None:
+    """What a manifest gives for an address or a CIDR and is none leads nowhere, and nothing breaks."""
+    world = cluster()
+    nodes = world.snapshot.kube.nodes
+    assert isinstance(nodes, Known)
+    odd = tuple(replace(n, external_ips=("",), pod_cidrs=("nonsense",)) for n in nodes.value)
+    broken = with_kube(world, nodes=odd)
+    assert known(broken, "internet", "node/node-a:30080").endpoints == THREE
+    assert known(broken, "pod/client-near", "ip/10.244.2.99:80").beyond == {"10.244.2.99"}
+    unknown = World(replace(world.snapshot, kube=replace(world.snapshot.kube, nodes=NOT_READ)), world.names)
+    assert known(unknown, "internet", "ip/172.18.0.11:30080").endpoints == THREE
 
 
 def test_rules_of_other_services_are_not_ours() -> None:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from nettrace.diagnose import Diagnosis, Limits
 from nettrace.diagnose.cause import Cause
-from nettrace.diagnose.safety import worse
+from nettrace.diagnose.safety import SafetySet, worse
 from nettrace.diagnose.safety_flows import safety_flows
 from nettrace.model.change import Change, LinkSet, RuleInsert
 from nettrace.model.flow import Flow
@@ -196,6 +196,34 @@ def test_addresses_that_no_object_tells_are_read() -> None:
     crowded = replace(lazy, namespaces={**lazy.namespaces, **crowd})
     found = safety_flows(crowded, walked(world, "container/web", "internet:80"), (), 40)
     assert isinstance(found, tuple)
+
+
+def test_the_set_asks_for_what_its_choice_needs() -> None:
+    """Refusing waits for the addresses, then for the sections of all its walks at once."""
+    world = docker_host()
+    walk = walked(world, "container/web", "internet:80")
+    app = replace(world.snapshot.namespaces["app"], addresses=NOT_READ)
+    lazy = SafetySet(world.snapshot.with_netns(app), walk, (), 40)
+    assert lazy.refusal(world.snapshot) == Needs((SectionKey("app", "addresses"),))
+    routes = replace(world.snapshot.namespaces["app"], routes=NOT_READ)
+    unread = SafetySet(world.snapshot.with_netns(routes), walk, (), 40)
+    answer = unread.refusal(world.snapshot)
+    assert isinstance(answer, Needs)
+    assert SectionKey("app", "routes") in answer.keys
+    known = SafetySet(world.snapshot, walk, (), 40)
+    assert known.refusal(world.snapshot) == ""
+    assert isinstance(known.refusal(world.snapshot.with_netns(routes)), Needs)
+
+
+def test_strangers_of_the_cluster_stand_alone() -> None:
+    """A machine that is no Node of the cluster is checked by itself."""
+    world = cluster()
+    nodes = world.snapshot.kube.nodes
+    assert isinstance(nodes, Known)
+    kube = replace(world.snapshot.kube, nodes=Known(nodes.value[1:]))
+    strange = World(replace(world.snapshot, kube=kube), world.names)
+    found = flows_of(strange, "pod/client-near", "pod/hostnames-0")
+    assert {flow.origin.netns for flow in found if flow.source.kind == "node"} == {"node-a"}
 
 
 def test_unready_and_unknown_pods_are_not_asked() -> None:

@@ -23,13 +23,18 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.finding import Evidence, Safety
+from nettrace.model.flow import Flow
 from nettrace.model.links import FdbEntry
 from nettrace.model.routes import Route
+from nettrace.model.section import Known, SectionKey
+from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Verdict
+from nettrace.model.walk import Needs, Walk
 from nettrace.parse.iptables import parse_rule
+from nettrace.walk.walker import walk
 from tests.diagnose.faults import FAULTS
-from tests.diagnose.worlds import ALL_CAUSES, World, cluster, diagnosed, walked
+from tests.diagnose.worlds import ALL_CAUSES, World, ask, cluster, diagnosed, walked
 
 CLIENT, OTHER = "pod/client-near", "pod/hostnames-1"
 
@@ -149,21 +154,20 @@ def test_no_set_is_larger_than_it_has_to_be() -> None:
     assert found.findings[0].repairs[0].changes == (ON,)
 
 
-def test_a_set_with_a_part_that_is_enough_is_none() -> None:
-    """What only shows itself after a detour, and is enough alone, makes no pair with the detour."""
-    detour = LinkSet(netns="node-a", device="cni0", attribute="promisc", value="on")
-    half = candidate("detour", detour, forward("node-b", "1"))
+def test_a_part_that_is_enough_is_the_repair() -> None:
+    """What only shows itself after another change, and is enough without it, is offered alone."""
     both = cluster().edited(forward("node-a"), forward("node-b"))
+    enough = candidate("enough", forward("node-b", "1"), ON)
 
     def later(context: Context) -> Iterable[Candidate]:
-        link = context.snapshot.namespaces["node-a"].links
-        if any(one.promisc for one in link.value):  # type: ignore[union-attr]
-            yield candidate("enough", forward("node-b", "1"), ON)
+        sysctls = context.snapshot.namespaces["node-a"].sysctls
+        if isinstance(sysctls, Known) and sysctls.value["net.ipv4.ip_forward"] == "1":
+            yield enough
 
-    first = candidate("first", detour, ON)
-    found = diagnosed(both, CLIENT, OTHER, causes=[always(first), cause("enough", later), always(half)])
-    repairs = {finding.cause: set(finding.repairs[0].changes) for finding in found.findings}
-    assert repairs == {name: {*half.changes, *first.changes} for name in ("first", "detour")}
+    causes = [always(candidate("first", ON)), cause("enough", later)]
+    found = diagnosed(both, CLIENT, OTHER, causes=causes)
+    assert [finding.cause for finding in found.findings] == ["enough"]
+    assert found.findings[0].repairs[0].changes == enough.changes
 
 
 def test_changes_that_do_not_apply_are_left_out() -> None:
@@ -246,6 +250,52 @@ def test_a_goal_that_the_user_states() -> None:
     assert found.met is False
     assert found.goal == "connected to 10.244.2.11:1 (stated)"
     assert found.notes[0].startswith("it ends as connected at 10.244.2.11:9376 in hostnames-1, which sees")
+
+
+def test_a_part_that_does_not_apply_alone_is_no_smaller_set() -> None:
+    """What needs the first change to exist cannot be enough without it."""
+    both = cluster().edited(forward("node-a"), forward("node-b"))
+    place = {"netns": "node-a", "backend": "nft", "table": "filter"}
+    makes = candidate("makes", ON, ChainSet(**place, chain="NEW", rules=()))
+    rule = RuleInsert(**place, chain="NEW", position=1, rule=parse_rule("-j RETURN"))
+
+    def later(context: Context) -> Iterable[Candidate]:
+        if context.snapshot.chain("node-a", "nft", "filter", "NEW") is not None:
+            yield candidate("fills", forward("node-b", "1"), rule)
+            yield candidate("says", safety=Safety.ADVICE)
+
+    found = diagnosed(both, CLIENT, OTHER, causes=[always(makes), cause("fills", later)])
+    assert [finding.cause for finding in found.findings] == ["makes", "fills"]
+
+
+def test_what_a_smaller_set_needs_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that only the walk of a part needs is needed by the whole answer."""
+    from nettrace.diagnose import search
+
+    calls = [0]
+    needs = Needs((SectionKey("node-b", "conntrack"),))
+
+    def counted(snapshot: Snapshot, flow: Flow) -> Walk | Needs:
+        calls[0] += 1
+        return needs if calls[0] == 5 else walk(snapshot, flow)
+
+    monkeypatch.setattr(search, "walk", counted)
+    world = cluster().edited(forward("node-a"), forward("node-b"))
+
+    def later(context: Context) -> Iterable[Candidate]:
+        if context.snapshot.namespaces["node-a"].sysctls.value["net.ipv4.ip_forward"] == "1":  # type: ignore[union-attr]
+            yield candidate("second", forward("node-b", "1"))
+
+    noise = always(candidate("noise", NOISE))
+    answer = ask(world, CLIENT, OTHER, causes=[always(candidate("first", ON)), cause("second", later), noise])
+    assert answer == needs
+
+
+def test_a_flow_that_is_owed_nothing_is_explained() -> None:
+    """Where a refusal is right the place is named, and nothing is searched for."""
+    found = diagnosed(cluster(), CLIENT, "svc/empty")
+    assert (found.met, found.findings, found.walks) == (None, (), 0)
+    assert "REJECTED" in found.notes[0]
 
 
 # --- cost and progress -----------------------------------------------------------------

@@ -502,8 +502,9 @@ def docker_host() -> World:
 def owed_of(snapshot: Snapshot) -> tuple[Owed, ...]:
     """What kube-proxy and the plugins owe every node of the snapshot."""
     found: list[Owed] = []
+    members = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
     for node in snapshot.nodes.values():
-        if isinstance(snapshot.kube.services, Known):
+        if isinstance(snapshot.kube.services, Known) and any(m.name == node.name for m in members):
             found += owed_kube_proxy(snapshot.kube, node.name, node.netns)
         found += flannel.nettrace_owes(snapshot, node.name)
         found += docker.nettrace_owes(snapshot, node.name)

@@ -144,6 +144,7 @@ def test_records_that_say_too_little_owe_nothing(config: Any) -> None:
     [
         {"80/tcp": None},
         {"80/tcp": [{"HostIp": "::", "HostPort": "8088"}]},
+        {"80/tcp": [{"HostIp": "everywhere", "HostPort": "8088"}]},
         {"80/tcp": [{"HostIp": "", "HostPort": ""}]},
         {"80/tcp": [{"HostIp": "", "HostPort": "0"}]},
         {"x/tcp": [{"HostIp": "", "HostPort": "8088"}]},

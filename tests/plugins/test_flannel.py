@@ -73,6 +73,7 @@ def test_three_things_a_peer() -> None:
     [
         {"backend_type": None},
         {"public_ip": None},
+        {"public_ip": "nowhere"},
         {"backend_data": None},
         {"backend_data": "{no json"},
         {"backend_data": "[1]"},
@@ -98,6 +99,7 @@ def test_a_node_of_another_network_is_no_peer() -> None:
         ),
         replace(far, annotations={**far.annotations, f"{key}data": '{"VNI": "x", "VtepMAC": ""}'}),
         replace(far, pod_cidrs=("fd00::/64",)),
+        replace(far, pod_cidrs=("nonsense",)),
     ):
         kube = replace(snapshot.kube, nodes=Known((near, other)))
         assert not any(isinstance(o, OwedFdb | OwedRoute) for o in owes(replace(snapshot, kube=kube)))

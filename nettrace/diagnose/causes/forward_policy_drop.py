@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import connected_prefix, has_chain, rule_ref, subject_of, where
+from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import in_prefix, prefix_contains
 from nettrace.model.change import Change, PolicySet, RuleInsert
 from nettrace.model.finding import Evidence, Safety
@@ -21,7 +22,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     seen: set[tuple[str, str, str]] = set()
     for failure in context.failures:
         step = failure.step
-        if step is None or step.before is None or not _is_policy(step):
+        if step is None or step.before is None or not step.before.src or not _is_policy(step):
             continue
         backend = step.backend or "nft"
         chain = context.snapshot.chain(step.netns, backend, "filter", "FORWARD")
@@ -46,13 +47,13 @@ def _network(context: Context, netns: str, packet: Packet) -> tuple[str, str, bo
     None: neither end hangs on a bridge of this namespace.
     """
     for address in (packet.src, packet.dst):
-        found = connected_prefix(context.snapshot, netns, address, "bridge") if address else None
+        found = connected_prefix(context.snapshot, netns, address, "bridge")
         if found is not None:
             own, network = found
             said = f"{own.address}/{own.prefixlen} is the address of {own.device}"
             return network, said, _is_pods(context, netns, network)
         for cidr in _pod_cidrs(context, netns):
-            if address and in_prefix(address, cidr):
+            if in_prefix(address, cidr):
                 return cidr, f"{cidr} is the pod CIDR of {where(context.snapshot, netns)}", True
     return None
 
@@ -61,7 +62,8 @@ def _pod_cidrs(context: Context, netns: str) -> tuple[str, ...]:
     nodes = context.snapshot.kube.nodes
     name = where(context.snapshot, netns)
     known = nodes.value if isinstance(nodes, Known) else ()
-    return next((node.pod_cidrs for node in known if node.name == name), ())
+    cidrs = next((node.pod_cidrs for node in known if node.name == name), ())
+    return prefixes_of_family(cidrs, 4)
 
 
 def _is_pods(context: Context, netns: str, network: str) -> bool:
@@ -141,7 +143,7 @@ def _accepts(
     outward = XtRule(src=inside, matches=(_COMMENT,), target=Accept())
     if pods:
         inward = XtRule(dst=inside, matches=(_COMMENT,), target=Accept())
-    elif packet.src and in_prefix(packet.src, network):
+    elif in_prefix(packet.src, network):
         answers = Conntrack(states=("RELATED", "ESTABLISHED"))
         inward = XtRule(dst=inside, matches=(answers, _COMMENT), target=Accept())
     else:

@@ -1,13 +1,15 @@
 """hairpin-off: a bridge port that may not send a frame back where it came from."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 
-from nettrace.diagnose.cause import Candidate, Cause, Context, Failure
+from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import bridge_port, subject_of, where
 from nettrace.model.change import LinkSet
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import Link
 from nettrace.model.step import Verdict
+from nettrace.model.walk import Leg
 
 __all__ = ["HAIRPIN_OFF"]
 
@@ -16,10 +18,10 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     snapshot = context.snapshot
     seen: set[tuple[str, str]] = set()
     for failure in context.failures:
-        if failure.verdict is not Verdict.BRIDGE_DROPPED or failure.step is None:
+        leg, step = failure.leg, failure.step
+        if failure.verdict is not Verdict.BRIDGE_DROPPED or leg is None or step is None:
             continue
-        step = failure.step
-        port = _port(context, failure)
+        port = _port(context, leg, step.netns)
         if port is None or port.port is None or port.port.hairpin or (step.netns, port.name) in seen:
             continue
         seen.add((step.netns, port.name))
@@ -56,18 +58,11 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         )
 
 
-def _port(context: Context, failure: Failure) -> Link | None:
-    """Return the bridge port by which the packet came in: the last one that the leg shows."""
-    leg, last = failure.leg, failure.step
-    if leg is None or last is None:
-        return None
-    for step in reversed(leg.steps):
-        if step.netns != last.netns:
-            break
-        port = bridge_port(context.snapshot, step.netns, step.device)
-        if port is not None:
-            return port
-    return None
+def _port(context: Context, leg: Leg, netns: str) -> Link | None:
+    """Return the bridge port by which the packet came in: the last one that the leg shows there."""
+    there = takewhile(lambda step: step.netns == netns, reversed(leg.steps))
+    ports = (bridge_port(context.snapshot, netns, step.device) for step in there)
+    return next((port for port in ports if port is not None), None)
 
 
 def _configured(context: Context, node: str) -> Iterator[Evidence]:

@@ -27,7 +27,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     wanted = [
         d
         for d in context.differences
-        if isinstance(d.owed, OwedChain) and d.owed.subject in subjects and _is_stale(context, d)
+        if isinstance(d.owed, OwedChain) and d.owed.subject in subjects and _is_stale(context, d, d.owed)
     ]
     for netns, found in by_netns(wanted).items():
         yield _owed(context, netns, found)
@@ -42,17 +42,14 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             yield from _branch(context, translation, way)
 
 
-def _is_stale(context: Context, difference: Difference) -> bool:
+def _is_stale(context: Context, difference: Difference, owed: OwedChain) -> bool:
     """
     Does the chain, as it stands, lead where its owner does not want it to?
 
     Either its DNAT has another address than is owed, or it jumps to a chain that is not owed.
     """
-    owed = difference.owed
-    if not isinstance(owed, OwedChain) or not owed.ordered or owed.table != "nat":
-        return False
-    chain = context.snapshot.chain(owed.netns, difference.restored.backend, "nat", owed.chain)
-    if chain is None:
+    chain = context.snapshot.chain(owed.netns, difference.restored.backend, owed.table, owed.chain)
+    if chain is None or not owed.ordered:
         return False
     return bool(_addresses(chain.rules) - _addresses(owed.rules)) or bool(
         _jumps(chain.rules) - _jumps(owed.rules)

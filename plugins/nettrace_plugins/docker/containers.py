@@ -105,13 +105,24 @@ def _networks(networks: Mapping[str, Any]) -> Iterator[Network]:
             yield Network(name=name, address=own, gateway=way, prefix=network_of(own, length))
 
 
+def _is_ipv4(text: str) -> bool:
+    try:
+        return family_of(canonical_address(text)) == 4
+    except ValueError:
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 65536
+
+
 def _published(bindings: Mapping[str, Any]) -> Iterator[Published]:
     for inside in sorted(bindings):
         port, _, proto = inside.partition("/")
         rows = bindings[inside]
         for row in rows if isinstance(rows, list) else ():
             host_ip, host_port = str(_at(row, "HostIp") or ""), str(_at(row, "HostPort") or "")
-            if ":" in host_ip or not port.isdecimal() or not host_port.isdecimal() or host_port == "0":
+            if not _is_ipv4(host_ip or "0.0.0.0") or not _is_port(port) or not _is_port(host_port):
                 continue
             yield Published(
                 proto=proto or "tcp",

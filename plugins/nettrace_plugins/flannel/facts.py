@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from nettrace.model.addr import canonical_prefix, family_of
+from nettrace.model.addr import canonical_address, canonical_prefix, family_of
 from nettrace.model.kube import KubeNode
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
@@ -72,15 +72,19 @@ def _published(node: KubeNode) -> Published | None:
     backend = notes.get(f"{ANNOTATION}backend-type", "")
     public_ip = notes.get(f"{ANNOTATION}public-ip", "")
     cidr = next((c for c in node.pod_cidrs if family_of(c) == 4), "")
-    if not backend or not public_ip or not cidr:
+    if not backend or not cidr:
+        return None
+    try:
+        address, prefix = canonical_address(public_ip), canonical_prefix(cidr)
+    except ValueError:
         return None
     data = _json(notes.get(f"{ANNOTATION}backend-data", ""))
     vni = data.get("VNI", 1)
     return Published(
         node=node.name,
         backend=backend,
-        public_ip=public_ip,
-        pod_cidr=canonical_prefix(cidr),
+        public_ip=address,
+        pod_cidr=prefix,
         vni=vni if isinstance(vni, int) else 1,
         mac=str(data.get("VtepMAC", "")).lower(),
     )
