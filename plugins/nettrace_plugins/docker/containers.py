@@ -39,7 +39,7 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Container(Struct, frozen=True, kw_only=True):
-    """A running container; ``source`` is the record it was read from."""
+    """A running container; ``source`` is the record it was read from, its id cut as docker does."""
 
     name: str
     source: str
@@ -67,9 +67,10 @@ def _container(path: str, files: Mapping[str, str]) -> Container | None:
         return None
     networks = _at(config, "NetworkSettings", "Networks")
     bindings = _at(config, "NetworkSettings", "Ports") or _at(host, "PortBindings")
+    ident = path.split("/")[-2]
     return Container(
-        name=str(config.get("Name", "")).lstrip("/") or path.split("/")[-2][:12],
-        source=path,
+        name=str(config.get("Name", "")).lstrip("/") or ident[:12],
+        source=path.replace(ident, f"{ident[:12]}...") if len(ident) > 12 else path,
         networks=tuple(_networks(networks)) if isinstance(networks, dict) else (),
         published=tuple(_published(bindings)) if isinstance(bindings, dict) else (),
     )
