@@ -20,7 +20,7 @@ __all__ = ["PAGES", "causes_table", "main", "with_causes"]
 #: The pages that are checked, and may hold transcripts.
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
-_CAUSES = re.compile(r"(<!-- causes -->\n).*?(\n<!-- end of causes -->)", re.DOTALL)
+_CAUSES = re.compile(r"(<!-- causes -->\n).*?(<!-- end of causes -->)", re.DOTALL)
 
 
 def causes_table() -> str:
@@ -31,7 +31,7 @@ def causes_table() -> str:
 
 def with_causes(page: str) -> str:
     """Return *page* with the table of causes between its two marks."""
-    return _CAUSES.sub(lambda match: f"{match[1]}{causes_table()}{match[2]}", page)
+    return _CAUSES.sub(lambda match: f"{match[1]}{causes_table()}\n{match[2]}", page)
 
 
 def main(pages: list[Path]) -> None:
