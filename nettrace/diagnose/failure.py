@@ -5,6 +5,7 @@ Lives here: the words for the failing step, which are said even where no cause i
 """
 
 from nettrace.diagnose.cause import Context, Failure
+from nettrace.diagnose.goal import Judgement
 from nettrace.diagnose.look import step_text, where
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
@@ -23,7 +24,11 @@ _LEGS = {
 
 def failing_words(context: Context) -> tuple[str, ...]:
     """Return a sentence for each place at which branches miss the goal, the most probable first."""
-    return tuple(dict.fromkeys(_words(context.snapshot, failure) for failure in context.failures))
+    words = [_words(context.snapshot, failure) for failure in context.failures]
+    met = any(context.goal.judge_path(path) is Judgement.MET for path in context.walk.paths)
+    if met and any(failure.path.redrawn for failure in context.failures):
+        words.append("a client that waits may get through late: TCP's next SYN, after 1 s, is a new draw")
+    return tuple(dict.fromkeys(words))
 
 
 def _words(snapshot: Snapshot, failure: Failure) -> str:

@@ -63,7 +63,8 @@ class Path(Struct, frozen=True, kw_only=True):
     ``probability`` is the product of the kernel's draws, exact up to a double; ``draws``
     says which (31-bit numerators for ``statistic``).  ``verdict`` is that of the first leg
     that failed, else DELIVERED.  ``failed`` is the index into ``legs`` of that leg, None if
-    all arrived.
+    all arrived.  ``redrawn``: the request was lost before its connection was in the table where
+    lots were drawn, so that TCP's next SYN, a second later, is a new draw.
     """
 
     probability: float
@@ -76,6 +77,7 @@ class Path(Struct, frozen=True, kw_only=True):
     endpoint: Endpoint | None = None
     failed: int | None = None
     reason: str = ""
+    redrawn: bool = False
     learned: tuple[ConntrackEntry, ...] = ()  # the bindings the walk made
 
     @property

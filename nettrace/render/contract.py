@@ -132,6 +132,7 @@ class PathView(Struct, frozen=True, kw_only=True):
     of the ICMP error), null if the request was not answered.  ``legs`` are the further ones,
     in order: end of the handshake, full-size segments.  ``failed`` is the kind of the leg
     that failed, null if all arrived.  ``delay`` is in seconds until the client knows.
+    ``redrawn``: TCP's next SYN, a second later, is a new draw.
     """
 
     probability: float
@@ -141,6 +142,7 @@ class PathView(Struct, frozen=True, kw_only=True):
     errno: str | None
     delay: float | None
     reason: str
+    redrawn: bool
     endpoint: EndpointView | None
     failed: str | None
     request: LegView

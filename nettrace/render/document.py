@@ -180,6 +180,7 @@ def _path(path: Path) -> PathView:
         errno=path.errno,
         delay=path.delay,
         reason=path.reason,
+        redrawn=path.redrawn,
         endpoint=None
         if endpoint is None
         else EndpointView(

@@ -104,6 +104,7 @@ class Run:
     siblings: list[tuple[int, ...]] = field(default_factory=list)
     sibling_shares: list[Fraction] = field(default_factory=list)
     draws: list[str] = field(default_factory=list)
+    drawn_in: set[str] = field(default_factory=set)  # namespaces in which a rule drew lots
     probability: Fraction = Fraction(1)
     remembered: dict[Hashable, int] = field(default_factory=dict)
     replaying: dict[str, int] | None = None

@@ -71,6 +71,7 @@ class _Talk:
         errno: str | None = None,
         delay: float = 0.0,
         reason: str = "",
+        redrawn: bool = False,
     ) -> Path:
         run = self.run
         leg = self.legs[failed] if failed is not None else None
@@ -85,6 +86,7 @@ class _Talk:
             endpoint=self.endpoint,
             failed=failed,
             reason=reason or (leg.reason if leg is not None else ""),
+            redrawn=redrawn,
             learned=_learned(run),
         )
 
@@ -178,7 +180,19 @@ def _refused(talk: _Talk, request: Walked, failed: int) -> Path:
             delay += answer.delay
             if outcome is Outcome.TIMEOUT:
                 delay = 0.0
-    return talk.path(outcome, failed=failed, errno=errno, delay=delay)
+    return talk.path(outcome, failed=failed, errno=errno, delay=delay, redrawn=_is_redrawn(talk.run, request))
+
+
+def _is_redrawn(run: Run, request: Walked) -> bool:
+    """
+    Is TCP's next SYN a new draw?
+
+    The nat rules bind a connection once, but one that was not confirmed is forgotten with its
+    packet.
+    """
+    skb = request.skb
+    unconfirmed = skb.conn is not None and not skb.conn.confirmed
+    return run.flow.packet.proto == "tcp" and unconfirmed and skb.netns in run.drawn_in
 
 
 def _walk_answer(talk: _Talk, answer: Answer) -> Walked:

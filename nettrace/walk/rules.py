@@ -281,4 +281,8 @@ def _drawn(run: Run, point: HookPoint, match: Statistic, place: Place) -> bool:
         words = f"not {words}"
     where = f"{place.chain} rule {place.rule}"
     options = [(share, f"{where}: {words}"), (1 - share, f"{where}: passed over, {words}")]
-    return run.choose(options, f"{point.ns.name} {point.hook} {place} {match.mode}") == 0
+    before = len(run.taken)
+    matches = run.choose(options, f"{point.ns.name} {point.hook} {place} {match.mode}") == 0
+    if len(run.taken) > before:
+        run.drawn_in.add(point.ns.name)
+    return matches
