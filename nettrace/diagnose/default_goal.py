@@ -67,8 +67,9 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
         return Goal(because=f"{service.words} has no ready endpoint", owed=False)
     ends: set[tuple[str, int | None]] = set()
     away: list[str] = []
+    pods = {ip: pod for pod in _pods(snapshot) for ip in pod.ips}
     for backend in backends:
-        pod = _pod_at(snapshot, backend.address)
+        pod = pods.get(backend.address)
         netns = _pod_netns(snapshot, pod) if pod is not None else holder_of(snapshot, backend.address)
         # an endpoint that is known not to listen on its port may be reached on another
         silent = netns is not None and not _may_listen(snapshot, netns, service, backend.port)
@@ -95,9 +96,13 @@ def _may_listen(snapshot: Snapshot, netns: str, service: Entrance, port: int) ->
     return waiting is None or any(s.port == port for s in waiting)
 
 
-def _pod_at(snapshot: Snapshot, address: str) -> Pod | None:
+def _pods(snapshot: Snapshot) -> tuple[Pod, ...]:
     pods = snapshot.kube.pods
-    return next((p for p in (pods.value if isinstance(pods, Known) else ()) if address in p.ips), None)
+    return pods.value if isinstance(pods, Known) else ()
+
+
+def _pod_at(snapshot: Snapshot, address: str) -> Pod | None:
+    return next((pod for pod in _pods(snapshot) if address in pod.ips), None)
 
 
 def _pod_netns(snapshot: Snapshot, pod: Pod) -> str | None:

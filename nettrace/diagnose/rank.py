@@ -31,20 +31,22 @@ def ranked(context: Context, trials: Iterable[Trial], causes: Mapping[str, Cause
     """
     Return accepted sets, the best first.
 
-    All of them explain all defects: the goal is met.  So what decides is: a cause with a name,
-    at the failing step; what an owner's own data ask for; evidence; the least change.
+    All of them explain all defects: the goal is met.  So what decides is: a cause at the failing
+    step; what an owner's own data ask for; evidence; the least change.  What has no name of its
+    own is left out where something else has.
     """
+    found = list(trials)
+    named = [t for t in found if all(c.cause != _NAMELESS for c in t.candidates)]
 
-    def key(trial: Trial) -> tuple[bool, bool, bool, int, list[Cost]]:
+    def key(trial: Trial) -> tuple[bool, bool, int, list[Cost]]:
         return (
-            any(c.cause == _NAMELESS for c in trial.candidates),
             not any(_is_at_failure(context, c, causes) for c in trial.candidates),
             not all(c.from_owner for c in trial.candidates),
             -min(len(c.evidence) for c in trial.candidates),
             sorted(cost(c) for c in trial.candidates),
         )
 
-    return sorted(trials, key=key)
+    return sorted(named or found, key=key)
 
 
 def _is_at_failure(context: Context, candidate: Candidate, causes: Mapping[str, Cause]) -> bool:

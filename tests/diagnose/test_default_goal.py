@@ -14,7 +14,8 @@ from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Sectio
 from nettrace.model.sockets import Socket
 from nettrace.model.walk import Needs
 from nettrace.model.xt import XtChain
-from tests.diagnose.worlds import NO_OBJECTS, World, cluster, docker_host, owed_of
+from tests.diagnose.asking import owed_of
+from tests.diagnose.worlds import NO_OBJECTS, World, cluster, docker_host
 
 THREE = frozenset({("10.244.1.11", 9376), ("10.244.2.11", 9376), ("10.244.2.12", 9376)})
 

@@ -36,7 +36,8 @@ from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Sectio
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule
-from tests.diagnose.worlds import cluster, owed_of
+from tests.diagnose.asking import owed_of
+from tests.diagnose.worlds import cluster
 
 BY: dict[str, Any] = {"netns": "n", "owner": "owner", "source": "the test"}
 XT: dict[str, Any] = {**BY, "table": "nat"}

@@ -11,8 +11,9 @@ from nettrace.model.routes import NextHop, Route
 from nettrace.model.walk import Outcome, Walk
 from nettrace.parse.iptables import parse_rule
 from nettrace.walk.walker import walk
+from tests.diagnose.asking import ALL_CAUSES, diagnosed, owed_of, walked
 from tests.diagnose.faults import FAULTS, Fault
-from tests.diagnose.worlds import ALL_CAUSES, Names, World, cluster, diagnosed, owed_of, walked
+from tests.diagnose.worlds import Names, World, cluster
 
 #: Where another cause meets the goal as well, it comes after the first.
 ALTERNATIVES = {"rp-filter-strict": {"pod-route-missing"}}

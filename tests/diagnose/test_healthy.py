@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.diagnose.worlds import Names, cluster, diagnosed, docker_host
+from tests.diagnose.asking import diagnosed
+from tests.diagnose.worlds import Names, cluster, docker_host
 
 FLOWS = (
     ("pod/client-near", "svc/hostnames"),

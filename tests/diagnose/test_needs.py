@@ -14,8 +14,9 @@ from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.walk import Needs, Walk
 from nettrace.model.xt import XtRuleset, XtTable
 from nettrace.walk.walker import walk
+from tests.diagnose.asking import ALL_CAUSES, diagnosed, owed_of
 from tests.diagnose.faults import FAULTS
-from tests.diagnose.worlds import ALL_CAUSES, World, diagnosed, owed_of
+from tests.diagnose.worlds import World
 
 _SECTIONS = ("links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "sockets", "conntrack")
 _MORE = ("xt_nft", "xt_legacy", "ipsets", "nft")

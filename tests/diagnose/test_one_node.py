@@ -6,8 +6,9 @@ from nettrace.diagnose.safety import worse
 from nettrace.model.change import RuleInsert
 from nettrace.model.walk import Outcome
 from nettrace.parse.iptables import parse_rule
+from tests.diagnose.asking import diagnosed, walked
 from tests.diagnose.faults import FAULTS
-from tests.diagnose.worlds import World, cluster, diagnosed, seen_from, walked
+from tests.diagnose.worlds import World, cluster, seen_from
 
 CLIENT = "pod/client-near"
 OUTSIDE = "ip/8.8.8.8:53/udp"

@@ -13,9 +13,10 @@ from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.walk import Needs, Walk
 from nettrace.parse.iptables import parse_rule
+from tests.diagnose.asking import diagnosed, owed_of, walked
 from tests.diagnose.faults import FAULTS
 from tests.diagnose.test_search import ON, always, candidate, forward
-from tests.diagnose.worlds import NO_OBJECTS, Names, World, cluster, diagnosed, docker_host, owed_of, walked
+from tests.diagnose.worlds import NO_OBJECTS, Names, World, cluster, docker_host
 
 CLIENT, OTHER = "pod/client-near", "pod/hostnames-1"
 

@@ -33,8 +33,9 @@ from nettrace.model.step import Verdict
 from nettrace.model.walk import Needs, Walk
 from nettrace.parse.iptables import parse_rule
 from nettrace.walk.walker import walk
+from tests.diagnose.asking import ALL_CAUSES, ask, diagnosed, walked
 from tests.diagnose.faults import FAULTS
-from tests.diagnose.worlds import ALL_CAUSES, World, ask, cluster, diagnosed, walked
+from tests.diagnose.worlds import World, cluster
 
 CLIENT, OTHER = "pod/client-near", "pod/hostnames-1"
 

@@ -11,12 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from nettrace.diagnose import Diagnosis, diagnose
-from nettrace.diagnose.cause import Cause
-from nettrace.diagnose.causes import CAUSES
-from nettrace.kube.iptables import owed_kube_proxy, ruleset
-from nettrace.kube.resolve import resolve
-from nettrace.model.addr import network_of
+from nettrace.kube.iptables import ruleset
 from nettrace.model.change import Change
 from nettrace.model.edit import edit
 from nettrace.model.kube import (
@@ -33,170 +28,25 @@ from nettrace.model.kube import (
     ServicePort,
 )
 from nettrace.model.links import (
-    Address,
     BridgeAttrs,
     FdbEntry,
-    Link,
     Neighbour,
-    Peer,
     PortAttrs,
     VxlanAttrs,
 )
-from nettrace.model.owed import Owed
-from nettrace.model.routes import TABLE_LOCAL, TABLE_MAIN, NextHop, PolicyRule, Route
+from nettrace.model.routes import Route
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
-from nettrace.model.sockets import Socket
-from nettrace.model.walk import Needs, Walk
-from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset, XtTable
+from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule
-from nettrace.walk.walker import walk
-from nettrace_plugins.docker import plugin as docker
-from nettrace_plugins.flannel import plugin as flannel
+from tests.diagnose.box import Box, made_mac, veth, wire_to
 
-__all__ = [
-    "ALL_CAUSES",
-    "NO_OBJECTS",
-    "Box",
-    "Names",
-    "World",
-    "ask",
-    "cluster",
-    "diagnosed",
-    "docker_host",
-    "owed_of",
-    "seen_from",
-    "walked",
-    "with_objects",
-]
+__all__ = ["NO_OBJECTS", "Names", "World", "cluster", "docker_host", "seen_from", "with_objects"]
 
 _NONE = Missing(MissingKind.FAILED, "no Kubernetes objects")
 
 #: What a reader leaves where there is no cluster to ask.
 NO_OBJECTS = Kube(services=_NONE, endpoint_slices=_NONE, pods=_NONE, nodes=_NONE, proxy=_NONE)
-
-ALL_CAUSES: tuple[Cause, ...] = (*CAUSES, *flannel.nettrace_causes(), *docker.nettrace_causes())
-
-_RULES = (
-    PolicyRule(priority=0, table=TABLE_LOCAL),
-    PolicyRule(priority=32766, table=TABLE_MAIN),
-    PolicyRule(priority=32767, table=253),
-)
-
-
-def _mac(*parts: int) -> str:
-    return ":".join(f"{part:02x}" for part in (2, *parts))
-
-
-class Box:
-    """One namespace in the making."""
-
-    def __init__(self, number: int, name: str, node: str, role: str, **sysctls: str) -> None:
-        self.number, self.name, self.node, self.role = number, name, node, role
-        self.links: list[Link] = []
-        self.addresses: list[Address] = []
-        self.routes: list[Route] = []
-        self.neighbours: list[Neighbour] = []
-        self.fdb: list[FdbEntry] = []
-        self.sockets: list[Socket] = []
-        self.sysctls = {"net.ipv4.ip_forward": "0", **{k.replace("__", "."): v for k, v in sysctls.items()}}
-        self.xt: XtRuleset | None = None
-        self.link("lo", "loopback", mac="00:00:00:00:00:00", mtu=65536)
-        self.address("lo", "127.0.0.1", 8, scope="host")
-
-    def link(self, name: str, kind: str, *, mac: str = "", mtu: int = 1500, **more: Any) -> Link:
-        """Add a device; without *mac* one that tells the namespace and its index."""
-        index = len(self.links) + 1
-        made = Link(
-            index=index, name=name, kind=kind, mac=mac or _mac(0, 0, 0, self.number, index), mtu=mtu, **more
-        )
-        self.links.append(made)
-        for key in ("forwarding", "rp_filter"):
-            value = self.sysctls["net.ipv4.ip_forward"] if key == "forwarding" else "0"
-            for which in ("all", "default", name):
-                self.sysctls.setdefault(f"net.ipv4.conf.{which.replace('.', '/')}.{key}", value)
-        return made
-
-    def address(self, device: str, address: str, length: int, *, scope: str = "global") -> None:
-        """Add an address with the kernel's routes for it."""
-        self.addresses.append(Address(device=device, address=address, prefixlen=length, scope=scope))
-        hop = (NextHop(device=device),)
-        local = Route(
-            dst=f"{address}/32",
-            table=TABLE_LOCAL,
-            type="local",
-            nexthops=hop,
-            prefsrc=address,
-            scope="host",
-            protocol="kernel",
-        )
-        self.routes.append(local)
-        if device == "lo":
-            self.routes.append(replace(local, dst="127.0.0.0/8"))
-        elif length < 32:
-            self.route(network_of(address, length), device, prefsrc=address, scope="link", protocol="kernel")
-
-    def route(
-        self, dst: str, device: str, via: str | None = None, *, onlink: bool = False, **more: Any
-    ) -> None:
-        """Add a route of the main table."""
-        hop = NextHop(device=device, via=via, onlink=onlink)
-        self.routes.append(Route(dst=dst, nexthops=(hop,), **more))
-
-    def listen(self, proto: str, port: int, address: str = "0.0.0.0") -> None:
-        """Add a listener."""
-        state = "listen" if proto == "tcp" else "unconn"
-        self.sockets.append(Socket(proto=proto, address=address, port=port, state=state))
-
-    def tables(self, ruleset: XtRuleset) -> None:
-        """Set the rules of iptables-nft."""
-        self.xt = ruleset
-
-    def rules(self, **chains: tuple[str, ...]) -> None:
-        """Set table nat to these chains, with the built-in ones; filter is open."""
-        nat = {name: XtChain(policy="ACCEPT") for name in BUILTIN_CHAINS["nat"]}
-        for name, texts in chains.items():
-            policy = nat[name].policy if name in nat else None
-            nat[name] = XtChain(policy=policy, rules=tuple(parse_rule(text) for text in texts))
-        filter_ = {name: XtChain(policy="ACCEPT") for name in BUILTIN_CHAINS["filter"]}
-        self.xt = XtRuleset({"nat": _table(nat), "filter": _table(filter_)})
-
-    def netns(self) -> Netns:
-        """The namespace, all of it known."""
-        return Netns(
-            name=self.name,
-            node=self.node,
-            role=self.role,
-            links=Known(tuple(self.links)),
-            addresses=Known(tuple(self.addresses)),
-            routes=Known(tuple(self.routes)),
-            rules=Known(_RULES),
-            neighbours=Known(tuple(self.neighbours)),
-            fdb=Known(tuple(self.fdb)),
-            sysctls=Known(self.sysctls),
-            sockets=Known(tuple(self.sockets)),
-            conntrack=Known(()),
-            xt_nft=Known(self.xt or XtRuleset({})),
-            xt_legacy=Known(XtRuleset({})),
-            ipsets=Known(()),
-            nft=Known(()),
-        )
-
-
-def _table(chains: dict[str, XtChain]) -> Known[XtTable]:
-    return Known(XtTable({name: Known(chain) for name, chain in chains.items()}))
-
-
-def _veth(one: Box, name: str, other: Box, far: str, *, mtu: int = 1500, **here: Any) -> None:
-    """Join two boxes by a veth, ``name`` in *one* and ``far`` in *other*."""
-    index, peer = len(one.links) + 1, len(other.links) + 1
-    one.link(name, "veth", mtu=mtu, peer=Peer(other.name, peer), **here)
-    other.link(far, "veth", mtu=mtu, peer=Peer(one.name, index))
-
-
-def _wire(wire: Box, box: Box, address: str) -> None:
-    _veth(wire, box.name[:15], box, "eth0", master="br0", port=PortAttrs())
-    box.address("eth0", address, 24)
 
 
 class Names:
@@ -267,7 +117,7 @@ def cluster(names: Names | None = None) -> World:
     wire.address("br0", f"{names.outer}.1", 24)
     wire.routes.append(Route(dst="0.0.0.0/0", type="blackhole"))
     internet = Box(2, "internet", "internet", "outside")
-    _wire(wire, internet, f"{names.outer}.100")
+    wire_to(wire, internet, f"{names.outer}.100")
     internet.route("0.0.0.0/0", "eth0", f"{names.outer}.1")
     internet.listen("tcp", 80)
     boxes = [wire, internet]
@@ -283,7 +133,7 @@ def cluster(names: Names | None = None) -> World:
             "net.bridge.bridge-nf-call-iptables": "1",
             "net.ipv4.conf.all.route_localnet": "1",
         }
-        _wire(wire, box, f"{names.outer}.{11 + number}")
+        wire_to(wire, box, f"{names.outer}.{11 + number}")
         box.route("0.0.0.0/0", "eth0", f"{names.outer}.1")
         box.link("cni0", "bridge", mtu=1450, bridge=BridgeAttrs())
         box.address("cni0", f"{names.pods}.{number + 1}.1", 24)
@@ -291,13 +141,13 @@ def cluster(names: Names | None = None) -> World:
         for index, pod in enumerate(placed[node]):
             made = Box(20 + 10 * number + index, pod, node, "pod")
             device = f"veth{number}{index}"
-            _veth(box, device, made, "eth0", mtu=1450, master="cni0", port=PortAttrs(hairpin=True))
+            veth(box, device, made, "eth0", mtu=1450, master="cni0", port=PortAttrs(hairpin=True))
             address = f"{names.pods}.{number + 1}.{10 + index}"
             made.address("eth0", address, 24)
             made.route("0.0.0.0/0", "eth0", f"{names.pods}.{number + 1}.1")
             boxes.append(made)
             pods.append(_pod(names, pod, node, address, made))
-        own, peer = _mac(0xF, 0, 0, number, 1), _mac(0xF, 0, 0, 1 - number, 1)
+        own, peer = made_mac(0xF, 0, 0, number, 1), made_mac(0xF, 0, 0, 1 - number, 1)
         vxlan = VxlanAttrs(vni=1, local=f"{names.outer}.{11 + number}", device="eth0", learning=False)
         box.link("flannel.1", "vxlan", mac=own, mtu=1450, vxlan=vxlan)
         box.address("flannel.1", f"{names.pods}.{number + 1}.0", 32)
@@ -450,12 +300,12 @@ def docker_host() -> World:
     wire.address("br0", "172.18.0.1", 24)
     wire.routes.append(Route(dst="0.0.0.0/0", type="blackhole"))
     internet = Box(2, "internet", "internet", "outside")
-    _wire(wire, internet, "172.18.0.100")
+    wire_to(wire, internet, "172.18.0.100")
     internet.route("0.0.0.0/0", "eth0", "172.18.0.1")
     internet.listen("tcp", 80)
     host = Box(3, "docker-host", "docker-host", "node", net__ipv4__ip_forward="1")
     host.sysctls["net.bridge.bridge-nf-call-iptables"] = "1"
-    _wire(wire, host, "172.18.0.11")
+    wire_to(wire, host, "172.18.0.11")
     host.route("0.0.0.0/0", "eth0", "172.18.0.1")
     host.link("docker0", "bridge", bridge=BridgeAttrs())
     host.address("docker0", "192.168.0.1", 24)
@@ -463,7 +313,7 @@ def docker_host() -> World:
     files: dict[str, str] = {}
     for index, (name, port) in enumerate((("web", 80), ("app", 5000))):
         box = Box(20 + index, name, "docker-host", "container")
-        _veth(host, f"veth{index}", box, "eth0", master="docker0", port=PortAttrs())
+        veth(host, f"veth{index}", box, "eth0", master="docker0", port=PortAttrs())
         address = f"192.168.0.{2 + index}"
         box.address("eth0", address, 24)
         box.route("0.0.0.0/0", "eth0", "192.168.0.1")
@@ -497,41 +347,6 @@ def docker_host() -> World:
         kube=NO_OBJECTS,
     )
     return World(snapshot, Names())
-
-
-def owed_of(snapshot: Snapshot) -> tuple[Owed, ...]:
-    """What kube-proxy and the plugins owe every node of the snapshot."""
-    found: list[Owed] = []
-    members = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
-    for node in snapshot.nodes.values():
-        if isinstance(snapshot.kube.services, Known) and any(m.name == node.name for m in members):
-            found += owed_kube_proxy(snapshot.kube, node.name, node.netns)
-        found += flannel.nettrace_owes(snapshot, node.name)
-        found += docker.nettrace_owes(snapshot, node.name)
-    return tuple(found)
-
-
-def walked(world: World, source: str, target: str) -> Walk:
-    """Walk from *source* to *target*."""
-    flow = resolve(world.snapshot, source, target)
-    assert not isinstance(flow, Needs), flow
-    found = walk(world.snapshot, flow)
-    assert not isinstance(found, Needs), found
-    return found
-
-
-def ask(world: World, source: str, target: str, **more: Any) -> Diagnosis | Needs:
-    """Walk and diagnose, with what is owed and all causes."""
-    more.setdefault("owed", owed_of(world.snapshot))
-    more.setdefault("causes", ALL_CAUSES)
-    return diagnose(world.snapshot, walked(world, source, target), **more)
-
-
-def diagnosed(world: World, source: str, target: str, **more: Any) -> Diagnosis:
-    """The diagnosis, which must need nothing more."""
-    found = ask(world, source, target, **more)
-    assert isinstance(found, Diagnosis), found
-    return found
 
 
 def seen_from(world: World, node: str) -> World:

@@ -15,8 +15,9 @@ from nettrace.model.xt import Dnat, Masquerade
 from nettrace.parse.iptables import parse_rule, rule_text
 from nettrace_plugins.docker import plugin
 from nettrace_plugins.docker.containers import running_containers
+from tests.diagnose.asking import diagnosed
 from tests.diagnose.faults import delete
-from tests.diagnose.worlds import World, diagnosed, docker_host
+from tests.diagnose.worlds import World, docker_host
 
 BASE = "/var/lib/docker/containers/abc"
 

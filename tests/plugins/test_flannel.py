@@ -16,8 +16,9 @@ from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.parse.iptables import parse_rule
 from nettrace_plugins.flannel import plugin
 from nettrace_plugins.flannel.facts import NET_CONF, SUBNET_ENV, subnet_env
+from tests.diagnose.asking import diagnosed
 from tests.diagnose.faults import delete, rule_at
-from tests.diagnose.worlds import World, cluster, diagnosed
+from tests.diagnose.worlds import World, cluster
 
 PEER_MAC = "02:0f:00:00:01:01"
 

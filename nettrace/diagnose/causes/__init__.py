@@ -15,6 +15,7 @@ from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
 from nettrace.diagnose.causes.pod_route_missing import POD_ROUTE_MISSING
 from nettrace.diagnose.causes.rp_filter_strict import RP_FILTER_STRICT
+from nettrace.diagnose.causes.rules_flushed import RULES_FLUSHED
 from nettrace.diagnose.causes.service_jump_missing import SERVICE_JUMP_MISSING
 from nettrace.diagnose.causes.service_output_jump_missing import SERVICE_OUTPUT_JUMP_MISSING
 from nettrace.diagnose.causes.service_rules_absent import SERVICE_RULES_ABSENT
@@ -33,6 +34,7 @@ CAUSES: tuple[Cause, ...] = (
     OWED_STATE_MISSING,
     POD_ROUTE_MISSING,
     RP_FILTER_STRICT,
+    RULES_FLUSHED,
     SERVICE_JUMP_MISSING,
     SERVICE_OUTPUT_JUMP_MISSING,
     SERVICE_RULES_ABSENT,

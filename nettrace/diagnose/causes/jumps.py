@@ -38,6 +38,8 @@ def missing_jump(context: Context, cause: str, hook_chain: str, message: str) ->
         if jumps_to(d, _CHAIN)
         and isinstance(d.owed, OwedJump | OwedRule)
         and (d.owed.table, d.owed.chain) == ("nat", hook_chain)
+        # where the chain itself is gone, more than the jump is missing
+        and all(isinstance(change, RuleInsert) for change in d.restored.changes)
     ]
     for netns, found in by_netns(wanted).items():
         yield owed_candidate(
