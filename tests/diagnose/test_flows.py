@@ -1,4 +1,4 @@
-"""The same fault hurts many flows, and is the same fault to each: UDP, echo, the reply's way, other senders."""
+"""The same fault is the same to every flow that it hurts: UDP, echo, the reply's way, other senders."""
 
 import pytest
 
