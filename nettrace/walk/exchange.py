@@ -325,15 +325,30 @@ def _told_to_shrink(talk: _Talk, walked: Walked, packet: Packet) -> int | None:
 
 
 def _stalled(talk: _Talk, stopped: Walked) -> Path:
-    """The client is connected, and a later packet does not arrive."""
+    """
+    The client is connected, and a later packet does not arrive.
+
+    An ICMP error about its ACK comes together with the SYN/ACK, and is what a client that
+    waits for its socket to become writable reads as the result (SO_ERROR).  A packet that
+    finds no socket is answered with an RST, and which end is told then is left open.
+    """
     failed = talk.legs.index(stopped.leg)
-    if stopped.leg.verdict in (Verdict.UNKNOWN, Verdict.LEFT_SNAPSHOT):
+    leg = stopped.leg
+    if leg.verdict in (Verdict.UNKNOWN, Verdict.LEFT_SNAPSHOT):
         return talk.path(Outcome.UNKNOWN, failed=failed)
-    for answer in stopped.answers:
-        if answer.packet.proto == "tcp" and stopped.leg.kind in ("ack", "data"):
-            back = _walk_answer(talk, answer)
-            if _reaches_client(talk, back):
+    if leg.verdict is Verdict.UNEXPECTED:
+        reason = f"{leg.reason}; the RST that answers it ends the connection for one end or both"
+        return talk.path(Outcome.UNKNOWN, failed=failed, reason=reason)
+    for answer in stopped.answers if leg.kind in ("ack", "data") else ():
+        reset = answer.packet.proto == "tcp"
+        if not reset and leg.kind != "ack":
+            continue
+        back = _walk_answer(talk, answer)
+        if _reaches_client(talk, back):
+            if reset:
                 return talk.path(Outcome.RESET, failed=failed, errno="ECONNRESET")
+            outcome, errno = of_answer("tcp", answer.packet)
+            return talk.path(outcome, failed=failed, errno=errno)
     return talk.path(Outcome.STALLS, failed=failed)
 
 

@@ -178,7 +178,7 @@ def _native_chain(run: Run, skb: Skb, point: HookPoint, chain: NftBaseChain) -> 
         skb,
         Stage.HOOK,
         "policy DROP",
-        device=point.in_device or point.out_device,
+        device=point.device,
         hook=point.hook,
         backend="nft",
         table=f"{chain.family} {chain.table}",

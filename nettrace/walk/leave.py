@@ -32,7 +32,7 @@ def postrouting(run: Run, skb: Skb) -> Next:
     ns = namespace(run, skb.netns)
     if skb.route is None:
         undecided("a packet leaves without a route")
-    run_hook(run, skb, HookPoint(ns, "postrouting", None, skb.route.device))
+    run_hook(run, skb, HookPoint(ns, "postrouting", skb.device or None, skb.route.device))
     skb.device = skb.route.device
     return Next.NEIGHBOUR
 

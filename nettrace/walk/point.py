@@ -13,13 +13,21 @@ class HookPoint(NamedTuple):
     One call of a hook (struct nf_hook_state).
 
     ``hook`` is ``prerouting``, ``input``, ``forward``, ``output`` or ``postrouting``;
-    devices are None where the hook has none.
+    devices are None where the hook has none.  POSTROUTING knows the device that a forwarded
+    packet came in by (ip_output passes skb->dev on).
     """
 
     ns: Namespace
     hook: str
     in_device: str | None
     out_device: str | None
+
+    @property
+    def device(self) -> str | None:
+        """The device that a step at this hook is shown at."""
+        if self.hook in ("output", "postrouting"):
+            return self.out_device
+        return self.in_device
 
 
 class Unsure(NamedTuple):

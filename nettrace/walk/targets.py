@@ -37,7 +37,7 @@ from nettrace.walk.context import Run, undecided
 from nettrace.walk.icmp import send_error, send_reset
 from nettrace.walk.nat import bind
 from nettrace.walk.point import HookPoint
-from nettrace.walk.routing import address_type
+from nettrace.walk.routing import FlowKey, Found, address_type, lookup
 from nettrace.walk.skb import Skb
 from nettrace.walk.source import first_address, select_address
 
@@ -141,15 +141,21 @@ def _tcpmss(run: Run, skb: Skb, point: HookPoint, place: Place, target: Tcpmss) 
     """xt_TCPMSS.c, tcpmss_mangle_packet: never raised."""
     if skb.mss is None or "SYN" not in skb.packet.tcp_flags:
         return Effect(note="no MSS in this packet")
-    if target.mss is not None:
-        wanted = target.mss
-    else:
-        devices = [name for name in (point.in_device, point.out_device) if name is not None]
-        route_mtu = skb.route.route.mtu if skb.route is not None else None
-        mtus = [point.ns.link(name).mtu for name in devices]
-        wanted = min([*mtus, route_mtu] if route_mtu else mtus) - 40
+    wanted = target.mss if target.mss is not None else _path_mtu(run, skb, point) - 40
     skb.mss = min(skb.mss, wanted)
     return Effect(note=f"MSS {skb.mss}")
+
+
+def _path_mtu(run: Run, skb: Skb, point: HookPoint) -> int:
+    """Return the smaller MTU of the route it takes and the route back (tcpmss_reverse_mtu)."""
+    ns = point.ns
+    mtus = [65535]
+    if skb.route is not None:
+        mtus.append(skb.route.route.mtu or ns.link(skb.route.device).mtu)
+    back = lookup(run, ns, FlowKey(dst=skb.packet.src))
+    if isinstance(back, Found) and back.hop is not None and back.hop.device is not None:
+        mtus.append(back.route.mtu or ns.link(back.hop.device).mtu)
+    return min(mtus)
 
 
 def _reject(run: Run, skb: Skb, point: HookPoint, place: Place, target: Reject) -> Effect:

@@ -1,0 +1,289 @@
+"""
+The walk against the kernel on random rule sets: the same end, and the same rules on the way.
+
+A router gets random raw, mangle, nat and filter tables; UDP, TCP and echo probes go through it and
+to it.  What the client sees has to be as the walk says, and the kernel's counters have to
+have counted exactly the rules that the walk's steps name.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from nettrace.align.outcome import compare
+from nettrace.model.flow import Flow
+from nettrace.model.section import Known
+from nettrace.model.step import Stage
+from nettrace.model.walk import Outcome, Walk
+from nettrace.model.xt import XtRuleset
+from nettrace.parse.iptables import parse_save
+from tests.kernel.bed import Bed
+from tests.kernel.walkbed import TOPOLOGIES, Net
+
+#: Rule sets for each seed; every one gets one probe of each kind.
+RULE_SETS = 4
+SEEDS = range(6)
+
+PROBES = (
+    ("client", "10.2.0.2", 7, "udp"),
+    ("client", "10.2.0.2", 9, "udp"),
+    ("client", "10.1.0.1", 7, "udp"),
+    ("client", "10.2.0.2", None, "icmp"),
+    ("client", "10.2.0.2", 80, "tcp"),
+    ("r", "10.2.0.2", 7, "udp"),
+)
+
+BUILT_IN = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+}
+#: Which user-defined chains a built-in chain may jump to; each may jump to those after it.
+OWN = {"nat": {"PREROUTING": "ABC", "OUTPUT": "ABC", "INPUT": "XYZ", "POSTROUTING": "XYZ"}}
+
+IN, OUT = ("PREROUTING", "INPUT", "FORWARD"), ("FORWARD", "OUTPUT", "POSTROUTING")
+
+
+class Rules:
+    """Random rule sets, the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def maybe(self, chance: float) -> bool:
+        """Draw yes or no."""
+        return self.random.random() < chance
+
+    def pick(self, *choices: str) -> str:
+        """Draw one of several."""
+        return self.random.choice(choices)
+
+    def negated(self) -> str:
+        """Draw a negation, seldom."""
+        return "! " if self.maybe(0.2) else ""
+
+    def ruleset(self) -> str:
+        """iptables-restore text of all four tables."""
+        return "".join(self.table(table) for table in BUILT_IN)
+
+    def table(self, table: str) -> str:
+        """All chains of a table."""
+        own = sorted({chain for chains in OWN.get(table, {"": "ABC"}).values() for chain in chains})
+        lines = [f"*{table}"]
+        for chain in BUILT_IN[table]:
+            drop = table in ("filter", "mangle") and self.maybe(0.06)
+            lines.append(f":{chain} {'DROP' if drop else 'ACCEPT'} [0:0]")
+        lines += [f":{chain} - [0:0]" for chain in own]
+        for chain in BUILT_IN[table]:
+            for _ in range(self.random.randint(0, 5)):
+                lines.append(self.rule(table, chain, chain))
+        for chain in own:
+            home = next((one for one, chains in OWN.get(table, {}).items() if chain in chains), "FORWARD")
+            for _ in range(self.random.randint(1, 4)):
+                lines.append(self.rule(table, chain, home))
+        return "\n".join([*lines, "COMMIT", ""])
+
+    def rule(self, table: str, chain: str, home: str) -> str:
+        """One rule; *home* is the built-in chain that decides what is allowed in it."""
+        proto = self.pick("", "", "udp", "tcp", "icmp")
+        words = [f"-A {chain}"]
+        if self.maybe(0.25):
+            words.append(
+                f"{self.negated()}-s {self.pick('10.1.0.2', '10.1.0.0/24', '10.2.0.0/16', '10.0.0.0/8')}"
+            )
+        if self.maybe(0.25):
+            words.append(
+                f"{self.negated()}-d {self.pick('10.2.0.2', '10.2.0.0/24', '10.1.0.0/16', '10.1.0.1')}"
+            )
+        own = len(chain) == 1
+        if self.maybe(0.15) and (own or chain in IN):
+            words.append(f"{self.negated()}-i {self.pick('c', 's', 'lo', 'c+')}")
+        if self.maybe(0.15) and (own or chain in OUT):
+            words.append(f"{self.negated()}-o {self.pick('c', 's', 'lo')}")
+        if proto:
+            words.append(f"-p {proto}")
+        words += self.matches(table, chain, proto)
+        words.append(self.target(table, chain, home, proto))
+        return " ".join(words)
+
+    def matches(self, table: str, chain: str, proto: str) -> list[str]:
+        """Some tests that fit together."""
+        found: list[str] = []
+        if proto == "udp" and self.maybe(0.5):
+            found.append(
+                f"-m udp {self.negated()}--{self.pick('dport', 'sport')} {self.pick('7', '9', '1:100')}"
+            )
+        if proto == "tcp" and self.maybe(0.4):
+            found.append(
+                self.pick(
+                    "-m tcp --dport 80",
+                    "-m tcp ! --dport 81:90",
+                    "-m tcp --sport 80",
+                    "-m tcp --tcp-flags SYN,ACK SYN",
+                    "-m tcp --tcp-flags ACK ACK",
+                    "-m multiport --ports 80,443",
+                )
+            )
+        if proto == "icmp" and self.maybe(0.4):
+            found.append(f"-m icmp {self.negated()}--icmp-type {self.pick('8', '0', '3/3', '3')}")
+        if self.maybe(0.3):
+            found.append(
+                f"-m mark {self.negated()}--mark {self.pick('0x1/0x1', '0x2/0x3', '0x0', '0x10/0x10')}"
+            )
+        if table != "raw" and self.maybe(0.3):
+            states = self.pick(
+                "NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "UNTRACKED", "DNAT", "SNAT"
+            )
+            found.append(f"-m conntrack {self.negated()}--ctstate {states}")
+        if table != "raw" and self.maybe(0.12):
+            found.append(
+                self.pick(
+                    "-m conntrack --ctdir REPLY",
+                    "-m conntrack --ctdir ORIGINAL",
+                    "-m conntrack --ctorigdst 10.2.0.2",
+                    "-m conntrack ! --ctreplsrc 10.2.0.2",
+                    "-m connmark --mark 0x1/0x1",
+                    "-m connmark ! --mark 0x1/0x1",
+                )
+            )
+        if self.maybe(0.12):
+            found.append(
+                f"-m addrtype {self.negated()}--{self.pick('src', 'dst')}-type {self.pick('LOCAL', 'UNICAST')}"
+            )
+        if table in ("raw", "mangle") and chain == "PREROUTING" and self.maybe(0.2):
+            found.append(f"-m rpfilter {self.pick('', '--loose', '--invert')}")
+        if self.maybe(0.1):
+            found.append("-m comment --comment x")
+        return found
+
+    def target(self, table: str, chain: str, home: str, proto: str) -> str:
+        """A target that the table allows."""
+        later = [one for one in OWN.get(table, {}).get(home, "ABC") if len(chain) > 1 or one > chain]
+        if later and self.maybe(0.3):
+            return f"-{self.pick('j', 'j', 'j', 'g')} {self.random.choice(later)}"
+        if self.maybe(0.12):
+            return self.pick("-j RETURN", "")
+        if table == "nat":
+            return self.nat(home, proto)
+        if table == "raw":
+            return (
+                self.pick("-j CT --notrack", "-j ACCEPT", "", "-j MARK --set-xmark 0x10/0x10")
+                if self.maybe(0.9)
+                else "-j DROP"
+            )
+        if table == "mangle":
+            return self.pick(
+                "-j MARK --set-xmark 0x1/0x1",
+                "-j MARK --set-xmark 0x2/0xffffffff",
+                "-j MARK --set-xmark 0x3/0x0",
+                "-j CONNMARK --set-xmark 0x1/0xffffffff",
+                "-j CONNMARK --save-mark",
+                "-j CONNMARK --restore-mark",
+                "-j ACCEPT",
+                "-j DROP" if self.maybe(0.2) else "-j NFLOG",
+            )
+        if self.maybe(0.2):
+            with_ = self.pick("icmp-port-unreachable", "icmp-host-prohibited", "icmp-net-unreachable")
+            return "-j REJECT --reject-with " + ("tcp-reset" if proto == "tcp" and self.maybe(0.5) else with_)
+        return self.pick("-j ACCEPT", "-j ACCEPT", "", "-j DROP" if self.maybe(0.5) else "-j NFLOG")
+
+    def nat(self, home: str, proto: str) -> str:
+        """A translation, or none."""
+        ports = proto in ("udp", "tcp")
+        if self.maybe(0.25):
+            return self.pick("-j ACCEPT", "")
+        if home in ("PREROUTING", "OUTPUT"):
+            to = self.pick("10.2.0.2", "10.2.0.1", "10.1.0.1")
+            port = self.pick(":7", ":9", ":80", "") if ports else ""
+            if ports and self.maybe(0.2) and home == "PREROUTING":
+                return f"-j REDIRECT --to-ports {self.pick('7', '9')}"
+            return f"-j DNAT --to-destination {to}{port}"
+        if home == "INPUT" or self.maybe(0.4):
+            to = self.pick("10.2.0.1", "10.1.0.1")
+            return f"-j SNAT --to-source {to}{':4000-4100' if ports and self.maybe(0.3) else ''}"
+        return f"-j MASQUERADE{self.pick('', ' --random-fully')}"
+
+
+@pytest.fixture
+def net(netns: Bed) -> Iterator[Net]:
+    """A router between a client and a server, without limits on ICMP errors."""
+    found = Net(netns)
+    try:
+        TOPOLOGIES["router"](found)
+        for label in ("client", "r", "server"):
+            found[label].sysctl("net.ipv4.icmp_ratelimit", 0)
+            found.sh(label, "sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 || true")
+        found["client"].ip("route add 10.3.0.0/24 via 10.1.0.1")
+        yield found
+    finally:
+        found.close()
+
+
+def predicted(walk: Walk) -> Counter[tuple[str, str, int]]:
+    """(table, chain, rule) -> how often the walk's packets met it in r; rule 0 is the policy."""
+    return Counter(
+        (step.table or "", step.chain or "", step.rule or 0)
+        for leg in walk.paths[0].legs
+        for step in leg.steps
+        if step.stage is Stage.HOOK
+        and step.netns == "r"
+        and step.rule is not None
+        and "if it matches" not in step.note
+    )
+
+
+def counted(ruleset: XtRuleset) -> Counter[tuple[str, str, int]]:
+    """The same from the kernel's counters; policies of chains without rules are left out."""
+    found: Counter[tuple[str, str, int]] = Counter()
+    for table, section in ruleset.tables.items():
+        assert isinstance(section, Known)
+        for name, held in section.value.chains.items():
+            assert isinstance(held, Known)
+            chain = held.value
+            for number, counters in enumerate(chain.counters or (), 1):
+                found[table, name, number] = counters.packets
+            if chain.policy_counters and (chain.rules or chain.policy != "ACCEPT"):
+                found[table, name, 0] = chain.policy_counters.packets
+    return +found
+
+
+def difference(net: Net, text: str, flow: Flow) -> str:
+    """Load, walk, try; what differs, "" if nothing does."""
+    net["r"].run("iptables-restore", stdin=text)
+    net["r"].run("conntrack", "-F", check=False)
+    walk = net.walked(flow)
+    if walk.outcome is Outcome.UNKNOWN or len(walk.paths) != 1:
+        return ""  # e.g. a test of the client's port, which the kernel is free to choose
+    path = walk.paths[0]
+    slow = path.delay is not None
+    net["r"].run("iptables-restore", stdin=text)
+    net["r"].run("conntrack", "-F", check=False)
+    observed = net.tried(flow, timeout=3.6 if slow else 0.35)
+    agreement = compare(walk, observed)
+    if not agreement.agrees:
+        return f"{agreement.differences} walk: {path.verdict} {path.reason} kernel: {observed}"
+    if flow.packet.proto == "tcp" or slow:
+        return ""  # how many segments TCP sends is its own affair
+    real = counted(parse_save(net["r"].run("iptables-save", "-c")))
+    said = predicted(walk)
+    if path.failed is not None and path.legs[path.failed].kind != "request":
+        real &= said  # what the host answers to a lost answer is not walked: the client never hears of it
+    if real != said:
+        return f"rules: kernel only {dict(real - said)}, walk only {dict(said - real)}; {path.verdict} {path.reason}"
+    return ""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_rule_sets(net: Net, seed: int) -> None:
+    """On random rule sets the kernel does what the walk says, rule by rule."""
+    rules = Rules(seed)
+    for _ in range(RULE_SETS):
+        text = rules.ruleset()
+        for source, dst, port, proto in PROBES:
+            flow = net.flow(source, dst, port, proto)
+            # a late packet of the probe before may be counted too: look twice
+            found = difference(net, text, flow) and difference(net, text, flow)
+            assert not found, f"{flow.packet.proto} {flow.packet.dst}:{port} from {source}: {found}\n{text}"
