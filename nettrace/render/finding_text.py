@@ -28,7 +28,7 @@ def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page
     lines.extend(_evidence(finding.evidence, look))
     repair = finding.repairs[0] if finding.repairs else None
     if repair is not None and repair.effect:
-        lines.extend(_note(f"with it: {repair.effect.removeprefix('with it: ')}", look))
+        lines.extend(_note(repair.effect, look))
     if repair is not None and repair.owner:
         lines.extend(_note(f"owner: {owner_text(repair.owner, repair.overwritten)}", look))
     for note in finding.notes:

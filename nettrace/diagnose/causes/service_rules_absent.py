@@ -7,30 +7,46 @@ from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import by_netns, owed_candidate
 from nettrace.diagnose.rules import addressed_to
-from nettrace.diagnose.services import subjects_of
+from nettrace.diagnose.services import entrance, index_services, subjects_of
+from nettrace.model.addr import family_of
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedChain
+from nettrace.model.xt import Jump
 
 __all__ = ["SERVICE_RULES_ABSENT"]
+
+_NODE_PORTS = "KUBE-NODEPORTS"
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
     subjects = subjects_of(context.snapshot, context.walk)
-    wanted = [
+    absent = [
         d
         for d in context.differences
-        if isinstance(d.owed, OwedChain)
-        and d.owed.table == "nat"
-        and d.subject in subjects
-        and d.restored.absent
+        if isinstance(d.owed, OwedChain) and d.owed.table == "nat" and d.restored.absent
     ]
     packet = context.walk.flow.packet
-    for netns, found in by_netns(wanted).items():
-        for subject in dict.fromkeys(d.subject for d in found):
+    for netns, found in by_netns(absent).items():
+        ways = [d for d in found if _leads_to_node_ports(d)] if _asks_node_port(context) else []
+        own_subjects = [d.subject for d in found if d.subject in subjects]
+        for subject in dict.fromkeys(own_subjects or (sorted(subjects) if ways else ())):
             own = [d for d in found if d.subject == subject]
             # of several ways into a Service that are gone, the one that was asked for is enough
             asked = [d for d in own if d.restored.rule is not None and addressed_to(d.restored.rule, packet)]
-            yield _candidate(context, netns, subject, [*_chains(own), *(asked or _rules(own))])
+            lacking = [*_chains(own), *(asked or ([] if ways else _rules(own))), *ways]
+            yield _candidate(context, netns, subject, lacking)
+
+
+def _asks_node_port(context: Context) -> bool:
+    packet = context.walk.flow.packet
+    found = entrance(context.snapshot, index_services(context.snapshot.kube, family_of(packet.dst)), packet)
+    return found is not None and found.way == "node"
+
+
+def _leads_to_node_ports(difference: Difference) -> bool:
+    """Is it the rule that all NodePorts share: from the node's own addresses to KUBE-NODEPORTS?"""
+    rule = difference.restored.rule
+    return rule is not None and isinstance(rule.target, Jump) and rule.target.chain == _NODE_PORTS
 
 
 def _chains(differences: list[Difference]) -> list[Difference]:
