@@ -28,7 +28,9 @@ def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page
     lines.extend(_evidence(finding.evidence, look))
     repair = finding.repairs[0] if finding.repairs else None
     if repair is not None and repair.effect:
-        lines.extend(_note(repair.effect, look))
+        advice = repair.safety is Safety.ADVICE  # its effect says itself what it is the effect of
+        effect = repair.effect if advice else f"with it: {repair.effect.removeprefix('with it: ')}"
+        lines.extend(_note(effect, look))
     if repair is not None and repair.owner:
         lines.extend(_note(f"owner: {owner_text(repair.owner, repair.overwritten)}", look))
     for note in finding.notes:
