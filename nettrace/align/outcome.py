@@ -2,11 +2,12 @@
 Do the real connections end as the walk says, at the endpoints it names?
 
 Lives here: comparing outcomes, errnos, endpoints and how often each was seen.
-Not here: comparing single steps.
+Not here: comparing single steps (nettrace.align.steps).
 """
 
 from collections.abc import Collection
 
+from nettrace.align.steps import compare_steps, parting_text
 from nettrace.model.observation import Agreement, Attempt, Observed
 from nettrace.model.walk import Outcome, Path, Walk
 
@@ -35,12 +36,18 @@ def compare(walk: Walk, observed: Observed, *, names: Collection[str] = ()) -> A
             differences.append(said)
     if not unknown:
         differences.extend(_never_seen(walk, observed))
+    comparisons = compare_steps(walk, observed)
+    for comparison in comparisons:
+        if comparison.parted is not None and (said := parting_text(comparison.parted)) not in differences:
+            differences.append(said)
     agrees: bool | None = not differences
     if not observed.attempts or (unknown and differences):
         agrees = None
     if walk.outcome is Outcome.UNKNOWN:
         agrees = None
-    return Agreement(agrees=agrees, predicted=walk.outcome, differences=tuple(differences))
+    return Agreement(
+        agrees=agrees, predicted=walk.outcome, differences=tuple(differences), comparisons=comparisons
+    )
 
 
 def seen_as(path: Path) -> Outcome:

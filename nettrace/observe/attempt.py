@@ -27,6 +27,7 @@ class Try:
     """
     One attempt.
 
+    *tag* is what its packets are recognised by (nettrace.observe.tag); None: nobody looks.
     ``events`` is what it waits for (0: nothing), ``due`` when it stops waiting for it, in the
     time of time.monotonic(), ``attempt`` the result once there is one.  start(), ready() and
     late() may raise OSError, which the driver hands to fail().
@@ -41,6 +42,7 @@ class Try:
         dst: str,
         port: int | None,
         timeout: float,
+        tag: bytes | None = None,
     ) -> None:
         self.family = family
         self.source = source
@@ -48,6 +50,7 @@ class Try:
         self.dst = dst
         self.port = port or 0
         self.timeout = timeout
+        self.tag = tag
         self.attempt: Attempt | None = None
         self.events = 0
         self.watched = 0

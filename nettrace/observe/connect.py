@@ -8,7 +8,7 @@ Not here: how each protocol is spoken (tcp, udp, echo), what was predicted (nett
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nettrace.collect.netns import in_netns
 from nettrace.model.addr import family_of
@@ -46,6 +46,7 @@ def connect(
     timeout: float = PATIENCE,
     count: int = 1,
     sport: int | None = None,
+    tags: Sequence[bytes] = (),
 ) -> Observed:
     """
     Make *count* real connections from the namespace at *path* to *dst*.
@@ -54,7 +55,7 @@ def connect(
     datagram and waits for one back; ``icmp`` is an echo request.  *source* and *sport* are
     what the sockets are bound to; without *sport* the kernel chooses a fresh port for each, and
     with it the attempts count up from there.  *timeout* is what one attempt may take, in
-    seconds.
+    seconds.  *tags*, one an attempt, are what its packets are to be recognised by.
 
     UserError if the namespace cannot be entered, the source address is not there, the port is
     taken, or *proto* cannot be probed.
@@ -77,6 +78,7 @@ def connect(
             dst=dst,
             port=port,
             timeout=timeout,
+            tag=tags[number] if tags else None,
         )
         for number in range(count)
     ]

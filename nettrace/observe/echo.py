@@ -49,7 +49,7 @@ class EchoTry(Try):
         level, option = _RECVERR[socket.AddressFamily(self.family)]
         found.setsockopt(level, option, 1)
         found.connect((self.dst, 0))
-        self._cookie = os.urandom(8)
+        self._cookie = self.tag[:8] if self.tag is not None else os.urandom(8)
         found.send(self._request())
         self._end = self.due
         self.due = min(self.due, time.monotonic() + _AGAIN)

@@ -32,7 +32,10 @@ class UdpTry(Try):
             found.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         found.connect((self.dst, self.port))
         # Whoever listens on 53 keeps silent to what is no question.
-        self._payload = _question() if self.port == _DNS_PORT else b"nettrace\n"
+        if self.port == _DNS_PORT:
+            self._payload = _question(self.tag)
+        else:
+            self._payload = (self.tag or b"nettrace") + b"\n"
         found.send(self._payload)
         self._end = self.due
         self.due = min(self.due, time.monotonic() + _AGAIN)
@@ -58,9 +61,14 @@ class UdpTry(Try):
         self.sock.send(self._payload)
 
 
-def _question() -> bytes:
-    """Ask for the name servers of the root (RFC 1035 section 4.1): any server answers or refuses that."""
-    return os.urandom(2) + struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack(">HH", 2, 1)
+def _question(tag: bytes | None = None) -> bytes:
+    """
+    Ask for the name servers of the root (RFC 1035 section 4.1): any server answers or refuses that.
+
+    *tag* is the question's beginning, of which the first two bytes are chosen.
+    """
+    chosen = tag[:2] if tag is not None else os.urandom(2)
+    return chosen + struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack(">HH", 2, 1)
 
 
 def _reply(data: bytes) -> str | None:

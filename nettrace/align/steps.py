@@ -1,0 +1,324 @@
+"""
+Did the packets meet the rules that the walk says, one after another?
+
+Lives here: finding the branch that a real connection took, and holding its steps against what was
+seen of it: rules and policies strictly in order, per namespace; devices, addresses and hooks by
+what was seen in passing.
+Not here: outcomes (nettrace.align.outcome).
+"""
+
+from collections.abc import Sequence
+
+from nettrace.align.visit import Visits, is_tunnelled
+from nettrace.model.observation import Attempt, Comparison, Hit, LegSeen, Observed, Parting
+from nettrace.model.packet import Packet
+from nettrace.model.step import Stage, Step, Verdict
+from nettrace.model.walk import Leg, Outcome, Path, Walk
+
+__all__ = ["compare_steps", "parting_text"]
+
+#: Of these legs a real connection sends a packet that can be told from the others.
+_LEGS = frozenset({"request", "reply", "error", "ack"})
+
+_NAT = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"})
+_ENDING = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
+#: Of iptables' targets: the rule does something, and the next one follows.
+_CONTINUING = frozenset({"continue", "MARK", "CONNMARK", "CT", "NOTRACK", "LOG", "NFLOG", "TCPMSS"})
+
+
+def compare_steps(walk: Walk, observed: Observed) -> tuple[Comparison, ...]:
+    """Hold every attempt that was watched against the branch of *walk* that fits it best."""
+    if not observed.watched or not walk.paths:
+        return ()
+    watched = frozenset(observed.watched)
+    return tuple(
+        max(
+            (
+                _compare_path(number, attempt, index, walk.paths[index], watched)
+                for index in _candidates(walk, attempt)
+            ),
+            key=lambda found: (found.parted is None, found.agreed),
+        )
+        for number, attempt in enumerate(observed.attempts)
+        if attempt.legs
+    )
+
+
+def parting_text(parting: Parting) -> str:
+    """``at node-a the walk says filter FORWARD 1 DROP, the kernel filter FORWARD 2 jump KUBE-FORWARD``."""
+    return (
+        f"{parting.leg}, in {parting.netns}: the walk says {parting.predicted}, the kernel {parting.observed}"
+    )
+
+
+def _candidates(walk: Walk, attempt: Attempt) -> Sequence[int]:
+    """Return the branches whose endpoint the packets were sent to; all if none is."""
+    seen = {
+        hit.packet.dst
+        for leg in attempt.legs
+        if leg.kind == "request"
+        for hit in leg.hits
+        if hit.packet is not None
+    }
+    ending_there = [
+        index
+        for index, path in enumerate(walk.paths)
+        if path.endpoint is not None and path.endpoint.address in seen
+    ]
+    return ending_there or range(len(walk.paths))
+
+
+def _compare_path(
+    number: int, attempt: Attempt, index: int, path: Path, watched: frozenset[str]
+) -> Comparison:
+    checked: dict[str, tuple[bool | None, ...]] = {}
+    parted: Parting | None = None
+    for leg in path.legs:
+        if leg.kind not in _LEGS or parted is not None:
+            continue
+        seen = _leg_seen(attempt, leg.kind)
+        if seen is None and not _has_to_be_seen(attempt, leg):
+            continue
+        compared = _Leg(leg, seen.hits if seen is not None else (), attempt, watched)
+        compared.run()
+        checked[leg.kind] = tuple(compared.marks)
+        parted = compared.parted
+    return Comparison(attempt=number, path=index, checked=checked, parted=parted)
+
+
+def _leg_seen(attempt: Attempt, kind: str) -> LegSeen | None:
+    """Return what was seen of a leg; an answer may be one of the far end or an error on the way."""
+    kinds = {"reply": ("reply", "error"), "error": ("error", "reply")}.get(kind, (kind,))
+    found = {leg.kind: leg for leg in attempt.legs}
+    return next((found[one] for one in kinds if one in found), None)
+
+
+def _has_to_be_seen(attempt: Attempt, leg: Leg) -> bool:
+    """May it be held against the walk that nothing was seen of this leg?"""
+    proto = next((step.before.proto for step in leg.steps if step.before is not None), "")
+    return leg.kind == "request" or (leg.kind == "reply" and proto == "tcp")
+
+
+class _Leg:
+    """One leg beside the hits of it."""
+
+    def __init__(self, leg: Leg, hits: Sequence[Hit], attempt: Attempt, watched: frozenset[str]) -> None:
+        self.leg, self.hits, self.attempt, self.watched = leg, hits, attempt, watched
+        self.marks: list[bool | None] = [None] * len(leg.steps)
+        self.parted: Parting | None = None
+        self._visits = Visits(leg.steps)
+        self._rules: dict[str, list[Hit]] = {}
+        for hit in hits:
+            if hit.chain and hit.family in ("ip", "ip6"):
+                self._rules.setdefault(hit.netns, []).append(hit)
+
+    def run(self) -> None:
+        """Fill ``marks`` and ``parted``."""
+        for index, step in enumerate(self.leg.steps):
+            if step.netns not in self.watched or step.verdict.lower() == "unknown":
+                continue
+            met: str | None
+            if step.stage is Stage.HOOK and step.backend == "nft" and step.rule is not None:
+                self.marks[index], met = self._rule(step)
+            else:
+                self.marks[index], met = self._stage(index, step)
+            if met is not None and self.marks[index] is False:
+                self._part(index, _step_text(step), met)
+                return
+        if self.leg.verdict not in (Verdict.UNKNOWN, Verdict.LEFT_SNAPSHOT):
+            self._surplus()
+
+    def _part(self, index: int, predicted: str, observed: str) -> None:
+        self.marks[index] = False
+        self.parted = Parting(
+            leg=self.leg.kind,
+            step=index,
+            netns=self.leg.steps[index].netns,
+            predicted=predicted,
+            observed=observed,
+        )
+
+    # --- rules ---------------------------------------------------------------------------
+
+    def _rule(self, step: Step) -> tuple[bool | None, str]:
+        """Take the next rule that was met; tell which, if it is another one."""
+        waiting = self._rules.get(step.netns, [])
+        self._skip(waiting, step)
+        hit = waiting[0] if waiting else None
+        if hit is not None and _is(hit, step) and _same_verdict(step.verdict, hit.verdict):
+            del waiting[0]
+            return True, ""
+        if _is_carriers_nat(step) and (hit is None or not _is(hit, step)):
+            return None, ""
+        return False, _hit_text(hit) if hit is not None else "no further rule"
+
+    @staticmethod
+    def _skip(waiting: list[Hit], step: Step | None) -> None:
+        """
+        Pass over what the walk leaves out.
+
+        Chains of which nothing but the policy was met may be empty.  A tunnel's own packets meet
+        nat rules only while their connection is new; its source port is a hash of what is
+        inside, so the walk cannot know.
+        """
+        while waiting and (step is None or not _is(waiting[0], step)):
+            hit = waiting[0]
+            nothing = hit.rule == 0 and hit.verdict == "policy accept"
+            if not nothing and not (hit.tunnelled and hit.table == "nat"):
+                return
+            del waiting[0]
+
+    def _surplus(self) -> None:
+        """Find what was met behind the end of the walked leg."""
+        if not self.leg.steps:
+            return
+        last = len(self.leg.steps) - 1
+        said = f"{self.leg.verdict.value}" if self.leg.verdict is not Verdict.DELIVERED else "no further rule"
+        for netns, waiting in self._rules.items():
+            self._skip(waiting, None)
+            at = self._visits.last_in(netns)
+            if waiting and at is not None:
+                self._part(at, said, _hit_text(waiting[0]))
+                return
+        stranger = next((hit for hit in self.hits if self._visits.last_in(hit.netns) is None), None)
+        if stranger is not None:
+            self._part(last, said, f"went on to {stranger.netns}")
+
+    # --- the rest ------------------------------------------------------------------------
+
+    def _stage(self, index: int, step: Step) -> tuple[bool | None, str]:
+        """Was this step seen?  None where nothing would be; with the words for what was."""
+        packet = step.after or step.before
+        if packet is None or step.stops:
+            return None, ""
+        here = [
+            hit
+            for hit in self.hits
+            if hit.netns == step.netns and hit.packet is not None and hit.tunnelled is is_tunnelled(packet)
+        ]
+        match step.stage:
+            case Stage.SEND:
+                return _said(_any_to(here, packet, "output"), "sent nothing there")
+            case Stage.RECEIVE if self._visits.is_routed(index):
+                return self._received(index, step, here, packet)
+            case Stage.ROUTE:
+                return self._routed(index, step, here, packet)
+            case Stage.CONNTRACK if step.after is not None and _ends(step.before) != _ends(step.after):
+                changed = any(_fits(hit.packet, packet) for hit in here)
+                if not changed and self._visits.stops_in(index):
+                    return None, ""
+                return _said(changed, f"nothing with {packet.ends()}")
+            case Stage.DELIVER if self.leg.kind == "request":
+                return self._delivered(step, packet)
+            case Stage.DELIVER if self.leg.kind == "reply":
+                return (True if self.attempt.outcome is Outcome.CONNECTED else None), ""
+            case _:
+                return None, ""
+
+    def _received(
+        self, index: int, step: Step, here: Sequence[Hit], packet: Packet
+    ) -> tuple[bool | None, str]:
+        devices = self._visits.devices(index)
+        came = [
+            hit for hit in here if hit.hook == "prerouting" and hit.packet and hit.packet.dst == packet.dst
+        ]
+        if not came:
+            return False, "saw nothing arrive"
+        fits = any(hit.iif in devices for hit in came)
+        return _said(fits, f"saw it arrive at {came[0].iif}")
+
+    def _routed(self, index: int, step: Step, here: Sequence[Hit], packet: Packet) -> tuple[bool | None, str]:
+        if self._visits.stops_at_once(index):
+            return None, ""
+        if step.verdict == "local":
+            return _said(_any_to(here, packet, "input"), "did not deliver it here")
+        if step.verdict == "forward":
+            return _said(_any_to(here, packet, "forward"), "did not forward it")
+        if step.verdict != "route":
+            return None, ""
+        left = [
+            hit
+            for hit in here
+            if hit.hook in ("output", "postrouting") and hit.packet and hit.packet.dst == packet.dst
+        ]
+        if not left:
+            return False, "sent nothing there"
+        return _said(any(hit.oif == step.device for hit in left), f"sent it by {left[0].oif}")
+
+    def _delivered(self, step: Step, packet: Packet) -> tuple[bool | None, str]:
+        """A TCP socket that took a SYN answers it."""
+        reply = _leg_seen(self.attempt, "reply")
+        answered = reply is not None and any(
+            hit.netns == step.netns and hit.hook == "output" for hit in reply.hits
+        )
+        if answered or packet.proto == "tcp":
+            return _said(answered, "saw no answer")
+        return None, ""
+
+
+def _is(hit: Hit, step: Step) -> bool:
+    return (hit.table, hit.chain, hit.rule) == (step.table, step.chain, step.rule)
+
+
+def _is_carriers_nat(step: Step) -> bool:
+    packet = step.before or step.after
+    return step.table == "nat" and packet is not None and is_tunnelled(packet)
+
+
+def _said(agrees: bool, otherwise: str) -> tuple[bool, str]:
+    return agrees, "" if agrees else otherwise
+
+
+def _any_to(here: Sequence[Hit], packet: Packet, hook: str) -> bool:
+    """Was a packet for the same destination seen at *hook*?"""
+    return any(
+        hit.hook == hook
+        and hit.packet is not None
+        and hit.packet.dst == packet.dst
+        and (packet.dport is None or hit.packet.dport is None or hit.packet.dport.inside(packet.dport))
+        for hit in here
+    )
+
+
+def _ends(packet: Packet | None) -> tuple[object, ...]:
+    return (packet.src, packet.dst, packet.sport, packet.dport) if packet is not None else ()
+
+
+def _fits(seen: Packet | None, predicted: Packet) -> bool:
+    """Do addresses and ports agree, as far as the walk is certain of them?"""
+    if seen is None or (seen.src, seen.dst) != (predicted.src, predicted.dst):
+        return False
+    return all(
+        want is None or have is None or have.inside(want)
+        for want, have in ((predicted.sport, seen.sport), (predicted.dport, seen.dport))
+    )
+
+
+def _same_verdict(predicted: str, seen: str) -> bool:
+    """Is the verdict that nf_tables told what the target's name stands for?"""
+    word = predicted.split(maxsplit=1)[0] if predicted else ""
+    if word == "policy":
+        return seen == predicted.lower()
+    if word in _ENDING:
+        return seen == _ENDING[word]
+    if word in _NAT:
+        return seen == "accept"
+    if word in _CONTINUING:
+        return seen == "continue"
+    if seen.startswith(("jump ", "goto ")):
+        return seen.split()[1] == word
+    return True  # a target whose verdict is its own matter
+
+
+def _hit_text(hit: Hit) -> str:
+    rule = hit.rule if hit.rule is not None else f"(a rule that is gone, handle {hit.handle})"
+    return f"{hit.table} {hit.chain} {hit.verdict if not hit.rule else f'{rule} {hit.verdict}'}"
+
+
+def _step_text(step: Step) -> str:
+    if step.stage is Stage.HOOK and step.rule is not None:
+        rule = f" {step.rule}" if step.rule else ""
+        return f"{step.table} {step.chain}{rule} {step.verdict}"
+    packet = step.after or step.before
+    device = f" {step.device}" if step.device else ""
+    return f"{step.stage.value}{device} {packet.ends() if packet is not None else step.verdict}"

@@ -1,0 +1,73 @@
+"""
+Visits: the stretches of a leg that lie in one namespace.
+
+Lives here: what the steps around a step tell about it.  Not here: comparing (nettrace.align.steps).
+"""
+
+from collections.abc import Sequence
+
+from nettrace.model.packet import Packet
+from nettrace.model.step import Stage, Step
+
+__all__ = ["Visits", "is_tunnelled"]
+
+#: Stages that only a packet of the IP layer reaches.
+_ROUTED = frozenset({Stage.ROUTE, Stage.HOOK, Stage.CONNTRACK, Stage.FORWARD, Stage.DELIVER})
+
+
+def is_tunnelled(packet: Packet) -> bool:
+    """Does this packet carry the probe, rather than being it?"""
+    return packet.inner is not None and not packet.is_icmp_error
+
+
+class Visits:
+    """Questions about the steps of one leg, by index."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+
+    def last_in(self, netns: str) -> int | None:
+        """Return the last step in a namespace."""
+        return next(
+            (index for index in reversed(range(len(self._steps))) if self._steps[index].netns == netns), None
+        )
+
+    def _rest(self, index: int) -> Sequence[Step]:
+        """The steps behind *index* until the packet arrives anew or leaves the namespace."""
+        end = index + 1
+        while (
+            end < len(self._steps)
+            and self._steps[end].netns == self._steps[index].netns
+            and self._steps[end].stage not in (Stage.RECEIVE, Stage.SEND)
+        ):
+            end += 1
+        return self._steps[index + 1 : end]
+
+    def is_routed(self, index: int) -> bool:
+        """Does a packet that arrives here reach a hook, rather than being switched or dropped before?"""
+        rest = self._rest(index)
+        if any(step.stage is Stage.HOOK and not step.stops for step in rest):
+            return True
+        return any(step.stage in _ROUTED and not step.stops for step in rest)
+
+    def devices(self, index: int) -> frozenset[str]:
+        """Return the devices that a packet arriving at a step may be said to come from: port, then bridge."""
+        found = {self._steps[index].device}
+        for step in self._rest(index):
+            found.add(step.device)
+            if step.stage in (Stage.ROUTE, Stage.CONNTRACK):
+                break
+        return frozenset(device for device in found if device is not None)
+
+    def stops_in(self, index: int) -> bool:
+        """Does the leg end in this visit?"""
+        return any(step.stops for step in self._rest(index))
+
+    def stops_at_once(self, index: int) -> bool:
+        """Does the leg end before the next hook?"""
+        for step in self._rest(index):
+            if step.stops:
+                return step.stage is not Stage.HOOK and step.stage is not Stage.DELIVER
+            if step.stage is Stage.HOOK:
+                return False
+        return False

@@ -1,0 +1,224 @@
+"""
+Listening to the rule traces of several namespaces at once.
+
+Lives here: opening a namespace for watching (socket, table, device names), one thread that empties
+all sockets as events come, and where the rules that were met stand in their chains.
+Not here: which packets (arming), what the events mean (rule_trace).
+"""
+
+import errno
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+from typing import NamedTuple, Self, TypeAlias
+
+from nettrace.collect.failure import CollectError
+from nettrace.collect.modules import has_module
+from nettrace.collect.netns import Worker
+from nettrace.collect.wire import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes, be64, nfgenmsg
+from nettrace.observe.trace_event import TraceEvent, decode_events
+
+__all__ = ["ChainKey", "Listener", "Seen"]
+
+_GETRULE = 10 << 8 | 7
+_RULE_HANDLE = 3
+_NFNLGRP_NFTRACE = 9
+_SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
+_BUFFER = 8 << 20  # bytes
+_NUMBERS = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
+
+#: Seconds without an event after which a probe that has ended counts as seen, and at most.
+_QUIET, _LONGEST = 0.03, 1.0
+
+#: family, table, chain
+ChainKey = tuple[str, str, str]
+
+
+#: the socket of the trace, the owner of the table, device names by index
+_Entered: TypeAlias = tuple[socket.socket, socket.socket, dict[int, str]]
+
+
+class Seen(NamedTuple):
+    """An event, and the namespace it happened in."""
+
+    netns: str
+    event: TraceEvent
+
+
+class _Open(NamedTuple):
+    """One watched namespace."""
+
+    worker: Worker
+    trace: socket.socket
+    owner: socket.socket
+    devices: dict[int, str]
+
+
+class Listener:
+    """
+    Watches from entering until leaving; the kernel forgets it all when the process dies.
+
+    *namespaces* is name -> path; *arm* is called in each and returns the socket that owns the
+    table there.  ``watched`` are the namespaces where that could be done, ``notes`` say why not
+    in the others.
+    """
+
+    def __init__(self, namespaces: Mapping[str, str], arm: Callable[[], socket.socket]) -> None:
+        self._namespaces, self._arm = namespaces, arm
+        self._open: dict[str, _Open] = {}
+        self._raw: list[tuple[str, bytes]] = []
+        self._stop = Event()
+        self._thread: Thread | None = None
+        self._last = 0.0
+        self._lost: set[str] = set()
+        self._why: dict[str, list[str]] = {}
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The namespaces that are watched."""
+        return tuple(self._open)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what is not seen."""
+        said = [
+            f"the rules that the probe met in {', '.join(names)} were not watched: {reason}"
+            for reason, names in self._why.items()
+        ]
+        said += [f"{name}: the kernel had more to tell than was read in time" for name in sorted(self._lost)]
+        return tuple(said)
+
+    def __enter__(self) -> Self:
+        if not has_module("nf_tables"):
+            self._why["nf_tables is not loaded, so there are no rules of it"] = list(self._namespaces)
+            return self
+        workers = {name: Worker(path) for name, path in self._namespaces.items()}
+        try:
+            # All at once: each waits for the kernel, not for the others.
+            entered = {name: worker.submit(self._enter_one) for name, worker in workers.items()}
+            for name, future in entered.items():
+                self._watch(name, workers[name], future)
+        except BaseException:
+            self._close()
+            raise
+        self._thread = Thread(target=self._drain, name="rule trace", daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self, name: str, worker: Worker, entered: Future[_Entered]) -> None:
+        try:
+            trace, owner, devices = entered.result()
+        except CollectError as error:
+            reason = error.reason
+        except OSError as error:
+            denied = error.errno in (errno.EPERM, errno.EACCES)
+            reason = "that needs root" if denied else (error.strerror or str(error)).lower()
+        else:
+            self._open[name] = _Open(worker, trace, owner, devices)
+            return
+        worker.close()
+        self._why.setdefault(reason, []).append(name)
+
+    def _enter_one(self) -> _Entered:
+        if _has_legacy():
+            # One bit of the packet serves both, and theirs ends in the machine's log.
+            raise OSError(0, "iptables-legacy has rules there, whose traces would go to the kernel's log")
+        trace = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        try:
+            trace.setblocking(False)
+            trace.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+            trace.bind((0, 0))
+            trace.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTRACE)
+            return trace, self._arm(), dict(socket.if_nameindex())
+        except BaseException:
+            trace.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        open_ = list(self._open.values())
+        # The kernel waits for its other CPUs before it removes a table.
+        for future in [one.worker.submit(one.owner.close) for one in open_]:
+            future.result()
+        for one in open_:
+            one.trace.close()
+            one.worker.close()
+
+    def _drain(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for name, one in self._open.items():
+                selector.register(one.trace, selectors.EVENT_READ, name)
+            while not self._stop.is_set():
+                for key, _ in selector.select(0.01):
+                    self._read(self._open[key.data].trace, key.data)
+
+    def _read(self, trace: socket.socket, name: str) -> None:
+        while True:
+            try:
+                data = trace.recv(1 << 17)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._lost.add(name)
+                continue
+            self._last = time.monotonic()
+            self._raw.append((name, data))
+
+    def settle(self) -> tuple[Seen, ...]:
+        """Wait until nothing comes any more; return what came, per namespace in the kernel's order."""
+        until = time.monotonic() + _LONGEST
+        self._last = time.monotonic()
+        while self._open and time.monotonic() < min(until, self._last + _QUIET):
+            time.sleep(_QUIET / 3)
+        return tuple(Seen(name, event) for name, data in tuple(self._raw) for event in decode_events(data))
+
+    def device(self, netns: str, index: int) -> str | None:
+        """Return the name of a device."""
+        return self._open[netns].devices.get(index) if index else None
+
+    def handles(self, netns: str, chains: Iterable[ChainKey]) -> dict[ChainKey, tuple[int, ...]]:
+        """Return the handles of the rules of *chains*, in order; none of a chain that is gone."""
+        return self._open[netns].worker.run(_handles, frozenset(chains))
+
+
+def _has_legacy() -> bool:
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        try:
+            if Path("/proc/thread-self/net", name).read_text().strip():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _handles(chains: frozenset[ChainKey]) -> dict[ChainKey, tuple[int, ...]]:
+    found: dict[ChainKey, tuple[int, ...]] = {}
+    with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
+        for family, table, chain in chains:
+            body = nfgenmsg(_NUMBERS.get(family, 0)) + _string(1, table) + _string(2, chain)
+            try:
+                rules = netfilter.dump(_GETRULE, body)
+            except (OSError, CollectError):
+                continue
+            found[family, table, chain] = tuple(be64(attributes(rule, 4)[_RULE_HANDLE]) for rule in rules)
+    return found
+
+
+def _string(kind: int, text: str) -> bytes:
+    return attribute(kind, struct.pack(f"{len(text) + 1}s", text.encode()))

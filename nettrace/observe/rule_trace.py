@@ -1,0 +1,308 @@
+"""
+Which rules the packets of a probe met, in every namespace of the way.
+
+Lives here: real connections under watch, and sorting the kernel's events into attempts, legs and
+hits.  Of each kind of packet the first counts: what is sent again meets other rules, since its
+connection is known by then.
+Not here: making the kernel tell (arming, listener), comparing with a walk (nettrace.align.steps).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from nettrace.model.addr import family_of
+from nettrace.model.observation import Hit, LegSeen, Observed
+from nettrace.model.packet import Packet
+from nettrace.observe.arming import CHAIN_KINDS, CHECKPOINTS, ENDS, TABLE, arm
+from nettrace.observe.connect import connect
+from nettrace.observe.listener import ChainKey, Listener, Seen
+from nettrace.observe.tag import fresh_tags
+from nettrace.observe.trace_event import TraceEvent
+
+__all__ = ["watched_connect"]
+
+#: Attempts that are watched; further ones are made without.
+_MOST = 256
+
+
+def watched_connect(
+    namespaces: Mapping[str, str],
+    path: str,
+    source: str | None,
+    dst: str,
+    port: int | None,
+    proto: str,
+    *,
+    timeout: float,
+    count: int = 1,
+    sport: int | None = None,
+    replies: Sequence[Packet] = (),
+) -> Observed:
+    """
+    Make *count* real connections like connect(), and watch the rules they meet.
+
+    *namespaces*: name -> path of those to watch.  *replies*: the predicted answers of UDP,
+    each as it is somewhere on its way.  What cannot be watched is told in ``notes``; the
+    connections are made in any case.
+    """
+    # UDP's answers carry no tag: one attempt at a time, then they are known by what was sent.
+    at_once = 1 if proto == "udp" else min(count, _MOST)
+    found: list[Observed] = []
+    while (made := sum(len(one.attempts) for one in found)) < min(count, _MOST):
+        tags = fresh_tags(proto, port, min(at_once, count - made))
+        found.append(
+            _watched(
+                namespaces,
+                tags,
+                path,
+                source,
+                dst,
+                port,
+                proto,
+                timeout,
+                sport + made if sport is not None else None,
+                replies,
+            )
+        )
+    if count > _MOST:
+        rest = sport + _MOST if sport is not None else None
+        further = connect(path, source, dst, port, proto, timeout=timeout, count=count - _MOST, sport=rest)
+        note = f"the rules of the first {_MOST} connections were watched, not of the others"
+        found.append(replace(further, notes=(note,)))
+    return Observed(
+        attempts=tuple(attempt for one in found for attempt in one.attempts),
+        watched=tuple(dict.fromkeys(name for one in found for name in one.watched)),
+        notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+    )
+
+
+def _watched(
+    namespaces: Mapping[str, str],
+    tags: tuple[bytes, ...],
+    path: str,
+    source: str | None,
+    dst: str,
+    port: int | None,
+    proto: str,
+    timeout: float,
+    sport: int | None,
+    replies: Sequence[Packet],
+) -> Observed:
+    version = family_of(dst)
+    with Listener(namespaces, lambda: arm(proto, version, tags, replies=replies)) as listener:
+        observed = connect(
+            path,
+            source,
+            dst,
+            port,
+            proto,
+            timeout=timeout,
+            count=len(tags),
+            sport=sport,
+            # Choosing a sequence number takes the privilege that arming takes.
+            tags=tags if listener.watched else (),
+        )
+        sorter = _Sorter(listener, proto, tags, replies)
+        for seen in listener.settle():
+            sorter.take(seen)
+        legs = sorter.legs()
+        return Observed(
+            attempts=tuple(
+                replace(attempt, legs=legs.get(number, ()))
+                for number, attempt in enumerate(observed.attempts)
+            ),
+            watched=listener.watched,
+            notes=listener.notes,
+        )
+
+
+class _Whose(NamedTuple):
+    """Which packet an event is about; not *counts*: not the first of its kind."""
+
+    attempt: int
+    kind: str
+    tunnelled: bool
+    counts: bool
+
+
+class _Place:
+    """What is known of one namespace while its events are read."""
+
+    def __init__(self) -> None:
+        self.packets: dict[int, _Whose] = {}  # by the id of the trace
+        self.hooks: dict[int, str] = {}
+        self.armed: set[int] = set()  # those whose arming chain is not left yet
+        self.latest: dict[tuple[int, str, bool], _Whose] = {}
+        self.last: _Whose | None = None
+        self.passed: set[tuple[object, ...]] = set()
+
+
+class _Sorter:
+    """Sorts the events of one batch of attempts."""
+
+    def __init__(
+        self, listener: Listener, proto: str, tags: Sequence[bytes], replies: Sequence[Packet]
+    ) -> None:
+        self._listener = listener
+        self._proto, self._tags = proto, tags
+        self._answers = {(one.src, one.dst) for one in replies}
+        self._places: dict[str, _Place] = {}
+        self._hits: dict[int, dict[str, list[Hit]]] = {}
+        self._sequence = (
+            {int.from_bytes(tag, "big"): n for n, tag in enumerate(tags)} if proto == "tcp" else {}
+        )
+
+    def take(self, seen: Seen) -> None:
+        """Sort one event."""
+        event = seen.event
+        place = self._places.setdefault(seen.netns, _Place())
+        if event.table == TABLE:
+            self._ours(seen.netns, place, event)
+            return
+        whose = self._whose(place, event)
+        if whose is not None and whose.counts and event.verdict:
+            self._hit(seen.netns, place, event, whose)
+
+    def _ours(self, netns: str, place: _Place, event: TraceEvent) -> None:
+        """An event of the own table: a packet is recognised, or passes a hook."""
+        name = event.chain
+        if name not in CHECKPOINTS and name not in ENDS:
+            if event.id not in place.armed and event.packet is not None and name[1:].isdigit():
+                self._arrival(netns, place, event)
+            return
+        if event.id in place.armed:
+            place.armed.discard(event.id)
+            return  # of this hook the arrival told
+        whose = self._whose(place, event)
+        place.hooks[event.id] = ENDS.get(name, name)
+        if whose is not None and whose.counts and event.packet is not None:
+            self._passed(netns, place, event, whose)
+
+    def _arrival(self, netns: str, place: _Place, event: TraceEvent) -> None:
+        packet = event.packet
+        if packet is None:
+            return
+        attempt, kind = int(event.chain[1:]), CHAIN_KINDS[event.chain[0]]
+        tunnelled = self._is_tunnelled(event, kind)
+        hook = "output" if event.oif and not event.iif else "prerouting"
+        again = (attempt, kind, tunnelled, hook, event.iif, packet.src, packet.dst, packet.dport, packet.ttl)
+        whose = _Whose(attempt, kind, tunnelled, counts=again not in place.passed)
+        place.passed.add(again)
+        place.armed.add(event.id)
+        place.packets[event.id] = place.last = place.latest[attempt, kind, tunnelled] = whose
+        place.hooks[event.id] = hook
+        if whose.counts:
+            self._passed(netns, place, event, whose)
+
+    def _is_tunnelled(self, event: TraceEvent, kind: str) -> bool:
+        """Is the probe's packet inside this one?"""
+        packet = event.packet
+        if packet is None:
+            return False
+        if kind == "error":
+            return not packet.is_icmp_error
+        if packet.proto != self._proto:
+            return True
+        if self._proto != "udp":
+            return False
+        if kind == "reply":
+            return (packet.src, packet.dst) not in self._answers
+        return all(not event.payload.startswith(tag[: len(event.payload)]) for tag in self._tags)
+
+    def _whose(self, place: _Place, event: TraceEvent) -> _Whose | None:
+        """
+        Tell whose packet an event is about.
+
+        The kernel's id changes where a bridge hands a packet to its own device
+        (nft_trace_init(), net/netfilter/nf_tables_trace.c): then the header tells, or what
+        came last.
+        """
+        if event.packet is not None:
+            told = self._by_header(place, event)
+            if told is not None:
+                place.packets[event.id] = told
+            elif event.id not in place.packets and place.last is not None:
+                place.packets[event.id] = place.last
+        return place.packets.get(event.id)
+
+    def _by_header(self, place: _Place, event: TraceEvent) -> _Whose | None:
+        if self._proto != "tcp" or event.packet is None or event.packet.proto != "tcp":
+            return None
+        number = self._sequence.get(event.sequence)
+        if number is not None:
+            return place.latest.get((number, "request", False))
+        number = self._sequence.get((event.sequence - 1) & 0xFFFFFFFF)
+        if number is not None:
+            return place.latest.get((number, "ack", False))
+        number = self._sequence.get((event.acknowledged - 1) & 0xFFFFFFFF)
+        return place.latest.get((number, "reply", False)) if number is not None else None
+
+    def _passed(self, netns: str, place: _Place, event: TraceEvent, whose: _Whose) -> None:
+        self._add(netns, place, event, whose, family="", table="", chain="", verdict="seen")
+
+    def _hit(self, netns: str, place: _Place, event: TraceEvent, whose: _Whose) -> None:
+        self._add(
+            netns,
+            place,
+            event,
+            whose,
+            family=event.family,
+            table=event.table,
+            chain=event.chain,
+            verdict=event.verdict,
+        )
+
+    def _add(
+        self,
+        netns: str,
+        place: _Place,
+        event: TraceEvent,
+        whose: _Whose,
+        *,
+        family: str,
+        table: str,
+        chain: str,
+        verdict: str,
+    ) -> None:
+        hit = Hit(
+            netns=netns,
+            hook=place.hooks.get(event.id, ""),
+            family=family,
+            table=table,
+            chain=chain,
+            handle=event.handle if table else None,
+            verdict=verdict,
+            iif=self._listener.device(netns, event.iif),
+            oif=self._listener.device(netns, event.oif),
+            mark=event.mark,
+            packet=event.packet,
+            tunnelled=whose.tunnelled,
+        )
+        self._hits.setdefault(whose.attempt, {}).setdefault(whose.kind, []).append(hit)
+
+    def legs(self) -> dict[int, tuple[LegSeen, ...]]:
+        """Return the legs by attempt, with the rules' positions instead of only their handles."""
+        every = [hit for kinds in self._hits.values() for hits in kinds.values() for hit in hits]
+        positions: dict[str, dict[ChainKey, tuple[int, ...]]] = {}
+        for netns in {hit.netns for hit in every}:
+            chains = {
+                (hit.family, hit.table, hit.chain) for hit in every if hit.netns == netns and hit.handle
+            }
+            positions[netns] = self._listener.handles(netns, chains)
+        return {
+            attempt: tuple(
+                LegSeen(kind=kind, hits=tuple(_placed(hit, positions[hit.netns]) for hit in kinds[kind]))
+                for kind in CHAIN_KINDS.values()
+                if kind in kinds
+            )
+            for attempt, kinds in self._hits.items()
+        }
+
+
+def _placed(hit: Hit, positions: Mapping[ChainKey, tuple[int, ...]]) -> Hit:
+    if hit.handle is None:
+        return replace(hit, rule=0) if hit.verdict.startswith("policy") else hit
+    handles = positions.get((hit.family, hit.table, hit.chain), ())
+    return replace(hit, rule=handles.index(hit.handle) + 1) if hit.handle in handles else hit

@@ -1,0 +1,192 @@
+"""Rules that real packets meet in a lab, held against the walk; nothing of the watching remains."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from nettrace.app.context import open_context
+from nettrace.app.remember import Question
+from nettrace.app.trace import trace
+from nettrace.collect.netns import in_netns
+from nettrace.model.lab import LabRecord
+from nettrace.model.packet import EPHEMERAL, Packet, PortRange
+from nettrace.model.report import TraceReport
+from nettrace.model.walk import Outcome
+from nettrace.observe.arming import TABLE, arm
+from nettrace.observe.tag import fresh_tags
+from tests.kernel.bed import Bed, eventually
+from tests.kernel.labs import a_lab, path_of
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LabRecord]:
+    """One cluster; every test leaves it as it was."""
+    with a_lab("flannel-vxlan") as record:
+        yield record
+
+
+def inside(record: LabRecord, name: str, line: str) -> str:
+    """Run a command line in a namespace of the lab."""
+    return subprocess.run(
+        ["nsenter", f"--net={path_of(record, name)}", "sh", "-c", line],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def tables_of_ours(record: LabRecord) -> list[str]:
+    """Where a table of nettrace's is."""
+    return [
+        entry.name for entry in record.namespaces if TABLE in inside(record, entry.name, "nft list tables")
+    ]
+
+
+def probed(record: LabRecord, source: str, target: str, count: int = 1) -> TraceReport:
+    """Walk, probe and compare."""
+    with open_context(lab=record.name) as context:
+        return trace(context, Question(source=source, target=target), with_probe=True, count=count)
+
+
+def agreed(report: TraceReport, least: int) -> None:
+    """All attempts were compared, at least so many steps each, and every step agrees."""
+    assert report.observed is not None
+    assert report.agreement is not None
+    assert report.observed.notes == ()
+    assert report.agreement.differences == ()
+    assert report.agreement.agrees is True
+    assert len(report.agreement.comparisons) == len(report.observed.attempts)
+    for comparison in report.agreement.comparisons:
+        assert comparison.parted is None
+        assert comparison.agreed == comparison.compared >= least
+
+
+@pytest.mark.parametrize("node", ["node-a", "node-b"])
+def test_a_node_port_agrees_in_every_step(cluster: LabRecord, node: str) -> None:
+    """From outside by either node, to endpoints here and there: every rule, NAT and tunnel as walked."""
+    report = probed(cluster, "internet", f"node/{node}:30080", count=12)
+    agreed(report, 20)
+    assert report.agreement is not None
+    assert len({one.path for one in report.agreement.comparisons}) > 1
+    assert report.observed is not None
+    hits = [hit for leg in report.observed.attempts[0].legs for hit in leg.hits]
+    assert any(hit.table == "nat" and hit.chain.startswith("KUBE-SVC-") for hit in hits)
+    assert tables_of_ours(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("client-a", "svc/default/hostnames:80"),
+        ("node-a", "svc/default/hostnames:80"),
+        ("client-a", "svc/kube-system/kube-dns:53/udp"),
+        ("client-a", "pod/default/hostnames-1/icmp"),
+        ("client-a", "ip/172.18.0.12/icmp"),
+    ],
+)
+def test_other_flows_agree(cluster: LabRecord, source: str, target: str) -> None:
+    """From pods and nodes, by TCP, UDP and echo."""
+    agreed(probed(cluster, source, target, count=3), 10)
+
+
+def test_a_closed_udp_port_agrees(cluster: LabRecord) -> None:
+    """The ICMP error that answers is recognised by what it quotes."""
+    report = probed(cluster, "client-a", "pod/default/hostnames-1:99/udp")
+    agreed(report, 20)
+    assert report.observed is not None
+    assert "error" in {leg.kind for leg in report.observed.attempts[0].legs}
+
+
+@pytest.mark.parametrize(
+    ("rule", "outcome", "verdict"),
+    [
+        ("-j DROP", Outcome.TIMEOUT, "drop"),
+        ("-p tcp -j REJECT --reject-with tcp-reset", Outcome.REFUSED, "drop"),
+    ],
+)
+def test_a_rule_that_drops_is_seen_to(cluster: LabRecord, rule: str, outcome: Outcome, verdict: str) -> None:
+    """The last hit of a request that a rule ends is that rule, and the walk agrees."""
+    inside(cluster, "node-a", f"iptables -I FORWARD 1 {rule}")
+    try:
+        report = probed(cluster, "internet", "node/node-a:30080")
+    finally:
+        inside(cluster, "node-a", f"iptables -D FORWARD {rule}")
+    agreed(report, 5)
+    assert report.observed is not None
+    [attempt] = report.observed.attempts
+    assert attempt.outcome is outcome
+    last = attempt.legs[0].hits[-1]
+    assert (last.netns, last.table, last.chain, last.rule, last.verdict) == (
+        "node-a",
+        "filter",
+        "FORWARD",
+        1,
+        verdict,
+    )
+
+
+def test_a_namespace_with_legacy_rules_is_left_alone(cluster: LabRecord) -> None:
+    """Where the trace would end in the kernel's log nothing is armed, and a note says so."""
+    inside(cluster, "node-a", "iptables-legacy -A INPUT -j ACCEPT")
+    report = probed(cluster, "client-b", "pod/default/hostnames-1:9376")
+    assert report.observed is not None
+    assert report.observed.notes == ()
+    report = probed(cluster, "client-a", "pod/default/hostnames-1:9376")
+    assert report.observed is not None
+    assert "node-a" not in report.observed.watched
+    assert any("node-a" in note and "iptables-legacy" in note for note in report.observed.notes)
+    assert report.observed.attempts[0].outcome is Outcome.CONNECTED
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("proto", ["tcp", "udp", "icmp"])
+def test_nft_can_list_what_is_armed(netns: Bed, proto: str, version: int) -> None:
+    """Whoever lists the rules during a probe sees them: nft 1.0.6 aborts at some that the kernel takes."""
+    space = netns.new()
+    ends = ("10.0.0.2", "10.0.0.1") if version == 4 else ("fd00::2", "fd00::1")
+    port = PortRange(53, 53)
+    reply = Packet(src=ends[0], dst=ends[1], proto="udp", sport=port, dport=EPHEMERAL)
+    tags = fresh_tags(proto, 80, 2)
+    path = f"/run/netns/{space.name}"
+    with in_netns(path, lambda: arm(proto, version, tags, replies=[reply])):
+        listed = space.run("nft", "list", "ruleset")
+    assert listed.count("vmap @offending") == 8
+    eventually(lambda: space.run("nft", "list", "ruleset") == "")
+
+
+KILLED = """
+import sys, time
+from nettrace.observe.arming import arm
+from nettrace.observe.listener import Listener
+from nettrace.observe.tag import fresh_tags
+
+tags = fresh_tags("tcp", 80, 3)
+with Listener(dict(pair.split("=") for pair in sys.argv[1:]), lambda: arm("tcp", 4, tags)) as listener:
+    print(*listener.watched, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_nothing_remains_of_a_watch_that_is_killed(cluster: LabRecord) -> None:
+    """SIGKILL while all namespaces are armed: the kernel removes the tables."""
+    names = ["internet", "node-a", "node-b"]
+    arguments = [f"{name}={path_of(cluster, name)}" for name in names]
+    with subprocess.Popen([sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        watched = process.stdout.readline().decode().split()
+        there = tables_of_ours(cluster)
+        process.send_signal(signal.SIGKILL)
+    assert set(there) == set(watched)
+    assert "internet" in watched
+    # The kernel closes a dead process's sockets after its parent is told.
+    until = time.monotonic() + 5
+    while tables_of_ours(cluster) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert tables_of_ours(cluster) == []
