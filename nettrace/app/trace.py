@@ -13,9 +13,10 @@ from nettrace.diagnose import Diagnosis, diagnose
 from nettrace.kube.resolve import resolve
 from nettrace.model.errors import UserError
 from nettrace.model.observation import Observed
+from nettrace.model.packet import Packet
 from nettrace.model.report import TraceReport
 from nettrace.model.walk import Walk
-from nettrace.observe.connect import connect
+from nettrace.observe.rule_trace import watched_connect
 from nettrace.walk import walk
 
 __all__ = ["diagnosis_of", "probe", "trace", "walk_of"]
@@ -90,7 +91,8 @@ def probe(context: Context, walked: Walk, *, count: int = 1, sport: int | None =
             hint="run the probe on the sender, or trace from a namespace of this machine",
         )
     packet = flow.packet
-    return connect(
+    return watched_connect(
+        {name: context.path(name) for name in _namespaces(walked)},
         context.path(flow.origin.netns),
         packet.src or None,
         packet.dst,
@@ -99,4 +101,25 @@ def probe(context: Context, walked: Walk, *, count: int = 1, sport: int | None =
         timeout=PATIENT if any(path.delay for path in walked.paths) else BRIEF,
         count=count,
         sport=sport,
+        replies=_replies(walked),
     )
+
+
+def _namespaces(walked: Walk) -> list[str]:
+    """Return the namespaces of all branches, in the order of the way."""
+    found = [step.netns for path in walked.paths for leg in path.legs for step in leg.steps]
+    return list(dict.fromkeys([walked.flow.origin.netns, *found]))
+
+
+def _replies(walked: Walk) -> list[Packet]:
+    """Return the predicted answers in every shape they have on the way, tunnels left out."""
+    found = [
+        packet
+        for path in walked.paths
+        for leg in path.legs
+        if leg.kind == "reply"
+        for step in leg.steps
+        for packet in (step.before, step.after)
+        if packet is not None and packet.inner is None
+    ]
+    return list(dict.fromkeys(found))

@@ -6,9 +6,48 @@ Lives here: types.  nettrace.observe makes them, nettrace.align compares them wi
 
 from msgspec import Struct
 
+from nettrace.model.packet import Packet
 from nettrace.model.walk import Outcome
 
-__all__ = ["Agreement", "Attempt", "Observed"]
+__all__ = ["Agreement", "Attempt", "Comparison", "Hit", "LegSeen", "Observed", "Parting"]
+
+
+class Hit(Struct, frozen=True, kw_only=True):
+    """
+    A rule that a real packet met, or the end of a base chain, or only a hook that it passed.
+
+    ``rule`` counts from 1, as in a Step; 0 is the policy, None a rule that is not in its chain
+    any more.  ``verdict``: ``accept``, ``drop``, ``continue``, ``return``, ``jump CHAIN``,
+    ``goto CHAIN``, ``policy accept``, ``policy drop``, ``queue``, ``stolen``.  A hook that was
+    passed has ``table`` and ``chain`` "" and the verdict ``seen``; ``packet``, ``iif``, ``oif``
+    are as the packet was on entering the chain, None in the hits that follow in the same one.
+    ``tunnelled`` tells that the probe was inside this packet.
+    """
+
+    netns: str
+    hook: str
+    family: str
+    table: str
+    chain: str
+    rule: int | None = None
+    handle: int | None = None
+    verdict: str
+    iif: str | None = None
+    oif: str | None = None
+    mark: int = 0
+    packet: Packet | None = None
+    tunnelled: bool = False
+
+
+class LegSeen(Struct, frozen=True, kw_only=True):
+    """
+    What the first packet of one kind met: ``request``, ``reply``, ``ack``, ``error``.
+
+    The order of *hits* is that of the kernel within a namespace, and nothing between two.
+    """
+
+    kind: str
+    hits: tuple[Hit, ...]
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -27,12 +66,20 @@ class Attempt(Struct, frozen=True, kw_only=True):
     answered_by: str | None = None
     source: str | None = None
     sport: int | None = None
+    legs: tuple[LegSeen, ...] = ()
 
 
 class Observed(Struct, frozen=True, kw_only=True):
-    """All attempts of one probe."""
+    """
+    All attempts of one probe.
+
+    ``watched`` are the namespaces whose rules were watched, ``notes`` sentences about what
+    could not be.
+    """
 
     attempts: tuple[Attempt, ...]
+    watched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def outcomes(self) -> dict[Outcome, int]:
@@ -43,14 +90,54 @@ class Observed(Struct, frozen=True, kw_only=True):
         return found
 
 
+class Parting(Struct, frozen=True, kw_only=True):
+    """
+    Where a walk and the kernel part: a step of a leg, and what was seen instead of it.
+
+    ``step`` is an index into the leg's steps.
+    """
+
+    leg: str
+    step: int
+    netns: str
+    predicted: str
+    observed: str
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """
+    One attempt beside the branch that it took, step by step.
+
+    ``path`` is an index into the walk's paths.  ``checked`` has for each leg that was compared
+    one entry a step: true, false, or None where nothing could be seen of it.
+    """
+
+    attempt: int
+    path: int
+    checked: dict[str, tuple[bool | None, ...]]
+    parted: Parting | None = None
+
+    @property
+    def compared(self) -> int:
+        """How many steps were compared."""
+        return sum(one is not None for steps in self.checked.values() for one in steps)
+
+    @property
+    def agreed(self) -> int:
+        """How many of them agree."""
+        return sum(one is True for steps in self.checked.values() for one in steps)
+
+
 class Agreement(Struct, frozen=True, kw_only=True):
     """
     Prediction beside observation.
 
     ``agrees`` is None where the walk said UNKNOWN or nothing was observed.  ``differences``
-    are sentences, the first the most important.
+    are sentences, the first the most important.  ``comparisons`` are those of the attempts
+    whose steps were watched.
     """
 
     agrees: bool | None
     predicted: Outcome
     differences: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()

@@ -173,19 +173,86 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     sport: int | None
 
 
+class SeenStepView(Struct, frozen=True, kw_only=True):
+    """
+    A rule that a packet of a real connection met, the end of a chain, or a hook that it passed.
+
+    ``attempt`` is an index into ``attempts``; ``leg`` is ``request``, ``reply``, ``ack`` or
+    ``error``.  ``rule`` counts from 1, 0 is the policy, null a rule that is gone; ``handle`` is
+    the kernel's.  A hook that was passed has no table and the verdict ``seen``.  ``packet`` and
+    the devices are given where a packet enters a chain; ``tunnelled`` where it carries the probe.
+    """
+
+    attempt: int
+    leg: str
+    netns: str
+    hook: str
+    family: str | None
+    table: str | None
+    chain: str | None
+    rule: int | None
+    handle: int | None
+    verdict: str
+    iif: str | None
+    oif: str | None
+    mark: int
+    packet: PacketView | None
+    tunnelled: bool
+
+
 class ObservedView(Struct, frozen=True, kw_only=True):
-    """All real connections of one probe, and how often each outcome was seen."""
+    """
+    All real connections of one probe, and how often each outcome was seen.
+
+    ``steps`` are the rules that their packets met in the namespaces ``watched``, in the
+    kernel's order within each; ``notes`` tell what could not be watched.
+    """
 
     attempts: tuple[AttemptView, ...]
     outcomes: dict[str, int]
+    steps: tuple[SeenStepView, ...] = ()
+    watched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class PartingView(Struct, frozen=True, kw_only=True):
+    """The first step where walk and kernel part; ``step`` is an index into the leg's steps."""
+
+    leg: str
+    step: int
+    netns: str
+    predicted: str
+    observed: str
+
+
+class ComparisonView(Struct, frozen=True, kw_only=True):
+    """
+    One real connection beside the branch that it took.
+
+    ``attempt`` and ``path`` are indexes into ``observed.attempts`` and ``paths``.  ``checked``
+    has for each kind of leg one entry a step: true, false, or null where nothing is seen of
+    such a step.  ``agreed`` of ``compared`` steps agree.
+    """
+
+    attempt: int
+    path: int
+    agreed: int
+    compared: int
+    checked: dict[str, tuple[bool | None, ...]]
+    parted: PartingView | None
 
 
 class AgreementView(Struct, frozen=True, kw_only=True):
-    """Prediction beside observation; ``agrees`` is null where one of them could not tell."""
+    """
+    Prediction beside observation; ``agrees`` is null where one of them could not tell.
+
+    ``comparisons`` are those of the connections whose steps were watched.
+    """
 
     agrees: bool | None
     predicted: Outcome
     differences: tuple[str, ...]
+    comparisons: tuple[ComparisonView, ...] = ()
 
 
 class EvidenceView(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow, ObjectRef
 from nettrace.model.lab import LabRecord
-from nettrace.model.observation import Agreement, Observed
+from nettrace.model.observation import Agreement, Attempt, Hit, Observed
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
@@ -28,6 +28,7 @@ from nettrace.render.command import command
 from nettrace.render.contract import (
     AgreementView,
     AttemptView,
+    ComparisonView,
     DiagnosisView,
     EndpointView,
     EvidenceView,
@@ -38,11 +39,13 @@ from nettrace.render.contract import (
     LegView,
     ObservedView,
     PacketView,
+    PartingView,
     PathView,
     Port,
     RepairDocument,
     RepairPlanDocument,
     RepairView,
+    SeenStepView,
     StepView,
     WalkDocument,
     WalkedView,
@@ -225,13 +228,62 @@ def _step(step: Step) -> StepView:
 
 def _observed(observed: Observed) -> ObservedView:
     return ObservedView(
-        attempts=tuple(AttemptView(**asdict(attempt)) for attempt in observed.attempts),
+        attempts=tuple(_attempt(attempt) for attempt in observed.attempts),
         outcomes={outcome.value: count for outcome, count in observed.outcomes.items()},
+        steps=tuple(
+            _seen(number, leg.kind, hit)
+            for number, attempt in enumerate(observed.attempts)
+            for leg in attempt.legs
+            for hit in leg.hits
+        ),
+        watched=observed.watched,
+        notes=observed.notes,
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    fields = asdict(attempt)
+    del fields["legs"]  # told by the steps
+    return AttemptView(**fields)
+
+
+def _seen(number: int, leg: str, hit: Hit) -> SeenStepView:
+    return SeenStepView(
+        attempt=number,
+        leg=leg,
+        netns=hit.netns,
+        hook=hit.hook,
+        family=hit.family or None,
+        table=hit.table or None,
+        chain=hit.chain or None,
+        rule=hit.rule,
+        handle=hit.handle,
+        verdict=hit.verdict,
+        iif=hit.iif,
+        oif=hit.oif,
+        mark=hit.mark,
+        packet=packet_view(hit.packet) if hit.packet is not None else None,
+        tunnelled=hit.tunnelled,
     )
 
 
 def _agreement(agreement: Agreement) -> AgreementView:
-    return AgreementView(**asdict(agreement))
+    return AgreementView(
+        agrees=agreement.agrees,
+        predicted=agreement.predicted,
+        differences=agreement.differences,
+        comparisons=tuple(
+            ComparisonView(
+                attempt=one.attempt,
+                path=one.path,
+                agreed=one.agreed,
+                compared=one.compared,
+                checked=one.checked,
+                parted=PartingView(**asdict(one.parted)) if one.parted is not None else None,
+            )
+            for one in agreement.comparisons
+        ),
+    )
 
 
 def _finding(finding: Finding, snapshot: Snapshot | None) -> FindingView:

@@ -66,6 +66,11 @@ class Look(Struct, frozen=True, kw_only=True):
         return "x" if self.ascii else "\N{BALLOT X}"
 
     @property
+    def unlike(self) -> str:
+        """The symbol of what was predicted and is otherwise; one column."""
+        return "#" if self.ascii else "\N{NOT EQUAL TO}"
+
+    @property
     def bar(self) -> str:
         """The line beside evidence."""
         return "|" if self.ascii else "\N{BOX DRAWINGS LIGHT VERTICAL}"

@@ -9,7 +9,7 @@ Lives here: rows.  Not here: legs and branches (nettrace.render.walk_text).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,6 +52,7 @@ class Row(Struct, frozen=True, kw_only=True):
     ``mark``: ``x`` where the leg ended without arriving, ``!`` where the fault is
     (``is_culprit``, which may be the same step).  ``place`` is a device, a hook or a stage;
     ``effects`` what happens to the packet; ``ref`` the state that decided, for the wide form.
+    ``seen``: did a real packet do so?  None where nobody looked or nothing is to be seen.
     """
 
     node: str
@@ -62,14 +63,24 @@ class Row(Struct, frozen=True, kw_only=True):
     effects: tuple[str, ...] = ()
     ref: str = ""
     is_culprit: bool = False
+    seen: bool | None = None
 
 
-def rows(leg: LegView, *, failed: bool, culprit: StepView | None, wide: bool) -> list[Row]:
+def rows(
+    leg: LegView,
+    *,
+    failed: bool,
+    culprit: StepView | None,
+    wide: bool,
+    checked: Sequence[bool | None] = (),
+) -> list[Row]:
     """
     Return the rows of a leg, in order.
 
     *failed* says whether this is the leg that failed; *culprit* is marked if it is in here.
+    *checked* tells of each step whether a real packet took it.
     """
+    by_step = {id(step): seen for step, seen in zip(leg.steps, checked, strict=False)}
 
     def mark(step: StepView) -> str:
         return "x" if step.stops and failed else "!" if step is culprit else ""
@@ -79,10 +90,13 @@ def rows(leg: LegView, *, failed: bool, culprit: StepView | None, wide: bool) ->
 
     if wide:
         return [
-            is_it(_single(step, mark(step), _next_device(leg.steps, index), wide=True), step)
+            replace(
+                is_it(_single(step, mark(step), _next_device(leg.steps, index), wide=True), step),
+                seen=by_step.get(id(step)),
+            )
             for index, step in enumerate(leg.steps)
         ]
-    told = _Telling()
+    told = _Telling(by_step)
     for index, step in enumerate(leg.steps):
         if _only_switched(leg.steps, index, culprit):
             continue
@@ -96,8 +110,9 @@ def rows(leg: LegView, *, failed: bool, culprit: StepView | None, wide: bool) ->
 class _Telling:
     """The rows so far, and the rules of one table and hook that only led on."""
 
-    def __init__(self) -> None:
+    def __init__(self, checked: Mapping[int, bool | None]) -> None:
         self.rows: list[Row] = []
+        self._checked = checked  # by the id of the step
         self._pending: list[StepView] = []
         self._last: StepView | None = None  # the step before
 
@@ -109,11 +124,14 @@ class _Telling:
         if step.stage is Stage.HOOK and step.table is not None:
             self._rule(step, mark)
         elif not mark and _does_what_was_asked(before, step):
-            self.rows[-1] = replace(self.rows[-1], effects=changes(step.before, step.after))
+            row = self.rows[-1]
+            seen = _together((row.seen, self._checked.get(id(step))))
+            self.rows[-1] = replace(row, effects=changes(step.before, step.after), seen=seen)
         elif not mark and _says_nothing(before, step):
             return
         else:
-            self.rows.append(_single(step, mark, device, wide=False))
+            row = _single(step, mark, device, wide=False)
+            self.rows.append(replace(row, seen=self._checked.get(id(step))))
 
     def _rule(self, step: StepView, mark: str) -> None:
         chains = [one.chain for one in self._pending]
@@ -121,7 +139,8 @@ class _Telling:
             del self._pending[chains.index(step.chain) :]
         self._pending.append(step)
         if mark or _acts(step):
-            self.rows.append(_chain_row(self._pending, mark))
+            seen = _together([self._checked.get(id(one)) for one in self._pending])
+            self.rows.append(replace(_chain_row(self._pending, mark), seen=seen))
             self._pending = []
         elif _passes(step):
             self._pending = []
@@ -129,6 +148,11 @@ class _Telling:
     def close(self) -> None:
         """Drop the rules that led to nothing."""
         self._pending = []
+
+
+def _together(seen: Sequence[bool | None]) -> bool | None:
+    """Was all of it seen, or was something else; None if nothing of it is to be seen."""
+    return False if False in seen else True if True in seen else None
 
 
 def _same_table(one: StepView, other: StepView) -> bool:

@@ -5,13 +5,13 @@ Lives here: ``trace`` for people.  Not here: single steps (nettrace.render.step_
 findings (nettrace.render.finding_text).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from nettrace.render.contract import LegView, ObservedView, PathView, StepView, WalkDocument
+from nettrace.render.contract import ComparisonView, LegView, ObservedView, PathView, StepView, WalkDocument
 from nettrace.render.culprit import culprit
 from nettrace.render.finding_text import finding_page
 from nettrace.render.packet_text import end, ends
@@ -41,7 +41,8 @@ _BARE = frozenset({*(verdict.value.lower() for verdict in Verdict), "drop", "dro
 def walk_page(document: WalkDocument, look: Look) -> Page:
     """Lay the whole answer of a trace out."""
     lines: list[Line] = [*_flow(document, look), ()]
-    shown = _shown(document.paths)
+    taken = _taken(document)
+    shown = _shown(document.paths, taken)
     if look.wide:
         for path in document.paths:
             lines.extend(_branch(path, document, look))
@@ -72,17 +73,50 @@ def _flow(document: WalkDocument, look: Look) -> list[Line]:
 # --- branches ----------------------------------------------------------------------------
 
 
-def _shown(paths: Sequence[PathView]) -> PathView | None:
-    """Return the branch to show in full: the most probable one that fails, else the most probable."""
-    failing = [path for path in paths if path.outcome not in _WELL]
-    return max(failing or paths, key=lambda path: path.probability, default=None)
+def _shown(paths: Sequence[PathView], taken: Collection[int] = ()) -> PathView | None:
+    """
+    Return the branch to show in full: one that fails before others, then one that a real connection took.
+
+    Of those left, the most probable.
+    """
+    failing = [index for index, path in enumerate(paths) if path.outcome not in _WELL]
+    best = max(
+        failing or range(len(paths)),
+        key=lambda index: (index in taken, paths[index].probability),
+        default=None,
+    )
+    return paths[best] if best is not None else None
+
+
+def _taken(document: WalkDocument) -> frozenset[int]:
+    """Return the indexes of the branches that real connections took."""
+    agreement = document.agreement
+    return frozenset(one.path for one in agreement.comparisons) if agreement is not None else frozenset()
+
+
+def _comparison(path: PathView, document: WalkDocument) -> ComparisonView | None:
+    """Return the comparison of a real connection that took this branch, one that parts from it first."""
+    agreement = document.agreement
+    found = [one for one in agreement.comparisons if document.paths[one.path] is path] if agreement else []
+    return min(found, key=lambda one: one.parted is None, default=None)
 
 
 def _branch(path: PathView, document: WalkDocument, look: Look) -> list[Line]:
     marked = culprit(path, document.findings)
     cause = document.findings[0].cause if document.findings else ""
+    comparison = _comparison(path, document)
+    checked = comparison.checked if comparison is not None else {}
     laid = [
-        (leg, rows(leg, failed=leg.kind == path.failed, culprit=marked, wide=look.wide))
+        (
+            leg,
+            rows(
+                leg,
+                failed=leg.kind == path.failed,
+                culprit=marked,
+                wide=look.wide,
+                checked=checked.get(leg.kind, ()),
+            ),
+        )
         for leg in _legs(path, wide=look.wide)
     ]
     every = [row for _, found in laid for row in found]
@@ -189,6 +223,7 @@ def _leg_lines(found: Sequence[Row], names: int, places: int, cause: str, look: 
     lines: list[Line] = []
     before: tuple[str, str] | None = None
     place_before = ""
+    with_ticks = any(row.seen is not None for row in found)
     for row in found:
         fresh = row.netns != before[0] if before else True
         name = row.netns if fresh else ""
@@ -202,7 +237,7 @@ def _leg_lines(found: Sequence[Row], names: int, places: int, cause: str, look: 
             _INDENT,
             Span(name.ljust(names), Style.NAME),
             " ",
-            Span(row.mark.ljust(2), style),
+            *_marks(row, style, look, with_ticks=with_ticks),
             Span(place.ljust(places), style),
             "  ",
         ]
@@ -214,6 +249,16 @@ def _leg_lines(found: Sequence[Row], names: int, places: int, cause: str, look: 
             told = replace(row, text=text, effects=row.effects if fits else (*row.effects, tail))
         lines.extend(_row_lines(line(*lead), told, style, look))
     return lines
+
+
+def _marks(row: Row, style: Style, look: Look, *, with_ticks: bool) -> tuple[Span, ...]:
+    """What the walk says of the row, and with a probe whether it was seen so."""
+    if not with_ticks:
+        return (Span(row.mark.ljust(2), style),)
+    seen = Span(" ")
+    if row.seen is not None:
+        seen = Span(look.tick, Style.GOOD) if row.seen else Span(look.unlike, Style.BAD)
+    return (Span(row.mark.ljust(1), style), seen, Span(" "))
 
 
 def _row_lines(lead: Line, row: Row, style: Style, look: Look) -> list[Line]:
@@ -342,13 +387,24 @@ def _observed(observed: ObservedView, document: WalkDocument, look: Look) -> lis
     agreement = document.agreement
     if agreement is None:
         return lines
+    compared = sum(one.compared for one in agreement.comparisons)
+    agreed = sum(one.agreed for one in agreement.comparisons)
+    steps = f" in {agreed} of {compared} steps" if compared else ""
+    says = f"differs from the walk, which says {agreement.predicted.value}"
+    if any(one.parted is not None for one in agreement.comparisons):
+        says = f"parts from the walk; agrees{steps}"
     word = {
-        True: Span(f"{look.tick} agrees with the walk", Style.GOOD),
-        False: Span(f"{look.cross} differs from the walk, which says {agreement.predicted.value}", Style.BAD),
+        True: Span(f"{look.tick} agrees with the walk{steps}", Style.GOOD),
+        False: Span(f"{look.cross} {says}", Style.BAD),
         None: Span("? cannot be compared with the walk", Style.UNSURE),
     }[agreement.agrees]
-    lines.append(line("         ", word))
-    lines.extend(line("         ", difference) for difference in agreement.differences)
+    tail = ""
+    if len(agreement.comparisons) > 1:
+        branches = len(_taken(document))
+        tail = f"  ({len(agreement.comparisons)} connections, {branches} branch{'es' * (branches > 1)})"
+    lines.append(line("         ", word, Span(tail, Style.DIM)))
+    for said in (*agreement.differences, *observed.notes):
+        lines.extend(_titled("", said, look))
     return lines
 
 
