@@ -1,6 +1,7 @@
 """Rules that real packets meet in a lab, held against the walk; nothing of the watching remains."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -186,7 +187,16 @@ def test_nothing_remains_of_a_watch_that_is_killed(cluster: LabRecord) -> None:
     assert set(there) == set(watched)
     assert "internet" in watched
     # The kernel closes a dead process's sockets after its parent is told.
-    until = time.monotonic() + 5
-    while tables_of_ours(cluster) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert tables_of_ours(cluster) == []
+    eventually(lambda: tables_of_ours(cluster) == [])
+
+
+def test_a_watch_may_be_killed_at_any_time(cluster: LabRecord) -> None:
+    """SIGKILL between the first socket and the last: nothing remains either."""
+    names = ["internet", "node-b", "client-a"]
+    arguments = [f"{name}={path_of(cluster, name)}" for name in names]
+    seeded = random.Random(3)
+    for _ in range(10):
+        with subprocess.Popen([sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE) as process:
+            time.sleep(seeded.uniform(0.05, 0.4))
+            process.send_signal(signal.SIGKILL)
+        eventually(lambda: tables_of_ours(cluster) == [])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from nettrace.model.observation import Agreement, Comparison, Parting
 from nettrace.model.report import TraceReport
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
@@ -106,3 +107,30 @@ def test_names_cannot_forge_lines(report: TraceReport) -> None:
         assert not [one for one in text.splitlines() if one.startswith("error[forged]")]
         assert "\u202e" not in text
     assert "\x1b" not in render(hostile)
+
+
+def test_steps_that_were_seen_have_a_tick(report: TraceReport) -> None:
+    """With watched steps each row tells whether it was seen so, and one line counts them all."""
+    steps = len(report.walk.paths[0].request.steps)
+    checked: dict[str, tuple[bool | None, ...]] = {"request": (*[True] * (steps - 1), False)}
+    parting = Parting(
+        leg="request", step=steps - 1, netns="node-a", predicted="one thing", observed="another"
+    )
+    comparison = Comparison(attempt=0, path=0, checked=checked, parted=parting)
+    agreement = Agreement(
+        agrees=False, predicted=Outcome.MIXED, differences=("they part there",), comparisons=(comparison,)
+    )
+    text = render(walk_document(replace(report, agreement=agreement)), Look(ascii=True))
+    request = text[text.index("\nrequest") : text.index("\nreply")].splitlines()
+    assert any(" + " in one for one in request)
+    assert f"x parts from the walk; agrees in {steps - 1} of {steps} steps" in text
+    assert "they part there" in text
+
+
+def test_what_could_not_be_watched_is_said(report: TraceReport) -> None:
+    """A note of the observation stands below what was observed."""
+    assert report.observed is not None
+    observed = replace(report.observed, notes=("node-a was not watched: that needs root",))
+    assert "node-a was not watched: that needs root" in render(
+        walk_document(replace(report, observed=observed)), Look(width=100)
+    )
