@@ -23,9 +23,9 @@ from nettrace.observe.nft_batch import (
 )
 from nettrace.observe.tag import TAG_BYTES
 
-__all__ = ["CHAIN_KINDS", "CHECKPOINTS", "ENDS", "TABLE", "arm"]
+__all__ = ["ARMING", "CHAIN_KINDS", "CHECKPOINTS", "ENDS", "TABLE", "arm"]
 
-#: Collecting leaves out what begins so.
+#: What the table's name begins with; collecting leaves out what begins with nettrace.
 TABLE = "nettrace-probe"
 
 #: First letter of a chain's name -> the kind of leg; the attempt's number follows.
@@ -36,7 +36,8 @@ CHECKPOINTS = ("prerouting", "input", "forward", "output", "postrouting")
 #: Chains behind source NAT, which INPUT has too -> their hook.
 ENDS = {"input-end": "input", "postrouting-end": "postrouting"}
 _FIRST, _LAST = -350, 350
-_ARMING = ("prerouting", "output")
+#: Where every packet that is seen in a namespace comes by first.
+ARMING = ("prerouting", "output")
 
 _NETWORK, _TRANSPORT = 1, 2
 _TCP, _UDP = 6, 17
@@ -84,9 +85,13 @@ def _forms(family: _Family, protocol: int) -> tuple[_Form, ...]:
     )
 
 
-def arm(proto: str, version: int, tags: Sequence[bytes], *, replies: Sequence[Packet] = ()) -> socket.socket:
+def arm(
+    proto: str, version: int, tags: Sequence[bytes], *, replies: Sequence[Packet] = (), table: str = TABLE
+) -> socket.socket:
     """
     Arm tracing in the namespace of the calling thread; *version* is 4 or 6.
+
+    Each probe has a *table* of its own, since several may be on their way in one namespace.
 
     *replies* are the predicted answers of a UDP attempt, which carry no tag: of several attempts
     they cannot be told apart, so there may be only one.
@@ -94,7 +99,7 @@ def arm(proto: str, version: int, tags: Sequence[bytes], *, replies: Sequence[Pa
     Returns the socket that owns the table.  OSError with the kernel's errno.
     """
     family = _FAMILIES[version]
-    batch = Batch(family.number, TABLE)
+    batch = Batch(family.number, table)
     for number in range(len(tags)):
         for letter in CHAIN_KINDS:
             batch.chain(f"{letter}{number}")
@@ -106,7 +111,7 @@ def arm(proto: str, version: int, tags: Sequence[bytes], *, replies: Sequence[Pa
     rules = _tcp(batch, family, tags) if proto == "tcp" else _datagrams(batch, version, proto, tags)
     if proto == "udp":
         rules.extend(_answers(family, version, replies))
-    for chain in _ARMING:
+    for chain in ARMING:
         for rule in rules:
             batch.rule(chain, *rule)
     return batch.send()

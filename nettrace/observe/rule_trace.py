@@ -7,6 +7,7 @@ connection is known by then.
 Not here: making the kernel tell (arming, listener), comparing with a walk (nettrace.align.steps).
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from nettrace.model.addr import family_of
 from nettrace.model.observation import Hit, LegSeen, Observed
 from nettrace.model.packet import Packet
-from nettrace.observe.arming import CHAIN_KINDS, CHECKPOINTS, ENDS, TABLE, arm
+from nettrace.observe.arming import ARMING, CHAIN_KINDS, CHECKPOINTS, ENDS, TABLE, arm
 from nettrace.observe.connect import connect
 from nettrace.observe.listener import ChainKey, Listener, Seen
 from nettrace.observe.tag import fresh_tags
@@ -91,7 +92,8 @@ def _watched(
     replies: Sequence[Packet],
 ) -> Observed:
     version = family_of(dst)
-    with Listener(namespaces, lambda: arm(proto, version, tags, replies=replies)) as listener:
+    table = f"{TABLE}-{secrets.token_hex(4)}"
+    with Listener(namespaces, lambda: arm(proto, version, tags, replies=replies, table=table)) as listener:
         observed = connect(
             path,
             source,
@@ -104,7 +106,7 @@ def _watched(
             # Choosing a sequence number takes the privilege that arming takes.
             tags=tags if listener.watched else (),
         )
-        sorter = _Sorter(listener, proto, tags, replies)
+        sorter = _Sorter(listener, table, proto, tags, replies)
         for seen in listener.settle():
             sorter.take(seen)
         legs = sorter.legs()
@@ -131,7 +133,7 @@ class _Place:
     """What is known of one namespace while its events are read."""
 
     def __init__(self) -> None:
-        self.packets: dict[int, _Whose] = {}  # by the id of the trace
+        self.packets: dict[int, _Whose | None] = {}  # by the id of the trace; None: not of the probe
         self.hooks: dict[int, str] = {}
         self.armed: set[int] = set()  # those whose arming chain is not left yet
         self.latest: dict[tuple[int, str, bool], _Whose] = {}
@@ -143,9 +145,9 @@ class _Sorter:
     """Sorts the events of one batch of attempts."""
 
     def __init__(
-        self, listener: Listener, proto: str, tags: Sequence[bytes], replies: Sequence[Packet]
+        self, listener: Listener, table: str, proto: str, tags: Sequence[bytes], replies: Sequence[Packet]
     ) -> None:
-        self._listener = listener
+        self._listener, self._table = listener, table
         self._proto, self._tags = proto, tags
         self._answers = {(one.src, one.dst) for one in replies}
         self._places: dict[str, _Place] = {}
@@ -158,9 +160,11 @@ class _Sorter:
         """Sort one event."""
         event = seen.event
         place = self._places.setdefault(seen.netns, _Place())
-        if event.table == TABLE:
+        if event.table == self._table:
             self._ours(seen.netns, place, event)
             return
+        if event.table.startswith(TABLE):
+            return  # of another probe
         whose = self._whose(place, event)
         if whose is not None and whose.counts and event.verdict:
             self._hit(seen.netns, place, event, whose)
@@ -173,8 +177,11 @@ class _Sorter:
                 self._arrival(netns, place, event)
             return
         if event.id in place.armed:
-            place.armed.discard(event.id)
+            if event.verdict.startswith("policy"):
+                place.armed.discard(event.id)
             return  # of this hook the arrival told
+        if name in ARMING:
+            place.packets[event.id] = None  # traced for somebody else
         whose = self._whose(place, event)
         place.hooks[event.id] = ENDS.get(name, name)
         if whose is not None and whose.counts and event.packet is not None:
@@ -223,9 +230,17 @@ class _Sorter:
             told = self._by_header(place, event)
             if told is not None:
                 place.packets[event.id] = told
-            elif event.id not in place.packets and place.last is not None:
+            elif event.id not in place.packets and self._may_be(place.last, event.packet):
                 place.packets[event.id] = place.last
         return place.packets.get(event.id)
+
+    def _may_be(self, whose: _Whose | None, packet: Packet) -> bool:
+        """Is this packet of the protocol that one of *whose* kind is of?"""
+        if whose is None:
+            return False
+        if whose.tunnelled or whose.kind == "error":
+            return packet.proto != "tcp"
+        return packet.proto == self._proto != "tcp"  # of TCP the header tells
 
     def _by_header(self, place: _Place, event: TraceEvent) -> _Whose | None:
         if self._proto != "tcp" or event.packet is None or event.packet.proto != "tcp":
