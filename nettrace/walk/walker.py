@@ -7,8 +7,6 @@ Not here: one branch (exchange).
 
 from fractions import Fraction
 
-from msgspec.structs import replace
-
 from nettrace.model.flow import Flow
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -21,9 +19,6 @@ from nettrace.walk.limits import Limits
 __all__ = ["walk"]
 
 _PROTOCOLS = ("tcp", "udp", "icmp")
-
-#: Seconds after which TCP sends an unanswered SYN again (TCP_TIMEOUT_INIT, include/net/tcp.h).
-_TCP_AGAIN = 1.0
 
 
 def walk(snapshot: Snapshot, flow: Flow, *, limits: Limits | None = None) -> Walk | Needs:
@@ -91,21 +86,8 @@ def _unknown(leg: Leg, share: Fraction) -> Path:
     )
 
 
-def _is_overtaken(path: Path, paths: list[Path]) -> bool:
-    """Does an error take so long that TCP's next SYN, a new draw, can fare otherwise before it?"""
-    late = path.delay is not None and path.delay > _TCP_AGAIN
-    return path.redrawn and late and any(other.outcome is not path.outcome for other in paths)
-
-
-def _hears_nothing(path: Path) -> Path:
-    """The first SYN of this branch is not answered before the next one is sent."""
-    reason = f"{path.reason}; before the client is told, its next SYN is a new draw"
-    return replace(path, outcome=Outcome.TIMEOUT, errno=None, delay=None, reason=reason)
-
-
 def _whole(flow: Flow, paths: list[Path]) -> Walk:
     """Join the branches: what they agree on, else the likeliest failure and ``mixed``."""
-    paths = [_hears_nothing(path) if _is_overtaken(path, paths) else path for path in paths]
     outcomes = {path.outcome for path in paths}
     verdicts = {path.verdict for path in paths}
     verdict = paths[0].verdict
