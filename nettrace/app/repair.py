@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
+from nettrace.app.explain import explain
 from nettrace.app.owed import owed_state
 from nettrace.app.remember import Question, recall, state_directory
 from nettrace.app.trace import diagnosis_of, probe, walk_of
@@ -72,6 +73,7 @@ def plan(context: Context, cause: str, *, question: Question | None = None, choi
     *choice* picks among several repairs, from 1.  UserError if the flow has no such finding
     or the finding nothing that nettrace may change.
     """
+    explain(context.plugins, cause)  # a word that is no cause's is refused before anything is read
     asked = question or recall(context.label)
     walked = walk_of(context, asked)
     diagnosis = diagnosis_of(context, walked)
@@ -228,7 +230,7 @@ def _prove(
     reason = ""
     if with_probe and planned.flow.origin.device is None:
         observed = probe(context, walked, count=_tries(walked), sport=_pinned(planned))
-        seen = ", ".join(f"{outcome.value} {times}" for outcome, times in observed.outcomes.items())
+        seen = ", ".join(f"{outcome.value} {times}" for outcome, times in sorted(observed.outcomes.items()))
         on_event(f"probed: {seen} of {len(observed.attempts)}")
         bad = sorted({o.value for o in observed.outcomes if o is not Outcome.CONNECTED})
         if bad and walked.outcome is Outcome.CONNECTED:

@@ -33,6 +33,8 @@ def failing_words(context: Context) -> tuple[str, ...]:
 
 def _words(snapshot: Snapshot, failure: Failure) -> str:
     path, leg, step = failure.path, failure.leg, failure.step
+    if (leg is None or step is None) and path.verdict is Verdict.UNKNOWN:
+        return f"nothing can be told: {path.reason}"
     if leg is None or step is None:
         end = path.endpoint
         who = f"{end.address}:{end.port} in {end.netns}" if end is not None else "somebody"

@@ -6,8 +6,8 @@ Not here: the grammar of the text (nettrace.parse.target), reading what is missi
 (nettrace.app): a section that was not read yet comes back as Needs.
 """
 
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeAlias
 
 from nettrace.model.addr import ANY4, canonical_address, family_of, is_loopback
 from nettrace.model.errors import UserError
@@ -24,6 +24,10 @@ __all__ = ["resolve"]
 #: Sizes in bytes of the first packet when none is asked for: a SYN with the usual options,
 #: a small datagram, and ping's default.
 FIRST_SIZES = {"tcp": 60, "udp": 60, "icmp": 84}
+
+
+#: How the hint about an ambiguous name begins.
+_SEVERAL = "it is in several"
 
 
 class _Wanted(Exception):
@@ -217,6 +221,8 @@ def _listening(snapshot: Snapshot, end: _End, proto: str | None) -> set[tuple[in
 
 # --- names -----------------------------------------------------------------------------
 
+Finder: TypeAlias = Callable[[Snapshot, Target], _End]
+
 
 def _find(snapshot: Snapshot, target: Target, *, as_source: bool) -> _End:
     finders = {
@@ -244,18 +250,10 @@ def _guess(snapshot: Snapshot, target: Target, *, as_source: bool) -> _End:
         return _ip(snapshot, target)
     if target.name == "internet" and target.namespace is None:
         return _internet(snapshot, target)
-    found: list[_End] = []
-    for finder in (_pod, _service, _node, _container, _netns):
-        if as_source and finder is _service:
-            continue
-        try:
-            end = finder(snapshot, target)
-        except UserError as error:
-            if error.hint.startswith("it is in several"):
-                raise
-            continue
-        if all(end.netns is None or end.netns != other.netns for other in found):
-            found.append(end)
+    found = _named(snapshot, target, (_pod, _node, _netns) if as_source else (_pod, _service, _node, _netns))
+    if not found:
+        # Containers often bear the names of what they belong to, so they come last.
+        found = _named(snapshot, target, (_container,))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -265,6 +263,21 @@ def _guess(snapshot: Snapshot, target: Target, *, as_source: bool) -> _End:
         "write one of " + ", ".join(str(end.ref) for end in found),
         where=target.text,
     )
+
+
+def _named(snapshot: Snapshot, target: Target, finders: Iterable[Finder]) -> list[_End]:
+    """Return what the finders find, each namespace once; UserError for a name of several namespaces."""
+    found: list[_End] = []
+    for finder in finders:
+        try:
+            end = finder(snapshot, target)
+        except UserError as error:
+            if error.hint.startswith(_SEVERAL):
+                raise
+            continue
+        if all(end.netns is None or end.netns != other.netns for other in found):
+            found.append(end)
+    return found
 
 
 def _is_address(text: str) -> bool:
@@ -351,7 +364,14 @@ def _container(snapshot: Snapshot, target: Target) -> _End:
         and target.namespace in (None, p.namespace, p.name)
     ]
     if inside:
-        pod = _only(inside, "container", target)
+        if len(inside) > 1:
+            places = ", ".join(f"container/{p.name}/{target.name}" for p in inside)
+            _fail(
+                f"container {target.name!r} is ambiguous",
+                f"{_SEVERAL} pods: write one of {places}",
+                where=target.text,
+            )
+        pod = inside[0]
         ref = ObjectRef(kind="container", name=target.name, namespace=pod.namespace)
         end = _End(ref, _pod_netns(snapshot, pod), tuple(pod.ips))
         end.pod = pod
@@ -371,7 +391,7 @@ def _internet(snapshot: Snapshot, target: Target) -> _End:
         netns = next((n for n in outside if n.name == "internet"), outside[0])
         return _End(ref, netns.name, _global_addresses(snapshot, netns.name))
     _fail(
-        "this snapshot has nobody outside the nodes",
+        "nobody outside the nodes is known here",
         "name a namespace, or an address: ip/ADDRESS",
         where=target.text,
     )
@@ -469,7 +489,7 @@ def _only(found: list[Any], kind: str, target: Target) -> Any:
     places = ", ".join(sorted(f"{o.namespace}/{target.name}" for o in found))
     _fail(
         f"{kind} {target.name!r} is ambiguous",
-        f"it is in several namespaces: write one of {places}",
+        f"{_SEVERAL} namespaces: write one of {places}",
         where=target.text,
     )
 

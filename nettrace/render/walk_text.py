@@ -371,7 +371,7 @@ def outcomes_text(paths: Sequence[PathView]) -> str:
 def observed_text(observed: ObservedView) -> str:
     """``connected in 3 of 3, 4 ms (hostnames-0, hostnames-1 2)``: how often, how late, who answered."""
     tries = len(observed.attempts)
-    seen = ", ".join(f"{name} in {count} of {tries}" for name, count in observed.outcomes.items())
+    seen = ", ".join(f"{name} in {count} of {tries}" for name, count in sorted(observed.outcomes.items()))
     slowest = max((attempt.delay for attempt in observed.attempts), default=0.0)
     answered: dict[str, int] = {}
     for attempt in observed.attempts:

@@ -73,7 +73,7 @@ def _echo(run: Run, ns: Namespace, skb: Skb) -> None:
     name = "net.ipv4.icmp_echo_ignore_all"
     if ns.number(name):
         _end(run, skb, Verdict.NOT_LISTENING, f"{name} is 1", f"{ns.name}/sysctls/{name}")
-    _take(run, skb, f"{name} = 0", ref=f"{ns.name}/sysctls/{name}", listens=True)
+    _take(run, skb, "the kernel answers echoes", ref=f"{ns.name}/sysctls/{name}", listens=True)
 
 
 def _listener(run: Run, ns: Namespace, skb: Skb) -> None:

@@ -107,7 +107,7 @@ def test_a_repair_that_stands_says_how_it_ends(plan: RepairPlan, report: TraceRe
     text = render(repair_document(kept))
     assert "applied   14:02:11" in text
     assert "walked    timeout in 2 of 3, connected in 1 of 3" in text
-    assert "probed    timeout in 1 of 2, connected in 1 of 2, 2.0 s (hostnames-0)" in text
+    assert "probed    connected in 1 of 2, timeout in 1 of 2, 2.0 s (hostnames-0)" in text
     assert "nettrace repair undo 7f3a0c11 --lab shop" in text
     timed = replace(kept, entry=replace(entry, deadline=1e9))
     assert "nettrace repair confirm 7f3a0c11   otherwise it is undone" in render(repair_document(timed))
