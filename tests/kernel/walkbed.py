@@ -17,7 +17,9 @@ from nettrace.collect.reader import Reader
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
+from nettrace.model.step import Verdict
 from nettrace.model.walk import Needs, Outcome, Walk
 from nettrace.observe.connect import connect
 from nettrace.walk import walk
@@ -119,7 +121,7 @@ class Net:
             )
             for label, space in self.spaces.items()
         ]
-        asked = set()
+        asked: set[SectionKey] = set()
         with Reader(handles) as reader:
             snapshot: Snapshot = reader.skeleton()
             for _ in range(MOST_ROUNDS):
@@ -176,7 +178,12 @@ class Net:
     def agree(self, flow: Flow, *, count: int = 1) -> Walk:
         """Walk and try; AssertionError with both where they differ or the walk does not know."""
         answer = self.walked(flow)
-        slow = any(path.delay for path in answer.paths)
+        # where ARP fails somebody might be told of it after three seconds
+        slow = any(
+            path.delay or leg.verdict is Verdict.NEIGHBOUR_FAILED
+            for path in answer.paths
+            for leg in path.legs
+        )
         observed = self.tried(flow, timeout=4.0 if slow else 1.2, count=count)
         agreement = compare(answer, observed, names=tuple(self.spaces))
         said = "\n".join(
@@ -340,10 +347,10 @@ def _vxlan(net: Net) -> None:
         net.listen(pod, 53, "udp")
     net.bed.bridge(net["wire"], "br0", "port1", "port2")
     for number, other in ((1, 2), (2, 1)):
-        node = net[f"node{number}"]
-        node.ip(f"route add 10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink")
-        node.ip(f"neigh add 10.244.{other}.0 lladdr {macs[other]} dev flannel.1 nud permanent")
-        node.run(
+        space = net[f"node{number}"]
+        space.ip(f"route add 10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink")
+        space.ip(f"neigh add 10.244.{other}.0 lladdr {macs[other]} dev flannel.1 nud permanent")
+        space.run(
             "bridge", "fdb", "add", macs[other], "dev", "flannel.1", "dst", f"192.168.50.1{other}"
         )  # fmt: skip
 
