@@ -19,10 +19,11 @@ from nettrace.walk.conntrack import entry_of
 from nettrace.walk.context import Answer, Delivery, Run, Undecided
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED
 from nettrace.walk.leg import Walked, walk_leg
-from nettrace.walk.namespace import namespace
+from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.outcome import of_answer, of_errno
+from nettrace.walk.routing import Failed
 from nettrace.walk.send import output_route
-from nettrace.walk.skb import Decision, Skb, mirrored, tuple_of
+from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.stages import Next
 
 __all__ = ["exchange"]
@@ -246,8 +247,7 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
     """
     Return the packet that answers a delivered request.
 
-    A UDP program on a wildcard address may answer from another address than the one it was
-    asked at; where that would differ the answer is open.
+    Undecided where it depends on the program.
     """
     asked = delivery.packet
     ns = namespace(run, delivery.netns)
@@ -268,13 +268,32 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
         mark=mark,
     )
     if asked.proto == "udp" and delivery.bound_address is None:
-        free = output_route(run, ns, Skb(replace(answer, src=""), ns.name))
-        if isinstance(free, Decision) and free.source != asked.dst:
-            raise Undecided(
-                f"{ns.name} was asked at {asked.dst} and would answer from {free.source} unless the "
-                "program takes care of it"
-            )
+        _same_either_way(run, ns, answer)
     return answer
+
+
+def _same_either_way(run: Run, ns: Namespace, answer: Packet) -> None:
+    """
+    Does it matter whether a UDP program on a wildcard address gives its answer a source?
+
+    One that does (IP_PKTINFO) answers from where it was asked; for one that does not the
+    kernel chooses, and its policy rules see no source.
+    """
+    plain = output_route(run, ns, Skb(replace(answer, src=""), ns.name))
+    careful = output_route(run, ns, Skb(answer, ns.name))
+    if isinstance(plain, Failed):
+        if isinstance(careful, Failed):
+            return
+        how = f"not answer, {plain.text},"
+    elif plain.source != answer.src:
+        how = f"answer from {plain.source}"
+    elif isinstance(careful, Failed) or plain[:3] != careful[:3]:
+        how = f"answer by {plain.device}, as if it had no source,"
+    else:
+        return
+    raise Undecided(
+        f"{ns.name} was asked at {answer.src} and would {how} unless the program takes care of it"
+    )
 
 
 # --- the rest of a TCP conversation ------------------------------------------------------------

@@ -195,13 +195,20 @@ def _multiport(run: Run, skb: Skb, point: HookPoint, match: Multiport) -> Answer
 
 
 def _physdev(run: Run, skb: Skb, point: HookPoint, match: Physdev) -> Answered:
-    """xt_physdev.c, physdev_mt: ports are known while the packet is in, or came through, a bridge."""
+    """
+    xt_physdev.c, physdev_mt: ports are known while the packet is in, or came through, a bridge.
+
+    A test of the port it leaves by is false, negated or not, for a packet that came through
+    a bridge and is routed.
+    """
     wishes = (
         (match.is_bridged, skb.physout is not None),
         (match.is_in, skb.physin is not None),
         (match.is_out, skb.physout is not None),
     )
     if any(wished is not None and wished != held for wished, held in wishes):
+        return False
+    if match.physout is not None and skb.physin is not None and skb.physout is None:
         return False
     for device, wanted in ((skb.physin, match.physin), (skb.physout, match.physout)):
         if wanted is not None:

@@ -86,6 +86,13 @@ def send(run: Run, skb: Skb) -> Next:
         if not decided.source:
             undecided(f"{ns.name} has no source address towards {packet.dst}", f"{ns.name}/addresses")
         skb.packet = replace(packet, src=decided.source)
+        if skb.own and packet.proto in ("tcp", "udp"):
+            # a connected socket looks again, now with its source (ip_route_connect)
+            again = output_route(run, ns, skb)
+            if isinstance(again, Failed):
+                run.step(skb, Stage.SEND, "send")
+                _no_route(run, skb, again)
+            decided = again
     skb.route = decided
     run.step(skb, Stage.SEND, "send")
     _route_step(run, ns, skb, decided)

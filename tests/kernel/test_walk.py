@@ -304,7 +304,7 @@ PODS = (
     c("services-jump-missing-pod", "pods", "node: iptables -t nat -D PREROUTING 1", "node: ip route add default via 192.168.50.100",
       probe="pod1 10.96.0.1:80", gives="timeout NOT_FORWARDED"),
     c("stale-endpoint", "pods", "node: iptables -t nat -R KUBE-DNS 1 -p udp -j DNAT --to-destination 10.244.1.99:53",
-      probe="pod1 10.96.0.10:53/udp", gives="timeout NEIGHBOUR_FAILED"),
+      probe="pod1 10.96.0.10:53/udp", gives="unreachable NEIGHBOUR_FAILED"),
     c("stale-endpoint-from-the-node", "pods", "node: iptables -t nat -R KUBE-DNS 1 -p udp -j DNAT --to-destination 10.244.1.99:53",
       "node: ip route add default via 192.168.50.100", probe="node 10.96.0.10:53/udp", gives="unreachable NEIGHBOUR_FAILED"),
     c("wrong-target-port", "pods", "node: iptables -t nat -R KUBE-DNS 1 -p udp -j DNAT --to-destination 10.244.1.3:54",
