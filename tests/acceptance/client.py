@@ -24,6 +24,7 @@ def once(host: str, port: int, proto: str, seconds: float, sport: int) -> dict[s
             sock.bind(("", sport))
         try:
             sock.connect((host, port))
+            sock.settimeout(5.0 if proto == "tcp" else 2.0)  # a busy listener is not a lost packet
             if proto == "udp":
                 sock.send(b"who\n")
             seen["answer"] = sock.recv(200).decode(errors="replace").split("\n")[0]
