@@ -71,7 +71,8 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
     if not any(d.get("kind") == "Service" and name_of(d) == KUBE_DNS for d in documents):
         documents += read_directory(own / "dns.yaml")
     if not any(d.get("kind") == _KUBE_PROXY for d in documents):
-        documents += read_directory(own / "kube-proxy.yaml")
+        # The pods' network is the lab's to choose, so its own configuration leaves it open.
+        documents += [{**d, "clusterCIDR": None} for d in read_directory(own / "kube-proxy.yaml")]
     pods = pods_of(documents, nodes, lenient=options.manifests is None or len(nodes) == 1)
     services = services_of(documents, network(options.service_cidr, "the service network"))
     slices = endpoint_slices(documents, services, pods)
@@ -100,7 +101,7 @@ def _proxy(document: Document, options: Options) -> Document:
     mode = document.get("mode") or "iptables"
     if mode != "iptables":
         raise UserError(f"the lab's kube-proxy has no mode {mode!r}", hint="use mode: iptables")
-    if options.manifests is None or not document.get("clusterCIDR"):
+    if not document.get("clusterCIDR"):
         return {**document, "clusterCIDR": options.pod_cidr}
     return document
 
