@@ -56,7 +56,7 @@ def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
     if hop is None or hop.device is None:
         undecided(f"route {found.text} names no device", found.ref, found.text)
     src = packet.src or source
-    if is_loopback(src) and hop.device != "lo":
+    if src and is_loopback(src) and hop.device != "lo":
         value, name = ns.conf_max(hop.device, "route_localnet")
         if not value:
             return Failed("EINVAL", f"{ns.name}/sysctls/{name}", f"{src} may not leave while {name} is 0")
