@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -96,14 +95,6 @@ def test_a_node_port_agrees_in_every_step(cluster: LabRecord, node: str) -> None
 def test_other_flows_agree(cluster: LabRecord, source: str, target: str) -> None:
     """From pods and nodes, by TCP, UDP and echo."""
     agreed(probed(cluster, source, target, count=3), 10)
-
-
-def test_probes_at_the_same_time_are_told_apart(cluster: LabRecord) -> None:
-    """Two probes through the same namespaces: each sees its own packets and no others."""
-    with ThreadPoolExecutor(2) as pool:
-        targets = ("pod/default/hostnames-1:9376", "pod/default/hostnames-1/icmp")
-        for report in pool.map(lambda target: probed(cluster, "client-a", target, 4), targets):
-            agreed(report, 10)
 
 
 def test_a_closed_udp_port_agrees(cluster: LabRecord) -> None:
