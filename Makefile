@@ -17,7 +17,9 @@ demo: setup ## break a Service in a lab, find out why, repair it, undo (root)
 	@$(VENV)/bin/nettrace lab demo
 
 test: lint ## lint, then all tests (those of the kernel need root)
-	@$(PYTHON) -m pytest -n 2
+	@$(PYTHON) -m pytest -n 2 || { \
+	    echo 'Failed while two ran at once; once more, one at a time:'; \
+	    $(PYTHON) -m pytest --last-failed --last-failed-no-failures none; }
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check
