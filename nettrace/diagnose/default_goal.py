@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from nettrace.diagnose.goal import Goal
 from nettrace.diagnose.inferred import beyond, inferred_goal
-from nettrace.diagnose.look import addresses_in, holder_of, listeners, where
+from nettrace.diagnose.look import addresses_in, connected_prefix, holder_of, listeners, where
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
 from nettrace.kube.services import prefixes_of_family
@@ -18,7 +18,6 @@ from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
 from nettrace.model.kube import Pod
 from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule
-from nettrace.model.packet import Packet
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
@@ -42,7 +41,7 @@ def default_goal(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal |
     if other is not None:
         asked = f"port {packet.dport}/{packet.proto}" if packet.dport is not None else packet.proto
         return Goal(because=f"{other.words} has no {asked}", owed=False)
-    published = _published(snapshot, packet, owed)
+    published = _published(snapshot, flow, owed)
     if published is not None:
         return published
     if not isinstance(snapshot.kube.services, Known):
@@ -116,8 +115,9 @@ def _pod_netns(snapshot: Snapshot, pod: Pod) -> str | None:
 # --- published ports -------------------------------------------------------------------
 
 
-def _published(snapshot: Snapshot, packet: Packet, owed: Sequence[Owed]) -> Goal | Needs | None:
+def _published(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Needs | None:
     """Return the goal that an owed DNAT of a node's own address and port gives."""
+    packet = flow.packet
     for item in owed:
         if not isinstance(item, OwedRule) or item.table != "nat" or not isinstance(item.rule.target, Dnat):
             continue
@@ -129,12 +129,26 @@ def _published(snapshot: Snapshot, packet: Packet, owed: Sequence[Owed]) -> Goal
         to = item.rule.target.to
         if to.lo is None or all(own.address != packet.dst for own in addresses_in(snapshot, item.netns)):
             continue
+        if _is_left_out(snapshot, flow, item):
+            continue
         port = to.ports.single if to.ports is not None else packet.dport.single
         return Goal(
             because=f"{item.owner} publishes it for {item.about or item.source}",
             endpoints=frozenset({(to.lo, port)}),
         )
     return None
+
+
+def _is_left_out(snapshot: Snapshot, flow: Flow, item: OwedRule) -> bool:
+    """Does the rule pass over what comes from behind the bridge that the sender is on (``! -i docker0``)?"""
+    wanted = item.rule.in_device
+    if wanted is None or flow.origin.netns == item.netns:
+        return False
+    for own in addresses_in(snapshot, flow.origin.netns):
+        behind = connected_prefix(snapshot, item.netns, own.address, "bridge")
+        if behind is not None and (behind[0].device == wanted.value) == wanted.invert:
+            return True
+    return False
 
 
 def _unread(snapshot: Snapshot, key: SectionKey) -> bool:

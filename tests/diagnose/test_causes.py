@@ -25,7 +25,7 @@ from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from nettrace.model.xt import Accept, Conntrack, XtChain, XtRuleset, XtTable
-from nettrace.parse.iptables import parse_rule
+from nettrace.parse.iptables import parse_rule, rule_text
 from tests.diagnose.asking import ALL_CAUSES, candidates, context, diagnosed, first, walked
 from tests.diagnose.faults import FAULTS
 from tests.diagnose.worlds import NO_OBJECTS, World, cluster, docker_host
@@ -97,14 +97,23 @@ def test_containers_may_call_out_and_be_answered() -> None:
     assert any(isinstance(m, Conntrack) and m.states == ("RELATED", "ESTABLISHED") for m in inward.matches)
 
 
-def test_who_may_call_containers_is_for_their_owner_to_say() -> None:
-    """A policy that keeps the outside from a container is explained, and nothing is offered."""
+def test_a_published_port_is_accepted_and_no_more() -> None:
+    """Docker says that the port is published: what is for it is accepted, and its answers."""
     world = docker_host().edited(policy("docker-host"))
     finding = first(diagnosed(world, "internet", "node/docker-host:8088"))
-    (repair,) = finding.repairs
-    assert (finding.cause, repair.changes, repair.safety) == ("forward-policy-drop", (), Safety.ADVICE)
-    assert repair.lasting
-    assert repair.effect.startswith("without what is said here: connected")
+    inward, outward = (rule_text(c.rule) for c in finding.repairs[0].changes if isinstance(c, RuleInsert))
+    assert inward.startswith("-d 192.168.0.2/32 -p tcp -m tcp --dport 80 ")
+    assert outward.startswith("-s 192.168.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED ")
+
+
+def test_who_may_call_containers_is_for_their_owner_to_say() -> None:
+    """A policy that keeps the outside from a container nobody publishes is explained; nothing is offered."""
+    world = docker_host().edited(policy("docker-host"))
+    given = replace(context(world, "internet", "node/docker-host:8088"), owed=())
+    (made,) = candidates("forward-policy-drop", given)
+    assert made.safety is Safety.ADVICE
+    assert made.changes == (replace(policy("docker-host"), policy="ACCEPT"),)
+    assert made.lasting
 
 
 def test_a_routers_policy_is_its_owners() -> None:

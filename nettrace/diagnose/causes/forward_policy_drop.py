@@ -3,19 +3,22 @@
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
+from nettrace.diagnose.difference_xt import shown
 from nettrace.diagnose.look import connected_prefix, has_chain, rule_ref, subject_of, where
 from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import in_prefix, prefix_contains
 from nettrace.model.change import Change, PolicySet, RuleInsert
 from nettrace.model.finding import Evidence, Safety
+from nettrace.model.owed import OwedRule
 from nettrace.model.packet import Packet
 from nettrace.model.section import Known
 from nettrace.model.step import Step, Verdict
-from nettrace.model.xt import Accept, Comment, Conntrack, Negatable, XtChain, XtRule
+from nettrace.model.xt import Accept, Comment, Conntrack, Dnat, Negatable, Ports, Tcp, Udp, XtChain, XtRule
 
 __all__ = ["FORWARD_POLICY_DROP"]
 
 _COMMENT = Comment("nettrace: forward-policy-drop")
+_ANSWERS = Conntrack(states=("RELATED", "ESTABLISHED"))
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
@@ -100,8 +103,18 @@ def _candidate(
     changes: tuple[Change, ...] = ()
     if found is not None:
         network, said, pods = found
-        changes = _accepts(step.netns, backend, len(chain.rules) + 1, network, packet, pods=pods)
+        published = _published(context, step.netns, packet)
+        rules = _port_accepts(packet) if published is not None else _accepts(network, packet, pods=pods)
+        changes = tuple(
+            RuleInsert(
+                netns=step.netns, backend=backend, table="filter", chain="FORWARD", position=at, rule=rule
+            )
+            for at, rule in enumerate(rules, len(chain.rules) + 1)
+        )
         evidence.append(Evidence(ref=f"{step.netns}/addresses", text=said, note="whose traffic it is"))
+        if published is not None:
+            text, by = shown(published.chain, published.rule), f"{published.owner}: {published.source}"
+            evidence.append(Evidence(ref="", text=text, note=f"owed by {by}"))
     advice = not changes
     if advice:
         # shows that the policy is the cause; whether to weaken it is for its owner to say
@@ -129,28 +142,41 @@ def _candidate(
     )
 
 
-def _accepts(
-    netns: str, backend: str, position: int, network: str, packet: Packet, *, pods: bool
-) -> tuple[Change, ...]:
+def _accepts(network: str, packet: Packet, *, pods: bool) -> tuple[XtRule, ...]:
     """
     Return the accepts for *network*.
 
     Pods may be called from anywhere.  What else hangs on a bridge may call out and get its
     answers; who may call in is its owner's to say.
     """
-    place = {"netns": netns, "backend": backend, "table": "filter", "chain": "FORWARD"}
     inside = Negatable(network)
     outward = XtRule(src=inside, matches=(_COMMENT,), target=Accept())
     if pods:
-        inward = XtRule(dst=inside, matches=(_COMMENT,), target=Accept())
-    elif in_prefix(packet.src, network):
-        answers = Conntrack(states=("RELATED", "ESTABLISHED"))
-        inward = XtRule(dst=inside, matches=(answers, _COMMENT), target=Accept())
-    else:
+        return outward, XtRule(dst=inside, matches=(_COMMENT,), target=Accept())
+    if in_prefix(packet.src, network):
+        return outward, XtRule(dst=inside, matches=(_ANSWERS, _COMMENT), target=Accept())
+    return ()
+
+
+def _published(context: Context, netns: str, packet: Packet) -> OwedRule | None:
+    """Return the owed DNAT that leads to where the packet goes: somebody publishes that port."""
+    for item in context.owed:
+        if isinstance(item, OwedRule) and item.netns == netns and isinstance(item.rule.target, Dnat):
+            to = item.rule.target.to
+            if packet.dport is not None and (to.lo, to.ports) == (packet.dst, packet.dport):
+                return item
+    return None
+
+
+def _port_accepts(packet: Packet) -> tuple[XtRule, ...]:
+    """Return the accepts for one published port: what is for it, and its answers."""
+    if packet.dport is None or packet.proto not in ("tcp", "udp"):
         return ()
+    end, port = Negatable(f"{packet.dst}/32"), Ports(packet.dport)
+    test = Tcp(dport=port) if packet.proto == "tcp" else Udp(dport=port)
     return (
-        RuleInsert(**place, position=position, rule=outward),
-        RuleInsert(**place, position=position + 1, rule=inward),
+        XtRule(dst=end, proto=Negatable(packet.proto), matches=(test, _COMMENT), target=Accept()),
+        XtRule(src=end, matches=(_ANSWERS, _COMMENT), target=Accept()),
     )
 
 

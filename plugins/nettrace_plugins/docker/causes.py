@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import by_netns, jumps_to, owed_candidate
 from nettrace.diagnose.rules import addressed_to
+from nettrace.model.change import Change, RuleInsert, RuleReplace
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedRule
 from nettrace.model.xt import Dnat
@@ -28,7 +31,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         place = where(context.snapshot, netns)
         # without a way to the chain its rule would do nothing
         jumps = [d for d in ours if d.owed.netns == netns and jumps_to(d, CHAIN)]
-        yield owed_candidate(
+        candidate = owed_candidate(
             context,
             "docker-dnat-missing",
             [found[0], *jumps],
@@ -41,6 +44,31 @@ def _candidates(context: Context) -> Iterator[Candidate]:
                 "(a firewall reload, iptables-restore without --noflush)"
             ),
         )
+        yield replace(candidate, changes=_in_place_of_others(context, candidate.changes))
+
+
+def _in_place_of_others(context: Context, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Where a rule of chain DOCKER leads the port elsewhere, put the owed one in its place."""
+    return tuple(_in_place(context, c) if isinstance(c, RuleInsert) else c for c in changes)
+
+
+def _in_place(context: Context, insert: RuleInsert) -> Change:
+    chain = context.snapshot.chain(insert.netns, insert.backend, insert.table, insert.chain)
+    if chain is None or insert.chain != CHAIN or not isinstance(insert.rule.target, Dnat):
+        return insert
+    packet = context.walk.flow.packet
+    for position, rule in enumerate(chain.rules, 1):
+        if isinstance(rule.target, Dnat) and addressed_to(rule, packet):
+            return RuleReplace(
+                netns=insert.netns,
+                backend=insert.backend,
+                table=insert.table,
+                chain=insert.chain,
+                position=position,
+                old=rule,
+                rule=insert.rule,
+            )
+    return insert
 
 
 DOCKER_DNAT_MISSING = Cause(
