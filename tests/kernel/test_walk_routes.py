@@ -118,7 +118,8 @@ def difference(net: Net, flow: Flow) -> str:
     if walk.outcome is Outcome.UNKNOWN:
         return ""
     arp = any(leg.verdict is Verdict.NEIGHBOUR_FAILED for path in walk.paths for leg in path.legs)
-    observed = net.tried(flow, timeout=3.6 if arp else 0.4)
+    silent = not arp and any(path.outcome is Outcome.TIMEOUT for path in walk.paths)
+    observed = net.tried(flow, timeout=0.4 if silent else 3.6)
     agreement = compare(walk, observed)
     said = [(path.verdict, path.outcome, path.errno, path.reason) for path in walk.paths]
     return "" if agreement.agrees else f"{agreement.differences} walk: {said} kernel: {observed.attempts}"
