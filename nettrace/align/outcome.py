@@ -17,8 +17,12 @@ __all__ = ["compare", "seen_as"]
 TOO_UNLIKELY = 1e-6
 
 #: What a client that connects and reads a line sees of an outcome it cannot tell apart: the
-#: stall comes with larger segments, the wrong endpoint answers like the right one.
-_SEEN_AS = {Outcome.STALLS: Outcome.CONNECTED, Outcome.WRONG_ENDPOINT: Outcome.CONNECTED}
+#: stall comes with larger segments, and whoever gives up first may end it by an RST; the wrong
+#: endpoint answers like the right one.
+_SEEN_AS = {
+    Outcome.STALLS: frozenset({Outcome.CONNECTED, Outcome.RESET}),
+    Outcome.WRONG_ENDPOINT: frozenset({Outcome.CONNECTED}),
+}
 
 
 def compare(walk: Walk, observed: Observed, *, names: Collection[str] = ()) -> Agreement:
@@ -50,16 +54,16 @@ def compare(walk: Walk, observed: Observed, *, names: Collection[str] = ()) -> A
     )
 
 
-def seen_as(path: Path) -> Outcome:
-    """Return what a connecting client sees of a path's outcome."""
-    return _SEEN_AS.get(path.outcome, path.outcome)
+def seen_as(path: Path) -> frozenset[Outcome]:
+    """Return what a connecting client may see of a path's outcome."""
+    return _SEEN_AS.get(path.outcome, frozenset({path.outcome}))
 
 
 def _unpredicted(walk: Walk, attempt: Attempt, names: Collection[str]) -> str:
     """Return the sentence for an attempt that no branch predicts, "" if one does."""
-    same = [path for path in walk.paths if seen_as(path) is attempt.outcome]
+    same = [path for path in walk.paths if attempt.outcome in seen_as(path)]
     if not same:
-        wanted = " or ".join(sorted({seen_as(path).value for path in walk.paths}))
+        wanted = " or ".join(sorted({one.value for path in walk.paths for one in seen_as(path)}))
         how = f" ({attempt.errno})" if attempt.errno else ""
         return f"the walk says {wanted}, the kernel {attempt.outcome.value}{how}"
     errnos = {path.errno for path in same}
@@ -74,11 +78,11 @@ def _unpredicted(walk: Walk, attempt: Attempt, names: Collection[str]) -> str:
 def _never_seen(walk: Walk, observed: Observed) -> list[str]:
     """Return a sentence for each outcome that was predicted too often never to be seen."""
     tries = len(observed.attempts)
-    shares: dict[Outcome, float] = {}
+    shares: dict[frozenset[Outcome], float] = {}
     for path in walk.paths:
         shares[seen_as(path)] = shares.get(seen_as(path), 0.0) + path.probability
     return [
-        f"the walk gives {outcome.value} {share:.0%}, {tries} connections never showed it"
-        for outcome, share in shares.items()
-        if outcome not in observed.outcomes and share < 1 and (1 - share) ** tries < TOO_UNLIKELY
+        f"the walk gives {' or '.join(sorted(outcomes))} {share:.0%}, {tries} connections never showed it"
+        for outcomes, share in shares.items()
+        if outcomes.isdisjoint(observed.outcomes) and share < 1 and (1 - share) ** tries < TOO_UNLIKELY
     ]

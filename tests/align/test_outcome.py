@@ -82,6 +82,15 @@ def test_what_is_never_seen_is_luck_only_for_a_while(tries: int, agrees: bool) -
     assert compare(predicted, seen(*[Outcome.CONNECTED] * tries)).agrees is agrees
 
 
+def test_a_stalled_connection_may_be_reset_later() -> None:
+    """Who stalls is connected, and may be reset by whichever end gives up first."""
+    assert compare(walk(path(Outcome.STALLS)), seen(Outcome.RESET, errno="ECONNRESET")).agrees is True
+    half = walk(path(Outcome.STALLS, 0.5), path(Outcome.REFUSED, 0.5))
+    assert compare(half, seen(*[Outcome.REFUSED] * 40)).differences == (
+        "the walk gives connected or reset 50%, 40 connections never showed it",
+    )
+
+
 @pytest.mark.parametrize("outcome", [Outcome.STALLS, Outcome.WRONG_ENDPOINT])
 def test_what_a_connecting_client_cannot_tell_apart_agrees(outcome: Outcome) -> None:
     """A stall and a wrong endpoint look like a connection to somebody who only connects."""
