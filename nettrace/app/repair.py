@@ -49,6 +49,7 @@ from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.undo import undo_of
 from nettrace.model.walk import Outcome, Walk
+from nettrace.model.xt import XT_SECTIONS
 from nettrace.render.command import command
 from nettrace.walk import walk
 
@@ -273,7 +274,7 @@ def _check(context: Context, planned: RepairPlan, *, consent: bool) -> None:
 def _section(context: Context, key: SectionKey) -> Any:
     """Read one section, and for a chain the levels above it first."""
     parts = key.name.split("/")
-    if parts[0] == "xt":
+    if parts[0] in XT_SECTIONS:
         context.read([SectionKey(key.netns, "/".join(parts[:2]))])
     context.read([key])
     return context.snapshot.section(key)

@@ -10,6 +10,7 @@ from nettrace.app.context import Context
 from nettrace.model.errors import UserError
 from nettrace.model.section import Known, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
+from nettrace.model.xt import BACKENDS, XT_SECTIONS
 
 __all__ = ["SHOWN", "show"]
 
@@ -18,7 +19,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "namespaces": ("links", "addresses"),
     "links": ("links", "addresses"),
     "routes": ("rules", "routes"),
-    "rules": ("xt/nft", "xt/legacy", "nft"),
+    "rules": ("xt/nft", "xt/legacy", "xt6/nft", "xt6/legacy", "nft"),
     "sets": ("ipsets",),
     "conntrack": ("conntrack",),
     "sockets": ("sockets",),
@@ -70,17 +71,17 @@ def _all_chains(snapshot: Snapshot, chosen: list[str]) -> list[SectionKey]:
     """Return the keys of all chains (nft back end) and tables (legacy) that were not read yet."""
     keys = []
     for name in chosen:
-        netns = snapshot.namespaces[name]
-        for word, ruleset in (("nft", netns.xt_nft), ("legacy", netns.xt_legacy)):
+        for word in (f"{head}/{backend}" for head in XT_SECTIONS for backend in BACKENDS):
+            ruleset = snapshot.section(SectionKey(name, word))
             if not isinstance(ruleset, Known):
                 continue
             for table, section in ruleset.value.tables.items():
                 if not isinstance(section, Known):
                     if section.kind is MissingKind.NOT_READ:
-                        keys.append(SectionKey(name, f"xt/{word}/{table}"))
+                        keys.append(SectionKey(name, f"{word}/{table}"))
                     continue
                 keys.extend(
-                    SectionKey(name, f"xt/{word}/{table}/{chain}")
+                    SectionKey(name, f"{word}/{table}/{chain}")
                     for chain, body in section.value.chains.items()
                     if not isinstance(body, Known) and body.kind is MissingKind.NOT_READ
                 )

@@ -71,24 +71,31 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "nft": lambda batch: nft.base_chains(batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),
     "xt/legacy": lambda batch: xt.read_legacy(),
+    "xt6/nft": lambda batch: xt.nft_ruleset(batch.tables, 6),
+    "xt6/legacy": lambda batch: xt.read_legacy(6),
 }
 
 #: Every section of a namespace; of rule sets, the whole.
-EVERYTHING = (*_READERS, "xt/nft/*")
+EVERYTHING = (*_READERS, "xt/nft/*", "xt6/nft/*")
+
+#: What the sections of chains begin with -> the version of IP.
+_FAMILIES = {"xt": 4, "xt6": 6}
 
 
 def read_sections(session: Session, netns: Netns, names: Collection[str], shared: Shared) -> Netns:
     """
     Read the sections *names* and return *netns* with them filled.
 
-    Names are those of SectionKey, and ``xt/nft/*`` for all tables with all their chains.
+    Names are those of SectionKey, and ``xt/nft/*`` and ``xt6/nft/*`` for all
+    tables with all their chains.
     ValueError for a name that no section has.
     """
     batch = _Batch(session, netns.inode, shared)
-    deep = [name for name in names if name.startswith("xt/nft/")]
-    plain = {"xt/legacy" if name.startswith("xt/legacy/") else name for name in names if name not in deep}
-    if deep and not isinstance(netns.xt_nft, Known):
-        plain.add("xt/nft")
+    deep = {head: [name for name in names if name.startswith(f"{head}/nft/")] for head in _FAMILIES}
+    plain = {_whole(name) for name in names if not any(name in below for below in deep.values())}
+    for head, below in deep.items():
+        if below and not isinstance(getattr(netns, f"{head}_nft"), Known):
+            plain.add(f"{head}/nft")
     found: dict[str, Any] = {}
     for name in sorted(plain):
         read = _READERS.get(name)
@@ -96,10 +103,23 @@ def read_sections(session: Session, netns: Netns, names: Collection[str], shared
             raise ValueError(f"there is no section called {name}")
         found[name.replace("/", "_")] = as_section(lambda read=read: read(batch))  # type: ignore[misc]
     netns = replace(netns, **found)
-    return replace(netns, xt_nft=_deepen(session, netns.xt_nft, deep)) if deep else netns
+    for head, below in deep.items():
+        if below:
+            field = f"{head}_nft"
+            deepened = _deepen(session, getattr(netns, field), below, _FAMILIES[head])
+            netns = replace(netns, **{field: deepened})
+    return netns
 
 
-def _deepen(session: Session, ruleset: Section[XtRuleset], names: Sequence[str]) -> Section[XtRuleset]:
+def _whole(name: str) -> str:
+    """``xt/legacy`` for a table or chain of it: its kernel gives no less."""
+    head, _, rest = name.partition("/")
+    return f"{head}/legacy" if head in _FAMILIES and rest.startswith("legacy/") else name
+
+
+def _deepen(
+    session: Session, ruleset: Section[XtRuleset], names: Sequence[str], family: int
+) -> Section[XtRuleset]:
     """Read tables (``xt/nft/TABLE``) and chains (``xt/nft/TABLE/CHAIN``) into a rule set."""
     if isinstance(ruleset, Missing):
         return ruleset
@@ -114,7 +134,7 @@ def _deepen(session: Session, ruleset: Section[XtRuleset], names: Sequence[str])
     for table, chains in wanted.items():
         section = tables.get(table)
         if isinstance(section, Known):
-            tables[table] = _fill(session, table, section.value, chains)
+            tables[table] = _fill(session, table, section.value, chains, family)
     return Known(XtRuleset({name: section for name, section in tables.items() if section is not _GONE}))
 
 
@@ -126,14 +146,14 @@ def _invented(there: XtTable, table: str, chain: str) -> bool:
     return chain in BUILTIN_CHAINS[table] and chain not in there.chains
 
 
-def _fill(session: Session, name: str, table: XtTable, wanted: set[str]) -> Section[XtTable]:
+def _fill(session: Session, name: str, table: XtTable, wanted: set[str], family: int) -> Section[XtTable]:
     there = {chain: section for chain, section in table.chains.items() if chain in wanted or "*" in wanted}
     unread = [chain for chain, section in there.items() if isinstance(section, Missing)]
     if not unread:
         return Known(table)
     chains: dict[str, Section[XtChain]] = dict(table.chains)
     if "*" in wanted and len(unread) > 1:
-        section = xt.read_table(session, name)
+        section = xt.read_table(session, name, family)
         if isinstance(section, Missing):
             return Known(XtTable(chains | dict.fromkeys(unread, section)))
         if section.value is None:
@@ -142,7 +162,7 @@ def _fill(session: Session, name: str, table: XtTable, wanted: set[str]) -> Sect
         return Known(
             XtTable({chain: found for chain, found in existing if not _invented(table, name, chain)})
         )
-    for chain, found in xt.read_chains(session, name, unread, len(chains)).items():
+    for chain, found in xt.read_chains(session, name, unread, len(chains), family).items():
         if _invented(table, name, chain):
             continue
         if isinstance(found, Missing):

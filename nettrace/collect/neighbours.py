@@ -6,9 +6,11 @@ Not here: devices (links), routes (routes).
 """
 
 import socket
+import struct
 from typing import Any
 
 from nettrace.collect.session import Session
+from nettrace.collect.wire import attributes
 from nettrace.model.links import Address, FdbEntry, Neighbour
 
 __all__ = ["read_addresses", "read_fdb", "read_neighbours"]
@@ -17,6 +19,19 @@ __all__ = ["read_addresses", "read_fdb", "read_neighbours"]
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 
 _IFA_F_SECONDARY = 0x01  # include/uapi/linux/if_addr.h; of IPv6 the same bit means temporary
+#: The other flags of that file that decide about packets, by ip-address(8)'s words.
+_ADDRESS_FLAGS = {
+    0x01: "temporary",
+    0x02: "nodad",
+    0x04: "optimistic",
+    0x08: "dadfailed",
+    0x10: "home",
+    0x20: "deprecated",
+    0x40: "tentative",
+    0x100: "mngtmpaddr",
+    0x200: "noprefixroute",
+}
+_NTF_PROXY = 0x08
 
 # include/uapi/linux/neighbour.h
 _NUD = {
@@ -31,6 +46,8 @@ _NUD = {
     0x80: "permanent",
 }
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
+_RTM_GETNEIGH, _NDA_DST = 30, 1
+_NDMSG = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
 
 
 def read_addresses(session: Session) -> tuple[Address, ...]:
@@ -53,13 +70,35 @@ def _address(message: Any, device: str) -> Address:
         scope=_SCOPES.get(message["scope"], str(message["scope"])),
         peer=far if far != own else None,
         secondary=message["family"] == socket.AF_INET and bool(flags & _IFA_F_SECONDARY),
+        flags=frozenset(
+            word
+            for bit, word in _ADDRESS_FLAGS.items()
+            if flags & bit and (bit != _IFA_F_SECONDARY or message["family"] == socket.AF_INET6)
+        ),
     )
 
 
 def read_neighbours(session: Session) -> tuple[Neighbour, ...]:
-    """Read the ARP and ND entries of all devices."""
+    """Read the ARP and ND entries of all devices, proxied addresses first."""
     messages = session.dump("get_neighbours")
     names = _names()
+    return (*_proxies(session, names), *_entries(messages, names))
+
+
+def _proxies(session: Session, names: dict[int, str]) -> list[Neighbour]:
+    """Read what devices answer for on behalf of others: they are dumped only on request."""
+    asked = _NDMSG.pack(socket.AF_UNSPEC, 0, 0, _NTF_PROXY, 0)
+    found = []
+    for payload in session.rtnetlink.dump(_RTM_GETNEIGH, asked):
+        family, index, _, _, _ = _NDMSG.unpack_from(payload)
+        address = attributes(payload, _NDMSG.size).get(_NDA_DST)
+        if family in (socket.AF_INET, socket.AF_INET6) and index in names and address is not None:
+            text = socket.inet_ntop(family, address)
+            found.append(Neighbour(device=names[index], address=text, mac=None, state="proxy"))
+    return found
+
+
+def _entries(messages: list[Any], names: dict[int, str]) -> tuple[Neighbour, ...]:
     return tuple(
         Neighbour(
             device=names[message["ifindex"]],

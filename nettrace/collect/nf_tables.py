@@ -59,6 +59,8 @@ _XT_BASES = {
     ("nat", "INPUT"): ("input", 100, "nat"),
     ("nat", "POSTROUTING"): ("postrouting", 100, "nat"),
 }
+#: Version of IP -> the family that its iptables keeps its tables in.
+_XT_FAMILIES = {4: "ip", 6: "ip6"}
 _XT_TABLES = frozenset(table for table, _ in _XT_BASES)
 
 
@@ -123,15 +125,15 @@ def generation(session: Session) -> int:
     return be32(attributes(session.netfilter.ask(_GETGEN, nfgenmsg()), 4)[_GENERATION])
 
 
-def is_xt(table: TableSeen) -> bool:
+def is_xt(table: TableSeen, family: int | None = None) -> bool:
     """
-    Is this a table of iptables-nft for IPv4?
+    Is this a table of iptables-nft (*family* 4), of ip6tables-nft (6), or of one of them (None)?
 
     It has one of iptables' names, and no base chain that iptables would not have made itself;
     one that has is refused by iptables as a whole ("incompatible, use 'nft' tool").
     """
     return (
-        table.family == "ip"
+        table.family in (_XT_FAMILIES.values() if family is None else (_XT_FAMILIES[family],))
         and table.name in _XT_TABLES
         and not table.dormant
         and all(

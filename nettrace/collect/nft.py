@@ -1,8 +1,8 @@
 """
 Native nftables: the base chains, where they hook, and whether they are empty.
 
-Lives here: every table that is not iptables-nft's for IPv4, those of ebtables-nft,
-arptables-nft and ip6tables-nft included, since nobody else reads them.
+Lives here: every table that is neither iptables-nft's nor ip6tables-nft's, those of
+ebtables-nft and arptables-nft included, since nobody else reads them.
 Not here: their rules.
 """
 

@@ -42,13 +42,28 @@ _IPV4_DEVICE = (
     "src_valid_mark",
 )
 _IPV6 = (
+    "anycast_src_echo_reply",
     "bindv6only",
     "fib_multipath_hash_policy",
     "fwmark_reflect",
     "icmp/echo_ignore_all",
+    "icmp/echo_ignore_anycast",
+    "icmp/error_anycast_as_unicast",
     "ip_nonlocal_bind",
 )
-_IPV6_DEVICE = ("disable_ipv6", "forwarding", "hop_limit", "proxy_ndp")
+_IPV6_DEVICE = (
+    "accept_dad",
+    "accept_ra",
+    "disable_ipv6",
+    "force_forwarding",
+    "forwarding",
+    "hop_limit",
+    "ignore_routes_with_linkdown",
+    "mtu",
+    "proxy_ndp",
+    "use_oif_addrs_only",
+    "use_tempaddr",
+)
 
 #: Absent unless br_netfilter is there; their absence means that bridges do not call iptables.
 _BRIDGE = (

@@ -25,7 +25,7 @@ from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, Section, SectionKey
 from nettrace.model.snapshot import Netns, Process, Snapshot
 from nettrace.model.sockets import Socket
-from nettrace.model.xt import NftBaseChain, XtChain, XtRuleset, XtTable
+from nettrace.model.xt import XT_SECTIONS, NftBaseChain, XtChain, XtRuleset, XtTable
 
 __all__ = ["canonical", "canonical_netns", "difference", "digest", "snapshot_difference"]
 
@@ -45,7 +45,7 @@ def canonical(name: str, value: Any) -> Any:
     exist.  Only dict, list, str, int, bool, float and None come out.
     """
     head = name.split("/", 1)[0]
-    if head == "xt":
+    if head in XT_SECTIONS:
         return _xt(value)
     how = _SECTIONS.get(head, _plain)
     return how(value)
@@ -111,7 +111,7 @@ def snapshot_difference(one: Snapshot, other: Snapshot) -> list[str]:
             if field.name in _IDENTITY or now is then:
                 continue
             key = _key_name(field.name)
-            if key.startswith("xt/"):
+            if key.startswith(("xt/", "xt6/")):
                 now, then = _narrowed(now, then), _narrowed(then, now)
                 lines += difference(_chains(key, now), _chains(key, then), f"{name}/{key}")
             else:
@@ -145,7 +145,8 @@ def _chains(name: str, section: Section[Any]) -> Any:
 
 
 def _key_name(field: str) -> str:
-    return {"xt_nft": "xt/nft", "xt_legacy": "xt/legacy"}.get(field, field)
+    head, _, backend = field.partition("_")
+    return f"{head}/{backend}" if head in XT_SECTIONS else field
 
 
 def _section(name: str, section: Section[Any]) -> Any:
@@ -205,7 +206,7 @@ def _rules(rules: tuple[PolicyRule, ...]) -> Any:
 
 
 def _neighbours(entries: tuple[Neighbour, ...]) -> Any:
-    kept = [entry for entry in entries if entry.state == "permanent"]
+    kept = [entry for entry in entries if entry.state in ("permanent", "proxy")]
     return _plain(sorted(kept, key=lambda entry: (entry.device, entry.address)))
 
 

@@ -76,7 +76,12 @@ class Link(Struct, frozen=True, kw_only=True):
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """One address of a device.  ``scope`` is ``global``, ``link`` or ``host``."""
+    """
+    One address of a device.  ``scope`` is ``global``, ``site``, ``link`` or ``host``.
+
+    ``flags`` are ip-address(8)'s words: ``tentative``, ``dadfailed``, ``deprecated``,
+    ``temporary``, ``optimistic``, ``mngtmpaddr``, ``nodad``, ``noprefixroute``, ``home``.
+    """
 
     device: str
     address: str
@@ -84,6 +89,7 @@ class Address(Struct, frozen=True, kw_only=True):
     scope: str = "global"
     peer: str | None = None  # the far end of a point-to-point address
     secondary: bool = False
+    flags: frozenset[str] = frozenset()
 
 
 class Neighbour(Struct, frozen=True, kw_only=True):
@@ -91,7 +97,8 @@ class Neighbour(Struct, frozen=True, kw_only=True):
     One ARP or ND entry.
 
     ``state`` is the kernel's name in lower case: ``permanent``, ``reachable``, ``stale``,
-    ``delay``, ``probe``, ``noarp``, ``incomplete``, ``failed``.
+    ``delay``, ``probe``, ``noarp``, ``incomplete``, ``failed``; ``proxy`` for an address that
+    the device answers for (``ip neigh add proxy``), which is no neighbour.
     """
 
     device: str

@@ -49,7 +49,8 @@ class SectionKey(Struct, frozen=True, order=True):
     ``netns`` is a namespace name of the snapshot ("" for cluster-wide sections, and
     ``node:NAME`` for what belongs to a node rather than to a namespace).  ``name`` is the
     field (``links``, ``routes``, ``conntrack`` ...), or for rule sets the path to a table
-    or a chain: ``xt/nft``, ``xt/nft/nat``, ``xt/nft/nat/KUBE-SERVICES``, ``xt/legacy/nat``;
+    or a chain: ``xt/nft``, ``xt/nft/nat``, ``xt/nft/nat/KUBE-SERVICES``, ``xt/legacy/nat``,
+    and ``xt6/...`` for ip6tables;
     ``kube/services`` for the cluster's objects.
     """
 

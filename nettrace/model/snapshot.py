@@ -17,7 +17,7 @@ from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Section, SectionKey
 from nettrace.model.sockets import ConntrackEntry, Socket
-from nettrace.model.xt import NftBaseChain, XtChain, XtRuleset, XtTable
+from nettrace.model.xt import XT_SECTIONS, NftBaseChain, XtChain, XtRuleset, XtTable
 
 __all__ = ["SNAPSHOT_VERSION", "Netns", "NodeState", "Process", "Role", "Snapshot"]
 
@@ -45,7 +45,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     ``name`` is unique in the snapshot; ``handle`` is how this machine reaches it
     (``/run/netns/NAME``, ``/proc/PID/ns/net``), which means nothing elsewhere.
     ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
-    ``/``) to values as text.  ``nft`` lists the native base chains of all families.
+    ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` lists the
+    native base chains of all families.
     """
 
     name: str
@@ -64,6 +65,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     conntrack: Section[tuple[ConntrackEntry, ...]] = NOT_READ
     xt_nft: Section[XtRuleset] = NOT_READ
     xt_legacy: Section[XtRuleset] = NOT_READ
+    xt6_nft: Section[XtRuleset] = NOT_READ
+    xt6_legacy: Section[XtRuleset] = NOT_READ
     ipsets: Section[tuple[IpSet, ...]] = NOT_READ
     nft: Section[tuple[NftBaseChain, ...]] = NOT_READ
 
@@ -111,9 +114,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         if netns is None:
             return Missing(MissingKind.FAILED, f"no namespace {key.netns} in this snapshot")
         head, *rest = key.name.split("/", 3)
-        if head != "xt":
+        if head not in XT_SECTIONS:
             return getattr(netns, head)
-        section: Any = netns.xt_nft if rest[0] == "nft" else netns.xt_legacy
+        section: Any = getattr(netns, f"{head}_{rest[0]}")
         for part, holder in zip(rest[1:], ("tables", "chains"), strict=False):
             if isinstance(section, Missing):
                 return section
@@ -140,9 +143,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             return replace(self, nodes={**self.nodes, name: replace(self.nodes[name], **{key.name: section})})
         netns = self.namespaces[key.netns]
         head, *rest = key.name.split("/", 3)
-        if head != "xt":
+        if head not in XT_SECTIONS:
             return self.with_netns(replace(netns, **{head: section}))
-        attribute = "xt_nft" if rest[0] == "nft" else "xt_legacy"
+        attribute = f"{head}_{rest[0]}"
         if len(rest) == 1:
             return self.with_netns(replace(netns, **{attribute: section}))
         ruleset = getattr(netns, attribute)

@@ -70,9 +70,9 @@ class Why(Struct, frozen=True):
     The state that decided.
 
     ``ref`` is a path into the snapshot: ``NETNS/xt/nft/nat/CHAIN/N`` (rule N, from 1; 0 is the
-    policy), ``NETNS/routes/TABLE/PREFIX``, ``NETNS/sysctls/NAME``, ``NETNS/links/DEVICE``,
-    ``NETNS/fdb/DEVICE/MAC``, ``NETNS/neighbours/DEVICE/ADDRESS``, ``NETNS/sockets/PROTO/PORT``,
-    ``NETNS/conntrack/...``.  ``text`` is what stands there.
+    policy; ``xt6`` for ip6tables), ``NETNS/routes/TABLE/PREFIX``, ``NETNS/sysctls/NAME``,
+    ``NETNS/links/DEVICE``, ``NETNS/fdb/DEVICE/MAC``, ``NETNS/neighbours/DEVICE/ADDRESS``,
+    ``NETNS/sockets/PROTO/PORT``, ``NETNS/conntrack/...``.  ``text`` is what stands there.
     """
 
     ref: str

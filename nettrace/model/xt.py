@@ -17,6 +17,7 @@ __all__ = [
     "BACKENDS",
     "BUILTIN_CHAINS",
     "TABLES",
+    "XT_SECTIONS",
     "Accept",
     "Addrtype",
     "Comment",
@@ -69,6 +70,8 @@ __all__ = [
 
 #: Back ends by the word that stands in section keys (``xt/nft/...``).
 BACKENDS = ("nft", "legacy")
+#: What section keys of rule sets begin with: iptables' and ip6tables'.
+XT_SECTIONS = ("xt", "xt6")
 
 TABLES = ("raw", "mangle", "nat", "filter", "security")
 

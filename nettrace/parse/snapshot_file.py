@@ -149,7 +149,12 @@ def _check_names(snapshot: Snapshot, where: str) -> None:
 
 def _uncounted(netns: Netns) -> str:
     """Return the path of the first chain that has not as many counters as rules, or ""."""
-    rulesets: dict[str, Section[XtRuleset]] = {"xt_nft": netns.xt_nft, "xt_legacy": netns.xt_legacy}
+    rulesets: dict[str, Section[XtRuleset]] = {
+        "xt_nft": netns.xt_nft,
+        "xt_legacy": netns.xt_legacy,
+        "xt6_nft": netns.xt6_nft,
+        "xt6_legacy": netns.xt6_legacy,
+    }
     for field, ruleset in rulesets.items():
         for table, chains in (ruleset.value.tables if isinstance(ruleset, Known) else {}).items():
             for chain, section in (chains.value.chains if isinstance(chains, Known) else {}).items():

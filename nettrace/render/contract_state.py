@@ -138,13 +138,15 @@ class ShownPolicyRule(Struct, frozen=True, kw_only=True, tag_field="item", tag="
 
 class ShownChain(Struct, frozen=True, kw_only=True, tag_field="item", tag="chain"):
     """
-    An iptables chain; ``rules`` as iptables-save writes them, without ``-A CHAIN``.
+    A chain of iptables, or of ip6tables if ``family`` is 6.
 
+    ``rules`` are as iptables-save writes them, without ``-A CHAIN``.
     ``policy`` is null for user-defined chains.  ``packets`` has a counter a rule, null where
     they were not read.
     """
 
     netns: str
+    family: int
     backend: str
     table: str
     chain: str

@@ -148,7 +148,7 @@ def _grouped(items: Sequence[ShowItem], look: Look) -> list[Line]:
     """List routes and rules as text under the name of their namespace."""
     lines: list[Line] = []
     before = ""
-    table = ("", "")
+    table = (0, "", "")
     for item in items:
         if not isinstance(item, ShownPolicyRule | ShownRoute | ShownChain):
             continue
@@ -156,7 +156,7 @@ def _grouped(items: Sequence[ShowItem], look: Look) -> list[Line]:
             if lines:
                 lines.append(())
             lines.append(line(Span(item.netns, Style.NAME)))
-            before, table = item.netns, ("", "")
+            before, table = item.netns, (0, "", "")
         if isinstance(item, ShownPolicyRule):
             name = "rule" if item.rule.family == 4 else "rule -6"
             lines.append(line(f"  {name:9}", Span(policy_rule_text(item.rule), Style.CODE)))
@@ -164,9 +164,10 @@ def _grouped(items: Sequence[ShowItem], look: Look) -> list[Line]:
             if item.route.table != TABLE_LOCAL or look.wide:
                 lines.append(line("  route    ", Span(route_text(item.route), Style.CODE)))
         else:
-            if (item.backend, item.table) != table:
-                table = (item.backend, item.table)
-                lines.append(line("  ", Span(f"*{item.table}", Style.HEAD), f"  iptables-{item.backend}"))
+            if (item.family, item.backend, item.table) != table:
+                table = (item.family, item.backend, item.table)
+                command = "ip6tables" if item.family == 6 else "iptables"
+                lines.append(line("  ", Span(f"*{item.table}", Style.HEAD), f"  {command}-{item.backend}"))
             lines.extend(_chain(item))
     return lines
 

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
-from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset
+from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
 from nettrace.parse.iptables import rule_text
 from nettrace.render.contract_state import (
     MissingView,
@@ -102,16 +102,19 @@ def _routes(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
 
 
 def _rules(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
-    for backend, section in (("nft", netns.xt_nft), ("legacy", netns.xt_legacy)):
-        ruleset: XtRuleset | None = found.value(netns.name, f"xt/{backend}", section)
+    for head, backend in ((head, backend) for head in XT_SECTIONS for backend in BACKENDS):
+        key = f"{head}/{backend}"
+        ruleset: XtRuleset | None = found.value(netns.name, key, getattr(netns, f"{head}_{backend}"))
         for table, body in (ruleset.tables if ruleset is not None else {}).items():
-            tabled = found.value(netns.name, f"xt/{backend}/{table}", body)
+            tabled = found.value(netns.name, f"{key}/{table}", body)
             if tabled is None:
                 continue
             for name in _in_order(table, tabled.chains):
-                chain = found.value(netns.name, f"xt/{backend}/{table}/{name}", tabled.chains[name])
+                chain = found.value(netns.name, f"{key}/{table}/{name}", tabled.chains[name])
                 if chain is not None:
-                    found.items.append(_chain(netns.name, backend, table, name, chain))
+                    found.items.append(
+                        _chain(netns.name, 6 if head == "xt6" else 4, backend, table, name, chain)
+                    )
 
 
 def _in_order(table: str, chains: Iterable[str]) -> list[str]:
@@ -121,9 +124,10 @@ def _in_order(table: str, chains: Iterable[str]) -> list[str]:
     return [name for name in built_in if name in names] + sorted(names - set(built_in))
 
 
-def _chain(netns: str, backend: str, table: str, name: str, chain: XtChain) -> ShownChain:
+def _chain(netns: str, family: int, backend: str, table: str, name: str, chain: XtChain) -> ShownChain:
     return ShownChain(
         netns=netns,
+        family=family,
         backend=backend,
         table=table,
         chain=name,

@@ -246,7 +246,6 @@ def test_native_base_chains(netns: Bed) -> None:
         ("ip", "nat2", "post"),
         ("netdev", "edge", "in"),
         ("bridge", "br", "out"),
-        ("ip6", "filter", "FORWARD"),
     }
     assert {key: chain.empty for key, chain in found.items() if chain.empty} == {
         ("inet", "mine", "pre"): True,
@@ -381,7 +380,7 @@ from nettrace.model.section import SectionKey
 handle = next(one for one in discover() if one.name == {a.name!r})
 with Reader([handle]) as reader:
     found = reader.read_all(reader.skeleton()).namespaces[handle.name]
-for name in EVERYTHING[:-1]:
+for name in (one for one in EVERYTHING if not one.endswith("*")):
     section = getattr(found, name.replace("/", "_"))
     assert section.kind == "denied", (name, section)
     assert "CAP_SYS_ADMIN" in section.reason, section

@@ -73,6 +73,8 @@ NODE = Netns(
         )
     ),
     xt_legacy=Known(XtRuleset({})),
+    xt6_nft=Known(XtRuleset({})),
+    xt6_legacy=Known(XtRuleset({})),
 )
 SERVICE = Service(
     name="web",

@@ -67,6 +67,8 @@ class Space:
         self.conntrack: list[ConntrackEntry] = []
         self.xt_nft = XtRuleset({})
         self.xt_legacy = XtRuleset({})
+        self.xt6_nft = XtRuleset({})
+        self.xt6_legacy = XtRuleset({})
         self.ipsets: list[IpSet] = []
         self.nft: list[NftBaseChain] = []
         self.conf("all", **CONF)
@@ -201,6 +203,8 @@ class Space:
             conntrack=Known(tuple(self.conntrack)),
             xt_nft=Known(self.xt_nft),
             xt_legacy=Known(self.xt_legacy),
+            xt6_nft=Known(self.xt6_nft),
+            xt6_legacy=Known(self.xt6_legacy),
             ipsets=Known(tuple(self.ipsets)),
             nft=Known(tuple(self.nft)),
         )
