@@ -65,6 +65,7 @@ class Answer:
 
     ``conn`` and ``reply`` are the connection it is tied to by nf_ct_attach, if any; ``delay``
     how long the kernel waits before it sends it, ``mtu`` what fragmentation-needed announces.
+    ``frame`` is set where it goes straight out of a bridge port: port, source and destination MAC.
     """
 
     netns: str
@@ -73,6 +74,7 @@ class Answer:
     reply: bool = False
     delay: float = 0.0
     mtu: int | None = None
+    frame: tuple[str, str, str] | None = None
 
 
 @dataclass(slots=True, eq=False)

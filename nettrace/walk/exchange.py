@@ -201,7 +201,11 @@ def _walk_answer(talk: _Talk, answer: Answer) -> Walked:
     skb = Skb(answer.packet, answer.netns, conn=answer.conn, reply=answer.reply)
     if answer.conn is not None:
         skb.state, skb.attached = "RELATED", True
-    return talk.walk("reply" if answer.packet.proto == "tcp" else "error", skb, Next.SEND)
+    begin = Next.SEND
+    if answer.frame is not None:
+        skb.device, skb.source_mac, skb.dest_mac = answer.frame
+        begin = Next.SEND_BY_PORT
+    return talk.walk("reply" if answer.packet.proto == "tcp" else "error", skb, begin)
 
 
 def _reaches_client(talk: _Talk, back: Walked) -> bool:

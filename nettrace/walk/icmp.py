@@ -81,7 +81,9 @@ def send_reset(run: Run, skb: Skb, *, attach: bool) -> bool:
     """
     Queue the RST that answers a TCP packet; False for one that is an RST itself.
 
-    A REJECT rule's RST is tied to the connection (*attach*), a closed port's is not.
+    A REJECT rule's RST is tied to the connection (*attach*), a closed port's is not.  To a packet
+    that br_netfilter saw come in by a bridge port the rule's RST goes back by that port as it
+    is, past all hooks and untranslated (nf_send_reset).
     """
     packet = skb.packet
     if packet.proto != "tcp" or "RST" in packet.tcp_flags or skb.inner:
@@ -97,12 +99,21 @@ def send_reset(run: Run, skb: Skb, *, attach: bool) -> bool:
         size=40,
         mark=packet.mark if ns.number("net.ipv4.fwmark_reflect") else 0,
     )
-    _queue(run, skb, reset, attach=attach)
+    by_port = attach and skb.physin is not None
+    frame = (skb.physin or "", skb.dest_mac, skb.source_mac) if by_port else None
+    _queue(run, skb, reset, attach=attach, frame=frame)
     return True
 
 
 def _queue(
-    run: Run, skb: Skb, packet: Packet, *, attach: bool, delay: float = 0.0, mtu: int | None = None
+    run: Run,
+    skb: Skb,
+    packet: Packet,
+    *,
+    attach: bool,
+    delay: float = 0.0,
+    mtu: int | None = None,
+    frame: tuple[str, str, str] | None = None,
 ) -> None:
     run.answers.append(
         Answer(
@@ -112,5 +123,6 @@ def _queue(
             reply=not skb.reply,
             delay=delay,
             mtu=mtu,
+            frame=frame,
         )
     )

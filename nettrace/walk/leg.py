@@ -17,7 +17,7 @@ from nettrace.walk.forward import forward
 from nettrace.walk.leave import postrouting, transmit
 from nettrace.walk.neighbour import resolve
 from nettrace.walk.receive import ip_receive, local_in, receive
-from nettrace.walk.send import local_out, send
+from nettrace.walk.send import local_out, send, send_by_port
 from nettrace.walk.skb import Skb
 from nettrace.walk.stages import STAGE_OF, Next
 from nettrace.walk.tunnel import encapsulate
@@ -26,6 +26,7 @@ __all__ = ["Walked", "walk_leg"]
 
 _STAGES: dict[Next, Callable[[Run, Skb], Next]] = {
     Next.SEND: send,
+    Next.SEND_BY_PORT: send_by_port,
     Next.LOCAL_OUT: local_out,
     Next.RECEIVE: receive,
     Next.BRIDGE_IN: bridge_in,

@@ -23,7 +23,7 @@ from nettrace.walk.skb import Decision, Skb
 from nettrace.walk.source import select_address, source_for
 from nettrace.walk.stages import Next
 
-__all__ = ["local_out", "output_route", "send"]
+__all__ = ["local_out", "output_route", "send", "send_by_port"]
 
 #: IPv4 and TCP headers: what the MSS leaves of an MTU.
 _HEADERS = 40
@@ -126,6 +126,28 @@ def send(run: Run, skb: Skb) -> Next:
         )
         ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {decided.device}'s MTU {mtu}", "EMSGSIZE")
     return Next.LOCAL_OUT
+
+
+def send_by_port(run: Run, skb: Skb) -> Next:
+    """
+    Answer with a frame by the bridge port that the offender came by (nf_send_reset).
+
+    No hook sees it.  It needs a route all the same (ip_route_me_harder), which then is not taken.
+    """
+    ns = namespace(run, skb.netns)
+    run.step(
+        skb,
+        Stage.SEND,
+        "send",
+        device=skb.device,
+        ref=f"{ns.name}/links/{skb.device}",
+        text=f"back by {skb.device}",
+        note="a bridged packet is reset by a frame that no rule sees and nobody translates",
+    )
+    decided = output_route(run, ns, skb)
+    if isinstance(decided, Failed):
+        _no_route(run, skb, decided)
+    return Next.TRANSMIT
 
 
 def _route_step(run: Run, ns: Namespace, skb: Skb, decided: Decision, note: str = "") -> None:

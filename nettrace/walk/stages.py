@@ -11,6 +11,7 @@ class Next(Enum):
     """What comes next.  nettrace.walk.leg says which function each is."""
 
     SEND = "a socket sends"
+    SEND_BY_PORT = "the kernel answers by the bridge port that it was asked by"
     LOCAL_OUT = "OUTPUT, and the route once more"
     RECEIVE = "a frame arrives at a device"
     BRIDGE_IN = "a frame arrives at a bridge port"
@@ -30,6 +31,7 @@ class Next(Enum):
 #: The stage that a step has when the walk cannot go on there.
 STAGE_OF: dict[Next, Stage] = {
     Next.SEND: Stage.SEND,
+    Next.SEND_BY_PORT: Stage.SEND,
     Next.LOCAL_OUT: Stage.HOOK,
     Next.RECEIVE: Stage.RECEIVE,
     Next.BRIDGE_IN: Stage.BRIDGE,
