@@ -10,15 +10,19 @@ from typing import Any
 from nettrace.collect.peers import Candidates, names_of
 from nettrace.collect.programs import programs_by_index, xdp_programs
 from nettrace.collect.session import Session
-from nettrace.model.links import BridgeAttrs, Link, Peer, PortAttrs, VxlanAttrs
+from nettrace.model.links import BridgeAttrs, Link, MacvlanAttrs, Peer, PortAttrs, VxlanAttrs
 
 __all__ = ["read_links"]
 
 # include/uapi/linux/if.h
 _UP, _LOOPBACK, _NOARP, _PROMISC, _LOWER_UP = 0x1, 0x8, 0x80, 0x100, 0x10000
 
+_NTF_SELF = 0x02  # include/uapi/linux/neighbour.h
+
 #: Kinds whose IFLA_LINK is the other end of a pair, not a device underneath.
 _PAIRS = ("veth", "netkit")
+#: Kinds on a device that may be in another namespace.
+_ABOVE = ("macvlan", "macvtap")
 
 
 def read_links(session: Session, candidates: Candidates) -> tuple[Link, ...]:
@@ -32,18 +36,40 @@ def read_links(session: Session, candidates: Candidates) -> tuple[Link, ...]:
     numbers = {
         message.get_attr("IFLA_LINK_NETNSID")
         for message in messages
-        if message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") in _PAIRS
+        if message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") in (*_PAIRS, *_ABOVE)
     }
     peers = names_of(session, {number for number in numbers if number is not None}, candidates)
     programs = programs_by_index(session, names)
+    taps = _taps(session)
     return tuple(
-        _link(message, names, peers, session.name, programs.get(message["index"], ()))
+        _link(message, names, peers, session.name, programs.get(message["index"], ()), taps)
         for message in sorted(messages, key=lambda message: int(message["index"]))
     )
 
 
+def _taps(session: Session) -> dict[int, list[str]]:
+    """
+    Return index -> unicast MAC addresses that somebody on top of a device asked it for.
+
+    ndo_dflt_fdb_dump(), net/core/rtnetlink.c: a device's own list, which a macvlan enters itself in.
+    """
+    found: dict[int, list[str]] = {}
+    for message in session.dump("fdb", "dump"):
+        mac = message.get_attr("NDA_LLADDR")
+        if mac is None or message.get_attr("NDA_MASTER") or not message["flags"] & _NTF_SELF:
+            continue
+        if not int(mac[:2], 16) & 1 and message.get_attr("NDA_DST") is None:
+            found.setdefault(message["ifindex"], []).append(mac)
+    return found
+
+
 def _link(
-    message: Any, names: dict[int, str], peers: dict[int, str], own: str, programs: tuple[str, ...]
+    message: Any,
+    names: dict[int, str],
+    peers: dict[int, str],
+    own: str,
+    programs: tuple[str, ...],
+    taps: dict[int, list[str]],
 ) -> Link:
     flags, index = message["flags"], message["index"]
     kind = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
@@ -54,6 +80,13 @@ def _link(
     peer = None
     if kind in _PAIRS and link:
         peer = Peer(own if number is None else peers.get(number), link)
+    macvlan = None
+    if kind in _ABOVE and link and data is not None:
+        mode = str(data.get_attr(f"IFLA_{kind.upper()}_MODE"))
+        where = own if number is None else peers.get(number)
+        macvlan = MacvlanAttrs(mode=mode, netns=where, ifindex=link)
+    mac = message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
+    shared = not message.get_attr("IFLA_MASTER") and kind not in ("bridge", "vxlan")
     vxlan = _vxlan(data, names) if kind == "vxlan" and data is not None else None
     if kind == "vxlan" and data is not None and data.get_attr("IFLA_VXLAN_COLLECT_METADATA"):
         programs = (*programs, "vxlan external")  # where to is said by a program or a route
@@ -61,7 +94,7 @@ def _link(
         index=index,
         name=names[index],
         kind=kind,
-        mac=message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00",
+        mac=mac,
         mtu=message.get_attr("IFLA_MTU"),
         up=bool(flags & _UP),
         carrier=bool(flags & _LOWER_UP),
@@ -73,6 +106,9 @@ def _link(
         bridge=_bridge(data) if kind == "bridge" and data is not None else None,
         port=_port(message),
         vxlan=vxlan,
+        macvlan=macvlan,
+        promiscuity=message.get_attr("IFLA_PROMISCUITY") or 0,
+        taps=tuple(sorted(tap for tap in taps.get(index, ()) if tap != mac)) if shared else (),
         programs=xdp_programs(message) + programs,
     )
 
@@ -95,6 +131,12 @@ def _port(message: Any) -> PortAttrs | None:
         isolated=bool(data.get_attr("IFLA_BRPORT_ISOLATED")),
         learning=bool(data.get_attr("IFLA_BRPORT_LEARNING")),
         flood=bool(data.get_attr("IFLA_BRPORT_UNICAST_FLOOD")),
+        # a kernel that is older than an attribute does what it does with that attribute's default
+        bcast_flood=data.get_attr("IFLA_BRPORT_BCAST_FLOOD") != 0,
+        neigh_suppress=bool(data.get_attr("IFLA_BRPORT_NEIGH_SUPPRESS")),
+        proxy_arp=bool(data.get_attr("IFLA_BRPORT_PROXYARP")),
+        proxy_arp_wifi=bool(data.get_attr("IFLA_BRPORT_PROXYARP_WIFI")),
+        locked=bool(data.get_attr("IFLA_BRPORT_LOCKED")),
         state=data.get_attr("IFLA_BRPORT_STATE"),
     )
 

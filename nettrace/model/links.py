@@ -8,7 +8,17 @@ Not here: routes, rules.
 
 from msgspec import Struct
 
-__all__ = ["Address", "BridgeAttrs", "FdbEntry", "Link", "Neighbour", "Peer", "PortAttrs", "VxlanAttrs"]
+__all__ = [
+    "Address",
+    "BridgeAttrs",
+    "FdbEntry",
+    "Link",
+    "MacvlanAttrs",
+    "Neighbour",
+    "Peer",
+    "PortAttrs",
+    "VxlanAttrs",
+]
 
 
 class Peer(Struct, frozen=True):
@@ -27,12 +37,22 @@ class BridgeAttrs(Struct, frozen=True, kw_only=True):
 
 
 class PortAttrs(Struct, frozen=True, kw_only=True):
-    """``bridge -d link``.  State: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
+    """
+    ``bridge -d link``.  State: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking.
+
+    ``flood`` is for unicast frames that no entry names, ``bcast_flood`` for broadcasts.
+    ``locked``: only what a static entry names may come in here.
+    """
 
     hairpin: bool = False
     isolated: bool = False
     learning: bool = True
     flood: bool = True
+    bcast_flood: bool = True
+    neigh_suppress: bool = False
+    proxy_arp: bool = False
+    proxy_arp_wifi: bool = False
+    locked: bool = False
     state: int = 3
 
 
@@ -47,6 +67,19 @@ class VxlanAttrs(Struct, frozen=True, kw_only=True):
     learning: bool = True
 
 
+class MacvlanAttrs(Struct, frozen=True, kw_only=True):
+    """
+    ``ip -d link show type macvlan``.
+
+    ``mode`` is ``private``, ``vepa``, ``bridge``, ``passthru`` or ``source``.  ``netns`` and ``ifindex``
+    name the device below; ``netns`` is None if that is outside of the snapshot.
+    """
+
+    mode: str
+    netns: str | None
+    ifindex: int
+
+
 class Link(Struct, frozen=True, kw_only=True):
     """
     One device.
@@ -54,6 +87,9 @@ class Link(Struct, frozen=True, kw_only=True):
     ``kind`` is rtnetlink's IFLA_INFO_KIND (``veth``, ``bridge``, ``vxlan``, ``tun``,
     ``ipip``, ``macvlan`` ...), ``loopback`` for lo, ``device`` when the kernel gives none.
     ``up`` is IFF_UP, ``carrier`` IFF_LOWER_UP.  ``master`` is the name of the bridge or bond.
+    ``taps`` are unicast MAC addresses that the device takes beside its own because somebody on
+    top of it asks for them, ``promiscuity`` how many ask for all frames (a bridge, a passthru
+    macvlan, a capture).
     ``programs`` names BPF attached to the device (XDP, tc), which decides what no rule shows.
     """
 
@@ -72,6 +108,9 @@ class Link(Struct, frozen=True, kw_only=True):
     bridge: BridgeAttrs | None = None
     port: PortAttrs | None = None
     vxlan: VxlanAttrs | None = None
+    macvlan: MacvlanAttrs | None = None
+    promiscuity: int = 0
+    taps: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
 
 

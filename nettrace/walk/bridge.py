@@ -15,13 +15,13 @@ from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace, namespace
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
-from nettrace.walk.segment import allowed_out, behind
+from nettrace.walk.segment import admitted, allowed_out, behind
 from nettrace.walk.skb import Skb
 from nettrace.walk.stages import Next
 
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
 
-_FORWARDING = 3
+_FORWARDING, _LEARNING = 3, 2
 _SLACK = 4  # is_skb_forwardable: room for a VLAN tag
 
 
@@ -36,18 +36,30 @@ def bridge_in(run: Run, skb: Skb) -> Next:
             f"{ns.name}/links/{bridge.name}",
         )
     state = port.port.state if port.port is not None else _FORWARDING
-    if state != _FORWARDING or not bridge.up:
+    if state not in (_FORWARDING, _LEARNING) or not bridge.up:
         what = f"port state {state}" if bridge.up else f"{bridge.name} is down"
         _drop(run, ns, skb, port.name, what, f"{port.name} does not forward: {what}", f"links/{port.name}")
-    if skb.source_mac and (port.port is None or port.port.learning):
-        run.learned_ports[(ns.name, bridge.name, skb.source_mac)] = port.name
     skb.in_port, skb.device = port.name, bridge.name
     skb.physin = skb.physout = None
     _native(run, ns, "prerouting")
     if _calls_iptables(ns, bridge):
         skb.physin = port.name
         _prerouting(run, ns, skb, bridge)
+    _admit(run, ns, skb, bridge, port)
+    if state == _LEARNING:
+        text = f"port state {state}"
+        _drop(run, ns, skb, port.name, text, f"{port.name} only learns: {text}", f"links/{port.name}")
     return Next.BRIDGE_FORWARD
+
+
+def _admit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link) -> None:
+    """Learn where the sender is; a locked port lets in only who is known there (br_handle_frame_finish)."""
+    if not admitted(ns, port, skb.source_mac):
+        what = f"{port.name} locked on"
+        reason = f"{port.name} is locked, and no entry says that {skb.source_mac} is behind it"
+        _drop(run, ns, skb, port.name, what, reason, f"links/{port.name}")
+    if skb.source_mac and (port.port is None or port.port.learning):
+        run.learned_ports[(ns.name, bridge.name, skb.source_mac)] = port.name
 
 
 def _calls_iptables(ns: Namespace, bridge: Link) -> bool:
@@ -172,13 +184,23 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
     A flooded frame is followed to the one who takes it; where nobody does, every receiver
     drops it.
     """
+    if skb.in_port is None:
+        # br_dev_xmit asks nobody whether an entry is a local one: to the port it names, or to none
+        local = next(
+            (entry for entry in ns.fdb(mac) if entry.permanent and entry.master == bridge.name), None
+        )
+        if local is not None and local.device != bridge.name:
+            return ns.link(local.device), True
+        if local is not None or mac == bridge.mac.lower() or _is_own(ns, bridge, mac):
+            reason = f"{mac} is {bridge.name} itself, which does not send to itself"
+            _drop(run, ns, skb, bridge.name, f"{bridge.name} has MAC {mac}", reason, f"links/{bridge.name}")
     learned = run.learned_ports.get((ns.name, bridge.name, mac))
     if learned is not None:
         return ns.link(learned), True
     for entry in ns.fdb(mac):
-        if entry.master == bridge.name and not entry.permanent:
+        if entry.master == bridge.name and not entry.permanent and not entry.vlan:
             return ns.link(entry.device), True
-    around = behind(run, ns, bridge.name, skb.in_port)
+    around = behind(run, ns, bridge.name, skb.in_port, skb.source_mac)
     takers = [
         station
         for station in around.stations
@@ -189,11 +211,15 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
         undecided(f"{names} have the same MAC address {mac}, and both get the frame", f"{ns.name}/fdb")
     if takers:
         return ns.link(str(takers[0].way[0].out_port)), False
-    blocked = [port for port in ns.ports(bridge.name) if not allowed_out(ns, port, skb.in_port)]
     if not around.edges:
-        for port in blocked:
-            if _leads_to(run, port, mac):
-                return port, False
+        for port in ns.ports(bridge.name):
+            if not _leads_to(run, port, mac):
+                continue
+            if allowed_out(ns, port, skb.in_port):
+                text = f"{port.name} flood off"
+                reason = f"{mac} is in no forwarding database, and {port.name} does not get what is flooded"
+                _drop(run, ns, skb, port.name, text, reason, f"links/{port.name}")
+            return port, False
         run.step(
             skb,
             Stage.BRIDGE,

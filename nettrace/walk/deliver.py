@@ -93,6 +93,8 @@ def _listener(run: Run, ns: Namespace, skb: Skb) -> None:
         if skb.inner:
             undecided(f"a program listens at {chosen.port} of {ns.name} and takes the tunnel's packets", ref)
         who = chosen.process or f"a socket at {chosen.address}:{chosen.port}"
+        if run.leg != "request":
+            _end(run, skb, Verdict.UNEXPECTED, f"{who} takes it, who did not ask for it", ref)
         bound = None if chosen.address in (*_ANY4, *_ANY6) else chosen.address
         _take(run, skb, who, ref=ref, listens=True, bound=bound)
     elsewhere = sorted({one.address for one in sockets if _listens_at(one, packet)})

@@ -13,6 +13,7 @@ from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
+from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
 from nettrace.walk.skb import Skb
@@ -57,6 +58,8 @@ def transmit(run: Run, skb: Skb) -> Next:
         return Next.BRIDGE_OUT
     if link.kind == "vxlan":
         return Next.ENCAPSULATE
+    if link.macvlan is not None:
+        return by_macvlan(run, ns, skb, link)
     if link.kind == "dummy":
         run.step(skb, Stage.TRANSMIT, "drop", ref=f"{ns.name}/links/{link.name}", text="dummy", stops=True)
         ended(Verdict.BLACKHOLED, f"{link.name} is a dummy device: what it sends is gone")

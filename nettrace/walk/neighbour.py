@@ -14,9 +14,10 @@ from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arrive import Refusal, input_route
 from nettrace.walk.context import Run, Undecided, ended, undecided
 from nettrace.walk.icmp import HOST_UNREACHABLE, send_error
+from nettrace.walk.macvlan import macvlans
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
-from nettrace.walk.segment import Segment, Station, segment
+from nettrace.walk.segment import Asked, Bridged, Segment, Station, allowed_out, segment
 from nettrace.walk.skb import Skb
 from nettrace.walk.source import select_address
 from nettrace.walk.stages import Next
@@ -77,12 +78,31 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
     """Play ARP through: whoever on the segment would answer is the neighbour."""
     ref = f"{ns.name}/neighbours/{link.name}/{address}"
     sender = _asking_address(run, ns, skb, link, address)
-    around = segment(run, ns.name, link.name)
+    around = segment(run, ns.name, link.name, Asked(sender, address, link.mac.lower()))
     answers, unsure = _answers(run, around, address, sender)
+    taken = any(one.macvlan and one.macvlan.mode == "passthru" for _, one in macvlans(run, ns, link))
+    answers = [one for one in answers if not taken and _comes_back(run, one.way, link.mac.lower())]
+    proxies = [one for one in around.proxies if not taken and _comes_back(run, one.way, link.mac.lower())]
     macs = {namespace(run, one.netns).link(one.device).mac.lower() for one in answers}
+    macs |= {one.mac for one in proxies}
     if len(macs) > 1:
-        where = " and ".join(sorted(f"{one.netns} ({one.device})" for one in answers))
+        where = " and ".join(
+            sorted(
+                [f"{one.netns} ({one.device})" for one in answers]
+                + [f"{one.netns} ({one.bridge})" for one in proxies]
+            )
+        )
         undecided(f"{where} both answer ARP for {address}; who is faster decides", ref)
+    if not answers and proxies:
+        by = proxies[0]
+        run.neighbours[(ns.name, link.name, address)] = by.mac
+        _bridges_learn(run, by.way, link.mac.lower(), by.mac)
+        return _Resolved(
+            by.mac,
+            "resolved",
+            f"{by.netns}/neighbours/{by.bridge}/{address}",
+            f"bridge {by.bridge} of {by.netns} answers ARP for {address} itself",
+        )
     if answers:
         mac = macs.pop()
         _learn(run, ns, link, sender, address, answers[0], mac)
@@ -194,8 +214,40 @@ def _learn(
     held = far.neighbour(station.device, sender)
     if held is None or held.state not in _KEPT:
         run.neighbours[(station.netns, station.device, sender)] = link.mac.lower()
-    for hop in station.way:
-        if hop.in_port is not None:
-            run.learned_ports[(hop.netns, hop.bridge, link.mac.lower())] = hop.in_port
-        if hop.out_port is not None:
-            run.learned_ports[(hop.netns, hop.bridge, mac)] = hop.out_port
+    _bridges_learn(run, station.way, link.mac.lower(), mac)
+
+
+def _bridges_learn(run: Run, way: tuple[Bridged, ...], asker: str, answerer: str) -> None:
+    for hop in way:
+        for port, mac in ((hop.in_port, asker), (hop.out_port, answerer)):
+            if port is None:
+                continue
+            attributes = namespace(run, hop.netns).link(port).port
+            if attributes is None or attributes.learning:
+                run.learned_ports[(hop.netns, hop.bridge, mac)] = port
+
+
+def _comes_back(run: Run, way: tuple[Bridged, ...], mac: str) -> bool:
+    """
+    Does the ARP answer find its way through the bridges, as a frame for the MAC of who asked?
+
+    A bridge that learned nothing from the request sends it by what its database says, or
+    floods it by the ports that take such frames.
+    """
+    for hop in way:
+        if hop.in_port is None:
+            continue  # it is for the bridge's own device
+        ns = namespace(run, hop.netns)
+        port = ns.link(hop.in_port)
+        if not allowed_out(ns, port, hop.out_port):
+            return False
+        if port.port is None or port.port.learning:
+            continue
+        known = run.learned_ports.get((ns.name, hop.bridge, mac)) or next(
+            (entry.device for entry in ns.fdb(mac) if entry.master == hop.bridge), None
+        )
+        if known is not None and known != hop.in_port:
+            return False
+        if known is None and (not port.port.flood or port.port.proxy_arp):
+            return False
+    return True

@@ -10,6 +10,7 @@ net/ipv4/ip_input.c.
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
+from nettrace.walk.macvlan import taken_above
 from nettrace.walk.namespace import namespace
 from nettrace.walk.point import HookPoint
 from nettrace.walk.skb import BROADCAST, Skb
@@ -40,6 +41,10 @@ def receive(run: Run, skb: Skb) -> Next:
                 f"{ns.name}/links/{link.name}",
             )
         return Next.BRIDGE_IN
+    if skb.dest_mac != BROADCAST and taken_above(run, ns, skb, link):
+        return Next.RECEIVE
+    if link.kind == "macvtap":
+        undecided(f"{link.name} of {ns.name} gives its frames to a program", f"{ns.name}/links/{link.name}")
     if skb.dest_mac and skb.dest_mac not in (link.mac.lower(), BROADCAST):
         above = [
             one.name

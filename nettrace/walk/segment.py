@@ -2,8 +2,9 @@
 Who is on this Ethernet segment?
 
 Lives here: following a frame that goes everywhere (ARP, an unknown MAC address) through
-bridges and veths, to every device that would take it, and to where the snapshot ends.
+bridges, veths and macvlans, to every device that would take it, and to where the snapshot ends.
 Not here: who of them answers ARP (neighbour), one frame's way (bridge).
+Sources: net/bridge/br_forward.c (br_flood), br_arp_nd_proxy.c, drivers/net/macvlan.c.
 """
 
 from collections.abc import Iterator
@@ -11,14 +12,43 @@ from typing import NamedTuple
 
 from nettrace.model.links import Link
 from nettrace.walk.context import Run, Undecided
+from nettrace.walk.macvlan import listeners, lower_of, macvlans, of_source
 from nettrace.walk.namespace import Namespace, namespace, together
 
-__all__ = ["STATION_SECTIONS", "Bridged", "Edge", "Segment", "Station", "allowed_out", "behind", "segment"]
+__all__ = [
+    "STATION_SECTIONS",
+    "ZERO_MAC",
+    "Asked",
+    "Bridged",
+    "Edge",
+    "Proxied",
+    "Segment",
+    "Station",
+    "admitted",
+    "allowed_out",
+    "behind",
+    "segment",
+]
 
 #: What is asked of every namespace on a segment, to know whether it answers.
 STATION_SECTIONS = ("links", "addresses", "routes", "rules", "sysctls")
 
 ZERO_MAC = "00:00:00:00:00:00"
+
+#: Modes of macvlans that take broadcasts from outside.  One in bridge mode reached those of its own
+#: kind already when it sent; one in vepa mode reached nobody.
+_EVERY_MODE: tuple[str, ...] = ("vepa", "bridge", "private", "passthru")
+
+#: States in which a neighbour's MAC address counts for neigh_suppress (NUD_VALID).
+_VALID = frozenset({"permanent", "noarp", "reachable", "probe", "stale", "delay"})
+
+
+class Asked(NamedTuple):
+    """An ARP request: from whom, about whom."""
+
+    sender: str
+    target: str
+    mac: str
 
 
 class Bridged(NamedTuple):
@@ -48,41 +78,55 @@ class Edge(NamedTuple):
     way: tuple[Bridged, ...]
 
 
+class Proxied(NamedTuple):
+    """A bridge that answers an ARP request itself, with the MAC address that its host knows."""
+
+    netns: str
+    bridge: str
+    mac: str
+    way: tuple[Bridged, ...]
+
+
 class Segment(NamedTuple):
     """Everybody whom a frame reaches."""
 
     stations: tuple[Station, ...]
     edges: tuple[Edge, ...]
+    proxies: tuple[Proxied, ...] = ()
 
 
-def segment(run: Run, netns: str, device: str, *, unicast: bool = False) -> Segment:
-    """
-    Return whom a frame reaches that *device* of *netns* sends to everybody.
-
-    *unicast*: it is for one MAC address that no bridge knows, so ports with flooding off
-    do not get it.
-    """
-    search = _Search(run, unicast=unicast)
+def segment(run: Run, netns: str, device: str, asked: Asked) -> Segment:
+    """Return whom an ARP request reaches that *device* of *netns* broadcasts."""
+    search = _Search(run, asked, asked.mac)
     search.send(namespace(run, netns), device, ())
-    return Segment(tuple(search.stations), tuple(search.edges))
+    return search.found()
 
 
-def behind(run: Run, ns: Namespace, bridge: str, in_port: str | None) -> Segment:
-    """Return whom a frame with an unknown MAC address reaches that came into *bridge* by *in_port*."""
-    search = _Search(run, unicast=True)
+def behind(run: Run, ns: Namespace, bridge: str, in_port: str | None, mac: str) -> Segment:
+    """
+    Return whom a frame from *mac* to an unknown address reaches that came into *bridge* by *in_port*.
+
+    Ports with flooding off do not get it.
+    """
+    search = _Search(run, None, mac)
     search.flood(ns, bridge, in_port, ())
-    return Segment(tuple(search.stations), tuple(search.edges))
+    return search.found()
 
 
 class _Search:
-    """Depth first over devices; each is entered once."""
+    """Depth first over devices; each is entered once.  Without *asked* it is for an unknown unicast frame."""
 
-    def __init__(self, run: Run, *, unicast: bool) -> None:
+    def __init__(self, run: Run, asked: Asked | None, mac: str) -> None:
         self.run = run
-        self.unicast = unicast
+        self.asked = asked
+        self.mac = mac
         self.stations: list[Station] = []
         self.edges: list[Edge] = []
+        self.proxies: list[Proxied] = []
         self.seen: set[tuple[str, str]] = set()
+
+    def found(self) -> Segment:
+        return Segment(tuple(self.stations), tuple(self.edges), tuple(self.proxies))
 
     def edge(
         self, ns: Namespace, device: str, reason: str, way: tuple[Bridged, ...], *, outside: bool
@@ -100,6 +144,8 @@ class _Search:
             self.cross(ns, link, way)
         elif link.kind == "bridge":
             self.flood(ns, device, None, way)
+        elif link.macvlan is not None:
+            self.from_macvlan(ns, link, way)
         elif link.kind == "vxlan":
             if any(entry.device == device for entry in ns.fdb(ZERO_MAC)):
                 self.edge(ns, device, f"flooding through {device} of {ns.name}", way, outside=False)
@@ -119,6 +165,19 @@ class _Search:
         except Undecided as unknown:
             self.edge(ns, link.name, unknown.reason, way, outside=False)
 
+    def from_macvlan(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
+        """Macvlan_queue_xmit: to the other bridge-mode ones beside it, and out by the device below."""
+        below = lower_of(self.run, ns, link)
+        if below is None:
+            self.edge(ns, link.name, f"the device below {link.name} of {ns.name}", way, outside=True)
+            return
+        self.seen.add((ns.name, link.name))
+        if link.macvlan is not None and link.macvlan.mode == "bridge":
+            for space, above in macvlans(self.run, *below):
+                if above.macvlan is not None and above.macvlan.mode == "bridge":
+                    self.arrive(space, above, way)
+        self.send(below[0], below[1].name, way)
+
     def arrive(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
         """A frame comes in by *link*."""
         if not link.up or (ns.name, link.name) in self.seen:
@@ -127,29 +186,112 @@ class _Search:
         if link.programs:
             self.edge(ns, link.name, f"{link.programs[0]} on {link.name} of {ns.name}", way, outside=False)
             return
+        if link.kind == "macvtap":
+            self.edge(ns, link.name, f"the program at {link.name} of {ns.name}", way, outside=False)
+            return
         if link.master is None:
-            self.stations.append(Station(ns.name, link.name, way))
-            for above in ns.links.values():
-                if above.lower == link.name and above.kind in ("macvlan", "ipvlan"):
-                    self.edge(ns, above.name, f"{above.kind} {above.name} of {ns.name}", way, outside=False)
+            self.take(ns, link, way)
             return
         bridge = ns.link(link.master)
         if bridge.kind != "bridge":
             self.edge(ns, link.name, f"{bridge.kind} {bridge.name} of {ns.name}", way, outside=False)
         elif bridge.up and _forwarding(link):
+            if not admitted(ns, link, self.mac):
+                return
             self.stations.append(
                 Station(ns.name, bridge.name, (*way, Bridged(ns.name, bridge.name, link.name, None)))
             )
             self.flood(ns, bridge.name, link.name, way)
 
+    def take(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
+        """A device of the host takes it, and so do the macvlans on top (macvlan_handle_frame)."""
+        above = macvlans(self.run, ns, link)
+        source = of_source(above, self.asked.mac) if self.asked is not None else None
+        modes = _EVERY_MODE
+        if source is not None and source.macvlan is not None:
+            if source.macvlan.mode not in ("vepa", "bridge"):
+                return  # back to where it came from
+            modes = _EVERY_MODE[:2] if source.macvlan.mode == "vepa" else _EVERY_MODE[:1]
+        for space, one in above:
+            mode = one.macvlan.mode if one.macvlan is not None else ""
+            if mode not in _EVERY_MODE:
+                self.edge(space, one.name, f"{one.name} of {space.name}, mode {mode},", way, outside=False)
+            elif one is not source and mode in modes:
+                self.arrive(space, one, way)
+        all_for_one = any(one.macvlan and one.macvlan.mode == "passthru" for _, one in above)
+        if self.asked is not None or not all_for_one:
+            self.stations.append(Station(ns.name, link.name, way))
+        for who in listeners(ns, link, above):
+            self.edge(ns, link.name, who, way, outside=False)
+        for one in ns.links.values():
+            if one.lower == link.name and one.kind in ("ipvlan", "vlan"):
+                self.edge(ns, one.name, f"{one.kind} {one.name} of {ns.name}", way, outside=False)
+
     def flood(self, ns: Namespace, bridge: str, in_port: str | None, way: tuple[Bridged, ...]) -> None:
-        """A bridge sends a frame by all its ports but the one it came by."""
+        """A bridge sends a frame by all its ports but the one it came by (br_flood)."""
+        suppressed = self.asked is not None and self.proxied(ns, bridge, in_port, way, self.asked)
         ports = [port for port in ns.ports(bridge) if allowed_out(ns, port, in_port)]
-        if self.unicast:
-            ports = [port for port in ports if port.port is None or port.port.flood]
+        for port in ports:
+            if port.port is not None and port.port.proxy_arp_wifi and self.asked is not None:
+                self.edge(ns, port.name, f"proxy_arp_wifi of port {port.name}", way, outside=False)
+        ports = [
+            port
+            for port in ports
+            if _flooded(port, unicast=self.asked is None, own=in_port is None)
+            and not (suppressed and port.port is not None and port.port.neigh_suppress)
+        ]
         together(self.run, tuple(dict.fromkeys(_peers(self.run, ports))), STATION_SECTIONS)
         for port in ports:
             self.send(ns, port.name, (*way, Bridged(ns.name, bridge, in_port, port.name)))
+
+    def proxied(
+        self, ns: Namespace, bridge: str, in_port: str | None, way: tuple[Bridged, ...], asked: Asked
+    ) -> bool:
+        """
+        br_do_proxy_suppress_arp: is the request kept from ports with neigh_suppress?
+
+        Notes whether the bridge answers it by itself, from its host's neighbour table.
+        """
+        ports = ns.ports(bridge)
+        suppressing = any(port.port is not None and port.port.neigh_suppress for port in ports)
+        came = ns.link(in_port).port if in_port is not None else None
+        proxy = came is not None and came.proxy_arp
+        if not (suppressing or proxy) or (in_port is None and not suppressing):
+            return False
+        if came is not None and came.neigh_suppress:
+            return False
+        if suppressing and (asked.sender in ("", "0.0.0.0", asked.target)):
+            return True
+        if suppressing and any(one.address == asked.target for one in ns.addresses(bridge)):
+            return True
+        mac = self.known(ns, bridge, asked.target)
+        if mac is None:
+            return False
+        behind_port = self.port_of(ns, bridge, mac)
+        if behind_port is None:
+            return False
+        far = ns.link(behind_port).port if behind_port != bridge else None
+        if proxy or (far is not None and far.neigh_suppress):
+            self.proxies.append(
+                Proxied(ns.name, bridge, mac, (*way, Bridged(ns.name, bridge, in_port, None)))
+            )
+            return True
+        return suppressing
+
+    def known(self, ns: Namespace, bridge: str, address: str) -> str | None:
+        """Return the MAC address that the host has for *address* on the bridge's own device."""
+        learned = self.run.neighbours.get((ns.name, bridge, address))
+        if learned is not None:
+            return learned
+        entry = ns.neighbour(bridge, address)
+        return entry.mac.lower() if entry is not None and entry.mac and entry.state in _VALID else None
+
+    def port_of(self, ns: Namespace, bridge: str, mac: str) -> str | None:
+        """Return the port that the forwarding database has for *mac*."""
+        learned = self.run.learned_ports.get((ns.name, bridge, mac))
+        if learned is not None:
+            return learned
+        return next((entry.device for entry in ns.fdb(mac) if bridge in (entry.master, entry.device)), None)
 
 
 def _peers(run: Run, ports: list[Link]) -> Iterator[str]:
@@ -160,6 +302,23 @@ def _peers(run: Run, ports: list[Link]) -> Iterator[str]:
 
 def _forwarding(link: Link) -> bool:
     return link.port is None or link.port.state == 3
+
+
+def admitted(ns: Namespace, port: Link, mac: str) -> bool:
+    """May a frame from *mac* come in here?  By a locked port only if an entry says that it is there."""
+    if port.port is None or not port.port.locked:
+        return True
+    return any(entry.device == port.name and not entry.permanent for entry in ns.fdb(mac))
+
+
+def _flooded(port: Link, *, unicast: bool, own: bool) -> bool:
+    """Is a frame flooded to this port?  A broadcast of the host's *own* always is, but not to a proxy."""
+    attributes = port.port
+    if attributes is None:
+        return True
+    if attributes.proxy_arp:
+        return False
+    return attributes.flood if unicast else attributes.bcast_flood or own
 
 
 def allowed_out(ns: Namespace, port: Link, in_port: str | None) -> bool:

@@ -6,49 +6,12 @@ answered and how long it took have to be as the walk said; UNKNOWN is a failure.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import pytest
 
-from nettrace.model.step import Verdict
-from nettrace.model.walk import Outcome
 from tests.kernel.bed import Bed
-from tests.kernel.walkbed import TOPOLOGIES, Net
-
-
-class Case(NamedTuple):
-    """A network, what is done to it, a probe, and the verdict that the walk has to give."""
-
-    name: str
-    topology: str
-    commands: tuple[tuple[str, str], ...]
-    probe: tuple[Any, ...]  # source, destination, port, protocol
-    outcome: Outcome
-    verdict: Verdict
-    tries: int = 1
-    options: dict[str, Any] = {}  # noqa: RUF012 (never written to)
-
-
-def c(
-    name: str, topology: str, *commands: str, probe: str, gives: str, count: int = 1, **options: Any
-) -> Case:
-    """Write a case: commands as ``label: line``, the probe as ``source destination[:port][/proto]``."""
-    split = tuple(tuple(line.split(": ", 1)) for line in commands)
-    source, target = probe.split()
-    target, _, proto = target.partition("/")
-    dst, _, port = target.partition(":")
-    outcome, verdict = gives.split()
-    return Case(
-        name,
-        topology,
-        split,  # type: ignore[arg-type]
-        (source, dst, int(port) if port else None, proto or "tcp"),
-        Outcome(outcome),
-        Verdict[verdict],
-        count,
-        options,
-    )
-
+from tests.kernel.cases import Case, c, try_case
+from tests.kernel.walkbed import Net
 
 SERVER, UDP = "client 10.2.0.2:80", "client 10.2.0.2:7/udp"
 
@@ -393,12 +356,4 @@ def net(netns: Bed) -> Iterator[Net]:
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.topology}-{case.name}" for case in CASES])
 def test_the_walk_and_the_kernel_agree(net: Net, case: Case) -> None:
     """A real connection ends as the walk says, for the reason that the case was made for."""
-    TOPOLOGIES[case.topology](net)
-    for label, line in case.commands:
-        net.sh(label, line)
-    source, dst, port, proto = case.probe
-    flow = net.flow(source, dst, port, proto, **case.options)
-    answer = net.agree(flow, count=case.tries)
-    assert (answer.outcome, answer.verdict) == (case.outcome, case.verdict), [
-        (path.outcome, path.reason) for path in answer.paths
-    ]
+    try_case(net, case)

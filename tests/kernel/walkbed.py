@@ -5,6 +5,7 @@ Lives here: topologies, listeners that answer with their namespace's label, and 
 of a walk with real connections.
 """
 
+import re
 import selectors
 import socket
 import threading
@@ -99,7 +100,13 @@ class Net:
         self.selector.close()
 
     def sh(self, label: str, command: str) -> None:
-        """Run a command line in a namespace, as the catalogue writes it; ``$MAC_X_eth0`` are MACs."""
+        """
+        Run a command line in a namespace, as the catalogue writes it.
+
+        ``$MAC_pod1_eth0`` is the MAC address of a device of a namespace, ``$NS_pod1`` its name.
+        """
+        command = re.sub(r"\$MAC_(\w+?)_(\w+)", lambda found: self.mac(found[1], found[2]), command)
+        command = re.sub(r"\$NS_(\w+)", lambda found: self[found[1]].name, command)
         self[label].run("sh", "-ec", command)
 
     def mac(self, label: str, device: str) -> str:
@@ -356,9 +363,27 @@ def _vxlan(net: Net) -> None:
         )  # fmt: skip
 
 
+def _macvlan(net: Net) -> None:
+    """
+    host 10.5.0.1 and far 10.5.0.4 on a wire; a 10.5.0.2 and b 10.5.0.3 are still to come.
+
+    They will sit on host's eth0, as macvlans called eth0.
+    """
+    for label in ("host", "a", "b", "far", "wire"):
+        net.new(label)
+    net.veth("host", "eth0", "wire", "port1")
+    net.veth("far", "eth0", "wire", "port2")
+    net.bed.bridge(net["wire"], "br0", "port1", "port2")
+    net["host"].address("eth0", "10.5.0.1/24")
+    net["far"].address("eth0", "10.5.0.4/24")
+    for label in ("host", "a", "b", "far"):
+        net.listen(label, 80)
+
+
 TOPOLOGIES: dict[str, Callable[[Net], None]] = {
     "router": _router,
     "two-ways": _two_ways,
     "pods": _pods,
     "vxlan": _vxlan,
+    "macvlan": _macvlan,
 }

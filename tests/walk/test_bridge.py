@@ -172,7 +172,8 @@ def test_flooding_may_be_off() -> None:
     world = known_neighbours()
     world["node"].port("veth2", flood=False)
     path = one_path(world, POD_TO_POD)
-    assert path.verdict is Verdict.OTHERHOST
+    assert path.verdict is Verdict.BRIDGE_DROPPED
+    assert "veth2 does not get what is flooded" in path.reason
 
 
 def test_the_forwarding_database_decides() -> None:

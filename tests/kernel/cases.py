@@ -1,0 +1,60 @@
+"""
+Cases for the comparison of the walk with the kernel: a network, what is done to it, a probe.
+
+Lives here: how a case is written, and trying one.  The cases stand in the tests.
+"""
+
+from typing import Any, NamedTuple
+
+from nettrace.model.step import Verdict
+from nettrace.model.walk import Outcome
+from tests.kernel.walkbed import TOPOLOGIES, Net
+
+__all__ = ["Case", "c", "try_case"]
+
+
+class Case(NamedTuple):
+    """A network, what is done to it, a probe, and the verdict that the walk has to give."""
+
+    name: str
+    topology: str
+    commands: tuple[tuple[str, str], ...]
+    probe: tuple[Any, ...]  # source, destination, port, protocol
+    outcome: Outcome
+    verdict: Verdict
+    tries: int = 1
+    options: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+
+
+def c(
+    name: str, topology: str, *commands: str, probe: str, gives: str, count: int = 1, **options: Any
+) -> Case:
+    """Write a case: commands as ``label: line``, the probe as ``source destination[:port][/proto]``."""
+    split = tuple(tuple(line.split(": ", 1)) for line in commands)
+    source, target = probe.split()
+    target, _, proto = target.partition("/")
+    dst, _, port = target.partition(":")
+    outcome, verdict = gives.split()
+    return Case(
+        name,
+        topology,
+        split,  # type: ignore[arg-type]
+        (source, dst, int(port) if port else None, proto or "tcp"),
+        Outcome(outcome),
+        Verdict[verdict],
+        count,
+        options,
+    )
+
+
+def try_case(net: Net, case: Case) -> None:
+    """Build it, walk it and try it; AssertionError where walk, kernel and the case's claim differ."""
+    TOPOLOGIES[case.topology](net)
+    for label, line in case.commands:
+        net.sh(label, line)
+    source, dst, port, proto = case.probe
+    flow = net.flow(source, dst, port, proto, **case.options)
+    answer = net.agree(flow, count=case.tries)
+    assert (answer.outcome, answer.verdict) == (case.outcome, case.verdict), [
+        (path.outcome, path.reason) for path in answer.paths
+    ]
