@@ -129,6 +129,7 @@ def read_fdb(session: Session) -> tuple[FdbEntry, ...]:
             mac=message.get_attr("NDA_LLADDR"),
             master=names.get(message.get_attr("NDA_MASTER") or 0),
             dst=message.get_attr("NDA_DST"),
+            via=names.get(message.get_attr("NDA_IFINDEX") or 0),
             vlan=message.get_attr("NDA_VLAN"),
             permanent=bool(message["state"] & _NUD_PERMANENT),
             static=message["state"] & (_NUD_NOARP | _NUD_PERMANENT) == _NUD_NOARP,

@@ -151,7 +151,7 @@ class FdbEntry(Struct, frozen=True, kw_only=True):
     One forwarding-database entry (``bridge fdb``).
 
     On a bridge port ``master`` is the bridge; on a VXLAN device ``dst`` is the far end's
-    address.  A MAC of all zeros is VXLAN's default destination.  ``permanent`` (NUD_PERMANENT)
+    address and ``via`` the device that the tunnel's packets for it are bound to, if any.  A MAC of all zeros is VXLAN's default destination.  ``permanent`` (NUD_PERMANENT)
     means local on a bridge port and not ageing on a VXLAN device; ``static`` (NUD_NOARP) that
     somebody put it there and it does not age.  Neither: learned.
     """
@@ -160,6 +160,7 @@ class FdbEntry(Struct, frozen=True, kw_only=True):
     mac: str
     master: str | None = None
     dst: str | None = None
+    via: str | None = None
     vlan: int | None = None
     permanent: bool = False
     static: bool = False

@@ -235,6 +235,8 @@ def _fdb(entry: FdbEntry) -> list[str]:
     words = [entry.mac, "dev", entry.device]
     if entry.dst is not None:
         words += ["dst", entry.dst]
+    if entry.via is not None:
+        words += ["via", entry.via]
     words.append("master" if entry.master is not None else "self")
     if entry.vlan is not None:
         words += ["vlan", str(entry.vlan)]

@@ -268,6 +268,7 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
         icmp_id=asked.icmp_id,
         size=asked.size if asked.proto == "icmp" else 60,
         ttl=ns.number("net.ipv4.ip_default_ttl"),
+        tos=asked.tos if asked.proto == "icmp" else 0,  # icmp_reply
         df=asked.proto == "tcp",
         mark=mark,
     )
@@ -306,8 +307,9 @@ def _same_either_way(run: Run, ns: Namespace, answer: Packet) -> None:
 def _full_size(talk: _Talk) -> Path:
     """Send one segment each way, as large as both ends agreed on."""
     taken = talk.server.packet
+    ttl = namespace(talk.run, talk.server.netns).number("net.ipv4.ip_default_ttl")
     back = replace(
-        taken, src=taken.dst, dst=taken.src, sport=taken.dport, dport=taken.sport, ttl=64, mark=0, df=True
+        taken, src=taken.dst, dst=taken.src, sport=taken.dport, dport=taken.sport, ttl=ttl, mark=0, df=True
     )
     sides: tuple[tuple[str, int, Packet, _Sender], ...] = (
         ("data", min(talk.client_mss.own, talk.server_mss.told), talk.sent, _from_client),

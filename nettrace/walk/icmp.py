@@ -69,6 +69,8 @@ def send_error(
         icmp_type=icmp_type,
         icmp_code=code,
         size=min(_MOST, 28 + packet.size),
+        ttl=ns.number("net.ipv4.ip_default_ttl"),
+        tos=packet.tos & 0x1E | 0xC0,  # RT_TOS, IPTOS_PREC_INTERNETCONTROL
         df=False,
         mark=packet.mark if ns.number("net.ipv4.fwmark_reflect") else 0,
         inner=offender,
@@ -97,6 +99,8 @@ def send_reset(run: Run, skb: Skb, *, attach: bool) -> bool:
         dport=packet.sport,
         tcp_flags=frozenset({"RST"} if "ACK" in packet.tcp_flags else {"RST", "ACK"}),
         size=40,
+        ttl=ns.number("net.ipv4.ip_default_ttl"),
+        tos=0 if attach else packet.tos,  # nf_reject_iphdr_put; tcp_v4_send_reset reflects
         mark=packet.mark if ns.number("net.ipv4.fwmark_reflect") else 0,
     )
     by_port = attach and skb.physin is not None

@@ -21,6 +21,9 @@ __all__ = ["MANIP_OF", "bind", "leave_alone", "needs_rules", "translate"]
 #: Hook -> which end of the packet its nat chains may change (HOOK2MANIP).
 MANIP_OF = {"prerouting": "dst", "output": "dst", "input": "src", "postrouting": "src"}
 
+#: An ICMP identifier that the kernel draws.
+_DRAWN = -1
+
 #: An address range with more choices than this is not drawn from.
 _MOST_ADDRESSES = 16
 
@@ -69,6 +72,8 @@ def _unique(run: Run, conn: Conn, current: Tup, manip: str, to: NatRange, *, ran
         wanted = current._replace(dst=address or current.dst)
         port = wanted.dport
     if port is None:
+        if random and wanted.icmp_type is not None:
+            return wanted._replace(icmp_id=_DRAWN)  # the identifier is what ports are to others
         return wanted
     if to.ports is not None:
         if not random and port.inside(to.ports):
@@ -156,9 +161,9 @@ def translate(run: Run, skb: Skb, hook: str) -> None:
     if before.is_icmp_error:
         skb.packet = _translated_error(before, manip, target)
     elif manip == "src":
-        skb.packet = replace(before, src=target.src, sport=target.sport)
+        skb.packet = replace(before, src=target.src, sport=target.sport, icmp_id=target.icmp_id)
     else:
-        skb.packet = replace(before, dst=target.dst, dport=target.dport)
+        skb.packet = replace(before, dst=target.dst, dport=target.dport, icmp_id=target.icmp_id)
     if skb.packet != before:
         direction = "reply" if skb.reply else "original"
         run.step(
@@ -184,5 +189,7 @@ def _translated_error(packet: Packet, manip: str, target: Tup) -> Packet:
     if inner is None:
         ended(Verdict.INVALID, "an ICMP error that quotes nothing")
     if manip == "src":
-        return replace(packet, src=target.src, inner=replace(inner, dst=target.src, dport=target.sport))
-    return replace(packet, dst=target.dst, inner=replace(inner, src=target.dst, sport=target.dport))
+        quoted = replace(inner, dst=target.src, dport=target.sport, icmp_id=target.icmp_id)
+        return replace(packet, src=target.src, inner=quoted)
+    quoted = replace(inner, src=target.dst, sport=target.dport, icmp_id=target.icmp_id)
+    return replace(packet, dst=target.dst, inner=quoted)

@@ -95,8 +95,10 @@ def send(run: Run, skb: Skb) -> Next:
             decided = again
     skb.route = decided
     run.step(skb, Stage.SEND, "send")
-    _route_step(run, ns, skb, decided)
     device = lo if decided.device == "lo" else ns.link(decided.device)
+    mtu = decided.route.mtu or (device.mtu if device is not None else 65536)
+    in_parts = packet.size > mtu and not packet.df
+    _route_step(run, ns, skb, decided, note=f"leaves in fragments of {mtu}" if in_parts else "")
     if device is None or not device.up:
         run.step(
             skb,
@@ -108,7 +110,6 @@ def send(run: Run, skb: Skb) -> Next:
             stops=True,
         )
         ended(Verdict.LINK_DOWN, f"{decided.device} of {ns.name} is down", "ENETUNREACH")
-    mtu = decided.route.mtu or device.mtu
     if run.leg == "request" and skb.own:
         run.sent = skb.packet
     if packet.proto == "tcp" and "SYN" in packet.tcp_flags:

@@ -24,6 +24,9 @@ __all__ = ["OVERHEAD", "decapsulate", "encapsulate", "tunnel_at"]
 #: Outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
 OVERHEAD = 50
 
+#: A packet that is in so many tunnels already gets into no further one (dev_xmit_recursion()).
+_DEEPEST = 3
+
 
 def encapsulate(run: Run, skb: Skb) -> Next:
     """Find the far end for the inner MAC address and wrap the frame up."""
@@ -33,6 +36,18 @@ def encapsulate(run: Run, skb: Skb) -> Next:
     if attributes is None:
         undecided(f"{link.name} of {ns.name} is a vxlan without attributes", f"{ns.name}/links/{link.name}")
     entry = _far_end(run, ns, skb, link)
+    if len(skb.inner) >= _DEEPEST:
+        run.step(
+            skb,
+            Stage.TUNNEL,
+            "drop",
+            device=link.name,
+            ref=f"{ns.name}/fdb/{link.name}/{entry.mac}",
+            text=f"{entry.mac} dst {entry.dst}",
+            note="the tunnel's own packets go into the tunnel again",
+            stops=True,
+        )
+        ended(Verdict.LOOP, f"{link.name} of {ns.name} carries its own packets: they go into it again and again")
     inner = skb.packet
     ports = ns.sysctl("net.ipv4.ip_local_port_range").split()
     outer = Packet(
@@ -49,7 +64,7 @@ def encapsulate(run: Run, skb: Skb) -> Next:
     skb.inner.append(Flowing(attributes.vni, inner, skb.source_mac, skb.dest_mac, skb.mss))
     skb.packet = outer
     skb.forget_conntrack()
-    skb.own, skb.bound, skb.mss = False, attributes.device, None
+    skb.own, skb.bound, skb.mss = False, entry.via, None  # vxlan_xmit_one: remote_ifindex
     skb.in_port = skb.physin = skb.physout = None
     decided = output_route(run, ns, skb)
     if isinstance(decided, Failed):

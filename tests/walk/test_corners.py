@@ -504,14 +504,22 @@ def test_corners_of_tunnels() -> None:
     assert one_path(world, ACROSS).verdict is Verdict.LOOP
 
 
-def test_a_tunnel_bound_to_a_device() -> None:
-    """A tunnel with a device of its own sends by it, whatever the routes say."""
+def test_an_entry_bound_to_a_device() -> None:
+    """A far end with a device of its own is sent to by it, whatever the routes say; no other is."""
     world = tunnel()
-    vxlan = world["a"].links["vx"].vxlan
-    assert vxlan is not None
-    world["a"].change("vx", vxlan=replace(vxlan, device="eth0", local=None))
     world["a"].routes = [r for r in world["a"].routes if r.dst != "192.168.0.0/24"]
+    assert one_path(world, ACROSS).verdict is Verdict.NO_ROUTE
+    world["a"].fdb = [replace(entry, via="eth0") for entry in world["a"].fdb]
     assert one_path(world, ACROSS).outcome is Outcome.CONNECTED
+
+
+def test_a_tunnel_that_carries_its_own_packets() -> None:
+    """The tunnel's packets that are led into the tunnel are lost, and the walk ends."""
+    world = tunnel()
+    world["a"].nat("-A OUTPUT -p udp -m udp --dport 8472 -j DNAT --to-destination 10.5.0.2")
+    path = one_path(world, ACROSS)
+    assert path.verdict is Verdict.LOOP
+    assert "carries its own packets" in path.reason
 
 
 def test_somebody_else_s_tunnel_packet() -> None:

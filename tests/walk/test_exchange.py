@@ -266,3 +266,24 @@ def test_a_refusal_to_outside() -> None:
     """A refusal leaves to the caller like an answer."""
     path = one_path(outside(router()), flow("r", "10.2.0.2", 81, src="10.1.0.2", device="c"))
     assert (path.outcome, path.errno) == (Outcome.REFUSED, "ECONNREFUSED")
+
+
+def test_what_an_answer_of_the_kernel_s_looks_like() -> None:
+    """Errors have the precedence of internetwork control, a reflected RST the tos it answers, all a fresh TTL."""
+    world = router()
+    world["r"].sysctls["net.ipv4.ip_default_ttl"] = "9"
+    asked = flow("client", "10.1.0.1", 81, tos=0x18)
+    reset = one_path(world, asked).legs[1].steps[0].before
+    assert reset is not None
+    assert (reset.ttl, reset.tos) == (9, 0x18)
+    world["r"].filter("-A INPUT -p tcp -j REJECT --reject-with tcp-reset")
+    reset = one_path(world, asked).legs[1].steps[0].before
+    assert reset is not None
+    assert (reset.ttl, reset.tos) == (9, 0)
+    world["r"].filter("-A INPUT -p tcp -j REJECT")
+    error = one_path(world, asked).legs[1].steps[0].before
+    assert error is not None
+    assert (error.ttl, error.tos) == (9, 0xD8)
+    echo = one_path(router(), flow("client", "10.1.0.1", None, "icmp", tos=0x18)).legs[1].steps[0].before
+    assert echo is not None
+    assert echo.tos == 0x18

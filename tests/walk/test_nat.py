@@ -85,6 +85,26 @@ def test_source_ports_are_ranges(target: str, ports: PortRange) -> None:
     assert path.endpoint.source_port == ports
 
 
+def test_an_identifier_is_drawn_like_a_port() -> None:
+    """An echo that is masqueraded to the address it has, with a random identifier, is source-NATed all the same."""
+    world = router()
+    world["client"].nat("-A POSTROUTING -p icmp -j MASQUERADE --random-fully")
+    world["client"].filter("-A INPUT -m conntrack ! --ctstate SNAT -j DROP")
+    path = one_path(world, flow("client", "10.2.0.2", None, "icmp"))
+    assert path.outcome is Outcome.CONNECTED
+    world["client"].nat("-A POSTROUTING -p icmp -j MASQUERADE")
+    assert one_path(world, flow("client", "10.2.0.2", None, "icmp")).outcome is Outcome.TIMEOUT
+
+
+def test_an_error_finds_its_way_back_to_a_drawn_identifier() -> None:
+    """What an error quotes gets the identifier back that was drawn for it."""
+    world = router()
+    world["client"].nat("-A POSTROUTING -p icmp -j MASQUERADE --random-fully")
+    world["r"].filter("-A FORWARD -p icmp -j REJECT")
+    path = one_path(world, flow("client", "10.2.0.2", None, "icmp"))
+    assert (path.verdict, path.outcome) == (Verdict.REJECTED, Outcome.REFUSED)
+
+
 def test_a_known_port_is_kept_unless_it_is_taken() -> None:
     """A known source port survives SNAT; one that another connection's answers use does not."""
     world = router()
