@@ -28,6 +28,8 @@ __all__ = [
     "Ct",
     "Dnat",
     "Drop",
+    "Extension",
+    "ExtensionTarget",
     "Icmp",
     "Jump",
     "Limit",
@@ -216,6 +218,8 @@ class Udp(Struct, frozen=True, tag="udp", kw_only=True):
     proto: str = "udp"
     chunk_types: str | None = None  # SCTP, as written
     chunk_invert: bool = False
+    packet_types: Negatable | None = None  # DCCP, as written
+    option: Negatable | None = None  # DCCP
 
 
 class Icmp(Struct, frozen=True, tag="icmp", kw_only=True):
@@ -272,6 +276,17 @@ class Rpfilter(Struct, frozen=True, tag="rpfilter", kw_only=True):
     invert: bool = False
 
 
+class Extension(Struct, frozen=True, tag="extension"):
+    """
+    A match of another extension of iptables, its options checked and kept as text.
+
+    nettrace.parse.iptables.extension_options takes the text apart again.
+    """
+
+    name: str
+    text: str  # everything after ``-m NAME``, "" if nothing
+
+
 class UnknownMatch(Struct, frozen=True, tag="unknown"):
     """A match nettrace does not know: kept as text, evaluates to unknown."""
 
@@ -297,6 +312,7 @@ Match: TypeAlias = (
     | Nfacct
     | Limit
     | Rpfilter
+    | Extension
     | UnknownMatch
 )
 
@@ -330,11 +346,16 @@ class Reject(Struct, frozen=True, tag="REJECT"):
 
 
 class NatRange(Struct, frozen=True, kw_only=True):
-    """Addresses *lo* to *hi* and ports; None: kept."""
+    """
+    Addresses *lo* to *hi* and ports; None: kept.
+
+    With a *base* a port is moved by as much as it was above that (``:5000-5100/80``).
+    """
 
     lo: str | None = None
     hi: str | None = None
     ports: PortRange | None = None
+    base: int | None = None
 
 
 class Dnat(Struct, frozen=True, tag="DNAT", kw_only=True):
@@ -377,12 +398,17 @@ class MarkTarget(Struct, frozen=True, tag="MARK"):
 
 
 class ConnmarkTarget(Struct, frozen=True, tag="CONNMARK", kw_only=True):
-    """``action`` is ``set``, ``save`` or ``restore``; masks as in xt_CONNMARK."""
+    """
+    ``action`` is ``set``, ``save`` or ``restore``; masks as in xt_CONNMARK.
+
+    ``shift`` moves the new mark to the left by so many bits, to the right if it is negative.
+    """
 
     action: str
     value: int = 0
     ctmask: int = 0xFFFFFFFF
     nfmask: int = 0xFFFFFFFF
+    shift: int = 0
 
 
 class Notrack(Struct, frozen=True, tag="NOTRACK"):
@@ -419,6 +445,17 @@ class PassThrough(Struct, frozen=True, tag="none"):
     """No ``-j`` at all: the rule only counts."""
 
 
+class ExtensionTarget(Struct, frozen=True, tag="extension"):
+    """
+    Another target of iptables, its options checked and kept as text.
+
+    nettrace.parse.iptables.extension_options takes the text apart again.
+    """
+
+    name: str
+    text: str  # everything after ``-j NAME``, "" if nothing
+
+
 class UnknownTarget(Struct, frozen=True, tag="unknown"):
     """A target nettrace does not know: kept as text, evaluates to unknown."""
 
@@ -444,6 +481,7 @@ Target: TypeAlias = (
     | Nflog
     | Tcpmss
     | PassThrough
+    | ExtensionTarget
     | UnknownTarget
 )
 
@@ -528,6 +566,13 @@ class NftBaseChain(Struct, frozen=True, kw_only=True):
 
 def base_protocol(name: str) -> str:
     """Return the protocol's lower-case name for what ``-p`` may be given: a number or a name."""
-    return {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "132": "sctp", "ipv6-icmp": "icmpv6"}.get(
-        name.lower(), name.lower()
-    )
+    return {
+        "1": "icmp",
+        "6": "tcp",
+        "17": "udp",
+        "33": "dccp",
+        "58": "icmpv6",
+        "132": "sctp",
+        "136": "udplite",
+        "ipv6-icmp": "icmpv6",
+    }.get(name.lower(), name.lower())

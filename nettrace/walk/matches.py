@@ -17,6 +17,7 @@ from nettrace.model.xt import (
     Comment,
     Connmark,
     Conntrack,
+    Extension,
     Icmp,
     Limit,
     Mark,
@@ -305,7 +306,7 @@ def _set(run: Run, skb: Skb, point: HookPoint, match: SetMatch) -> Answered:
     return set_matches(run, skb, point, match)
 
 
-def _unknown(run: Run, skb: Skb, point: HookPoint, match: UnknownMatch) -> Answered:
+def _unknown(run: Run, skb: Skb, point: HookPoint, match: Extension | UnknownMatch) -> Answered:
     return Unsure(f"match -m {match.name} {match.text}".rstrip() + " is not understood")
 
 
@@ -318,6 +319,7 @@ _TESTS: dict[type, Callable[[Run, Skb, HookPoint, Any], Answered]] = {
     Comment: _always,
     Connmark: _connmark,
     Conntrack: _conntrack,
+    Extension: _unknown,
     Icmp: _icmp,
     Limit: _limit,
     Mark: _mark,

@@ -17,6 +17,7 @@ from nettrace.model.xt import (
     ConnmarkTarget,
     Ct,
     Dnat,
+    ExtensionTarget,
     Jump,
     Log,
     MarkTarget,
@@ -43,8 +44,22 @@ from nettrace.walk.source import first_address, select_address
 
 __all__ = ["Effect", "Place", "apply_target", "target_word"]
 
-#: Unknown targets that change nothing a walk looks at.
-_HARMLESS = frozenset({"AUDIT", "CHECKSUM", "CLASSIFY", "HMARK", "IDLETIMER", "LED", "TRACE", "ULOG"})
+#: Targets that change nothing a walk looks at.
+_HARMLESS = frozenset(
+    {
+        "AUDIT",
+        "CHECKSUM",
+        "CLASSIFY",
+        "CONNSECMARK",
+        "IDLETIMER",
+        "LED",
+        "RATEEST",
+        "SECMARK",
+        "TEE",
+        "TRACE",
+        "ULOG",
+    }
+)
 
 #: --reject-with -> ICMP code of type 3 (ipt_REJECT.c, reject_tg).
 REJECT_CODES = {
@@ -79,7 +94,7 @@ def target_word(target: Target) -> str:
     """Return the target's name as it is written after ``-j``."""
     if isinstance(target, Jump):
         return target.chain
-    if isinstance(target, UnknownTarget):
+    if isinstance(target, ExtensionTarget | UnknownTarget):
         return target.name
     if isinstance(target, PassThrough):
         return "continue"
@@ -232,9 +247,15 @@ def _bind(
     return Effect(note=f"{'to' if manip == 'dst' else 'from'} {end[0]}{port}", bound=True)
 
 
-def _unknown(run: Run, skb: Skb, point: HookPoint, place: Place, target: UnknownTarget) -> Effect:
+def _extension(run: Run, skb: Skb, point: HookPoint, place: Place, target: ExtensionTarget) -> Effect:
     if target.name in _HARMLESS:
         return Effect()
+    return _unknown(run, skb, point, place, target)
+
+
+def _unknown(
+    run: Run, skb: Skb, point: HookPoint, place: Place, target: ExtensionTarget | UnknownTarget
+) -> Effect:
     undecided(
         f"rule {place.rule} of {place.chain} in {place.table} does {target.name} {target.text}".rstrip()
         + ", which is not understood",
@@ -246,6 +267,7 @@ _APPLY: dict[type, Callable[[Run, Skb, HookPoint, Place, Any], Effect]] = {
     ConnmarkTarget: _connmark,
     Ct: _ct,
     Dnat: _dnat,
+    ExtensionTarget: _extension,
     Log: _nothing,
     MarkTarget: _mark,
     Masquerade: _masquerade,

@@ -20,7 +20,10 @@ from tests.kernel.bed import Bed, Space
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 RECORDED: list[dict[str, Any]] = json.loads((FIXTURES / "iptables-1.8.9/rules.json").read_text())
-SETS = "ipset create S1 hash:ip; ipset create S2 hash:ip,port; ipset create S3 hash:net"
+SETS = (
+    "ipset create S1 hash:ip; ipset create S2 hash:ip,port; ipset create S3 hash:net; "
+    "ipset create S6 hash:ip,port family inet6"
+)
 
 COMMANDS = {4: "iptables", 6: "ip6tables"}
 

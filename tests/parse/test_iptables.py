@@ -1,6 +1,7 @@
 """iptables text: what the real binaries print comes back byte for byte."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from nettrace.model.xt import (
     Conntrack,
     Ct,
     Dnat,
+    Extension,
+    ExtensionTarget,
     Icmp,
     Jump,
     Log,
@@ -70,6 +73,28 @@ def test_what_people_type_is_what_iptables_makes_of_it(recorded: dict[str, Any])
     rule = rule_from_args(recorded["typed"])
     assert rule_text(rule) == recorded["printed"]
     assert rule_from_args(rule_args(rule)) == rule
+
+
+def test_no_extension_is_forgotten() -> None:
+    """Every extension that iptables 1.8.9 installs stands in a recorded rule, for each of its families."""
+    holders = {4: ("libxt_", "libipt_"), 6: ("libxt_", "libip6t_")}
+    installed = (FIXTURES / "iptables-1.8.9/extensions.txt").read_text().split()
+    # osf is IPv4's alone, standard is verdicts and jumps, NAT is SNAT, DNAT and their kin
+    left_out = {(6, "osf"), (4, "standard"), (6, "standard"), (4, "NAT"), (6, "NAT")}
+    for family, prefixes in holders.items():
+        rules = [parse_rule(one["printed"]) for one in RECORDED if one["family"] == family]
+        named = {word for rule in rules for word in _extensions(rule)}
+        for library in installed:
+            prefix = next((one for one in prefixes if library.startswith(one)), None)
+            name = library.removeprefix(prefix or "").removesuffix(".so")
+            if prefix is not None and (family, name) not in left_out:
+                assert name in named, f"no rule of family {family} has {name}"
+
+
+def _extensions(rule: XtRule) -> set[str]:
+    """Names behind -m and -j."""
+    args = rule_args(rule)
+    return {after for flag, after in pairwise(args) if flag in ("-m", "-j")}
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -140,6 +165,11 @@ def test_probability_is_the_kernels() -> None:
         ("-m mark --mark 020", Mark(16)),
         ("-m tcp --dport 1024:", Tcp(dport=Ports(PortRange(1024, 65535)))),
         ("-m icmp", Icmp()),
+        ("-m eui64", Extension("eui64", "")),
+        (
+            "-m rateest --rateest re --rateest-lt --rateest-pps 5",
+            Extension("rateest", "--rateest re --rateest-lt --rateest-pps 5"),
+        ),
         ("-m comment --comment=x", UnknownMatch("comment", "--comment=x")),
     ],
 )
@@ -155,7 +185,9 @@ def test_matches(text: str, match: Match) -> None:
         ("-j ACCEPT --odd", UnknownTarget("ACCEPT", "--odd")),
         ("-j KUBE-SERVICES", Jump("KUBE-SERVICES")),
         ("-g KUBE-SERVICES", Jump("KUBE-SERVICES", goto=True)),
-        ("-j TRACE", UnknownTarget("TRACE", "")),
+        ("-j TRACE", ExtensionTarget("TRACE", "")),
+        ("-j TRACE --odd", UnknownTarget("TRACE", "--odd")),
+        ("-j QUEUE", UnknownTarget("QUEUE", "")),
         ("-j CHAIN --with options", UnknownTarget("CHAIN", "--with options")),
         ("-j NOTRACK", Notrack(old=True)),
         ("-j CT --notrack", Notrack()),
@@ -233,6 +265,11 @@ def test_targets(text: str, target: Target) -> None:
         "-m tcp ! ",
         "-m mark --mark 1 -s 1.2.3.4 !",
         "-m mark ! ! --mark 1 --odd",
+        "-m policy --dir in --odd 5",
+        "-m policy --dir in !",
+        "-m eui64 --odd",
+        "-m rateest --rateest-bps --rateest-bps",
+        "-m ttl --ttl-eq",
         "-m odd --option value",
         "-m odd",
     ],

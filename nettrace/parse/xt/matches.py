@@ -2,15 +2,16 @@
 One match: what stands after ``-m``.
 
 Lives here: the table of all matches that nettrace knows, and the rest kept as text.
-Not here: the single matches (matches_header, matches_state, matches_other).
+Not here: the single matches (matches_header, matches_state, matches_other, extensions).
 """
 
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from nettrace.model.xt import Match, UnknownMatch
+from nettrace.model.xt import Extension, Match, UnknownMatch
 from nettrace.parse.xt import matches_header, matches_other, matches_state
+from nettrace.parse.xt.extensions import EXTENSION_MATCHES, extension_options
 from nettrace.parse.xt.options import Grammar, read_options
 from nettrace.parse.xt.words import words
 
@@ -20,6 +21,7 @@ MATCHES: dict[str, Grammar[Match]] = {
     **matches_header.GRAMMARS,
     **matches_state.GRAMMARS,
     **matches_other.GRAMMARS,
+    **EXTENSION_MATCHES,
 }
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
@@ -37,6 +39,10 @@ def parse_match(text: str) -> Match:
     grammar = MATCHES.get(name)
     if grammar is not None:
         try:
+            if name in EXTENSION_MATCHES:
+                held = Extension(name, rest)
+                extension_options(held)
+                return held
             return grammar.read(read_options(grammar, words(rest)))
         except ValueError:
             pass
@@ -45,6 +51,6 @@ def parse_match(text: str) -> Match:
 
 def match_text(match: Match) -> str:
     """Return what iptables 1.8.9 prints after ``-m ``."""
-    if isinstance(match, UnknownMatch):
+    if isinstance(match, Extension | UnknownMatch):
         return f"{match.name} {match.text}" if match.text else match.name
     return _WRITERS[type(match)](match)

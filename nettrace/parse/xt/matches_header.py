@@ -148,6 +148,8 @@ def _read_ports(proto: str) -> Callable[[Given], Match]:
             dport=_ports(given, "--dport"),
             chunk_types=None if chunks is None else " ".join(chunks.values),
             chunk_invert=chunks is not None and chunks.invert,
+            packet_types=negatable(given, "--dccp-types"),
+            option=negatable(given, "--dccp-option"),
         )
 
     return read
@@ -157,7 +159,11 @@ def _write_ports(match: Udp) -> str:
     text = match.proto + ports_text("--sport", match.sport) + ports_text("--dport", match.dport)
     if match.chunk_types is not None:
         text += f" {negated(match.chunk_invert)}--chunk-types {match.chunk_types}"
-    return text
+    return (
+        text
+        + negatable_text("--dccp-types", match.packet_types)
+        + negatable_text("--dccp-option", match.option)
+    )
 
 
 def _read_icmp(
@@ -263,7 +269,9 @@ GRAMMARS: dict[str, Grammar[Match]] = {
     ),
     "udp": Grammar(_PORT_OPTIONS, _read_ports("udp"), _PORT_ALIASES),
     "sctp": Grammar({**_PORT_OPTIONS, "--chunk-types": 2}, _read_ports("sctp"), _PORT_ALIASES),
-    "dccp": Grammar(_PORT_OPTIONS, _read_ports("dccp"), _PORT_ALIASES),
+    "dccp": Grammar(
+        {**_PORT_OPTIONS, "--dccp-types": 1, "--dccp-option": 1}, _read_ports("dccp"), _PORT_ALIASES
+    ),
     "icmp": Grammar({"--icmp-type": 1}, _read_icmp("icmp", "--icmp-type", _ICMP_NAMES)),
     "icmp6": Grammar(
         {"--icmpv6-type": 1},

@@ -18,6 +18,7 @@ from nettrace.model.xt import (
     BUILTIN_CHAINS,
     TABLES,
     Counters,
+    ExtensionTarget,
     Jump,
     UnknownTarget,
     XtChain,
@@ -168,7 +169,7 @@ def _with_chains(rule: XtRule, chains: Mapping[str, _OpenChain]) -> XtRule:
         if target.goto:
             raise ValueError(f"goto chain {target.chain}, which the table does not declare")
         return replace(rule, target=UnknownTarget(target.chain, ""))
-    if isinstance(target, UnknownTarget) and not target.text and target.name in chains:
+    if isinstance(target, ExtensionTarget | UnknownTarget) and not target.text and target.name in chains:
         return replace(rule, target=Jump(target.name))
     return rule
 

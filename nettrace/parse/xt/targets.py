@@ -14,6 +14,7 @@ from nettrace.model.xt import (
     Accept,
     Ct,
     Drop,
+    ExtensionTarget,
     Jump,
     Log,
     Nflog,
@@ -26,52 +27,22 @@ from nettrace.model.xt import (
     UnknownTarget,
 )
 from nettrace.parse.xt import targets_mark, targets_nat
+from nettrace.parse.xt.extensions import EXTENSION_TARGETS, extension_options
 from nettrace.parse.xt.options import Given, Grammar, flag, read_options, value
 from nettrace.parse.xt.values import number
 from nettrace.parse.xt.words import words
 
-__all__ = ["AS_TEXT", "EXTENSIONS", "TARGETS", "parse_target", "target_text"]
+__all__ = ["AS_TEXT", "TARGETS", "parse_target", "target_text"]
 
-#: Targets of the kernel that nettrace does not evaluate.  Without this list one that is
-#: written without options (``-j TRACE``) would be taken for a jump to a chain.
-EXTENSIONS = frozenset(
-    {
-        "AUDIT",
-        "CHECKSUM",
-        "CLASSIFY",
-        "CLUSTERIP",
-        "CONNSECMARK",
-        "DNPT",
-        "DSCP",
-        "ECN",
-        "HL",
-        "HMARK",
-        "IDLETIMER",
-        "LED",
-        "MIRROR",
-        "NETMAP",
-        "NFQUEUE",
-        "QUEUE",
-        "RATEEST",
-        "SECMARK",
-        "SET",
-        "SNPT",
-        "SYNPROXY",
-        "TCPOPTSTRIP",
-        "TEE",
-        "TOS",
-        "TPROXY",
-        "TRACE",
-        "TTL",
-        "ULOG",
-    }
-)
+#: Names of targets that no kernel has any more.  Without this list one that is written without
+#: options (``-j QUEUE``) would be taken for a jump to a chain.
+_GONE = frozenset({"MIRROR", "QUEUE"})
 
 _VERDICTS: dict[str, Target] = {"ACCEPT": Accept(), "DROP": Drop(), "RETURN": Return()}
 _TEXT_TYPES: dict[str, Callable[[str], Target]] = {"LOG": Log, "NFLOG": Nflog}
 
 #: Targets whose options are not taken apart.
-AS_TEXT = EXTENSIONS | set(_TEXT_TYPES) | {"CT"}
+AS_TEXT = _GONE | set(_TEXT_TYPES) | {"CT"}
 
 
 def _read_reject(given: Given) -> Reject:
@@ -117,6 +88,7 @@ TARGETS: dict[str, Grammar[Target]] = {
     "TCPMSS": Grammar({"--set-mss": 1, "--clamp-mss-to-pmtu": 0}, _read_tcpmss),
     **targets_nat.GRAMMARS,
     **targets_mark.GRAMMARS,
+    **EXTENSION_TARGETS,
 }
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
@@ -168,10 +140,14 @@ def parse_target(text: str, goto: bool = False) -> Target:
     if name in TARGETS:
         grammar = TARGETS[name]
         try:
+            if name in EXTENSION_TARGETS:
+                held = ExtensionTarget(name, rest)
+                extension_options(held)
+                return held
             return grammar.read(read_options(grammar, words(rest)))
         except ValueError:
             return UnknownTarget(name, rest)
-    if separator or name in EXTENSIONS or name in _VERDICTS:
+    if separator or name in _GONE or name in _VERDICTS:
         return UnknownTarget(name, rest)
     return Jump(name)
 
@@ -180,7 +156,7 @@ def target_text(target: Target) -> str:
     """Return `` -j ...`` or `` -g ...`` as iptables 1.8.9 prints it, blank first; "" if there is none."""
     if isinstance(target, PassThrough):
         return ""
-    if isinstance(target, UnknownTarget):
+    if isinstance(target, ExtensionTarget | UnknownTarget):
         return f" -j {target.name} {target.text}" if target.text else f" -j {target.name}"
     letter = "g" if isinstance(target, Jump) and target.goto else "j"
     return f" -{letter} {_WRITERS[type(target)](target)}"

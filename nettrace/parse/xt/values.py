@@ -33,7 +33,7 @@ __all__ = [
 
 _V4 = r"[0-9.]+"
 _V6 = r"[0-9A-Fa-f:.]+"
-_PORTS = r"(?::(?P<ports>[0-9]+(?:-[0-9]+)?))?"
+_PORTS = r"(?::(?P<ports>[0-9]+(?:-[0-9]+(?:/(?P<base>[0-9]+))?)?))?"
 _NAT4 = re.compile(rf"(?:(?P<lo>{_V4})(?:-(?P<hi>{_V4}))?)?{_PORTS}")
 _NAT6 = re.compile(rf"(?P<lo>{_V6})(?:-(?P<hi>{_V6}))?")
 _NAT6_BRACKETS = re.compile(rf"\[(?P<lo>{_V6})(?:-(?P<hi>{_V6}))?\]{_PORTS}")
@@ -147,7 +147,7 @@ def nat_range(text: str) -> NatRange:
     """
     Return what ``--to-destination`` and ``--to-source`` were given.
 
-    ``1.1.1.1:80-90/85`` (a port base) is beyond NatRange and a ValueError.
+    ``1.1.1.1:80-90/85`` has a port base.
     """
     found = _NAT4.fullmatch(text) or _NAT6_BRACKETS.fullmatch(text) or _NAT6.fullmatch(text)
     if found is None or not text:
@@ -157,16 +157,19 @@ def nat_range(text: str) -> NatRange:
     hi = address(groups["hi"]) if groups["hi"] else None
     if lo and hi and family_of(lo) != family_of(hi):
         raise ValueError(f"{text} mixes address families")
-    ports = port_range(groups["ports"], "-") if groups.get("ports") else None
-    return NatRange(lo=lo, hi=None if hi == lo else hi, ports=ports)
+    shown, _, _ = (groups.get("ports") or "").partition("/")
+    ports = port_range(shown, "-") if shown else None
+    base = number(groups["base"], 65535) if groups.get("base") else None
+    return NatRange(lo=lo, hi=None if hi == lo else hi, ports=ports, base=base)
 
 
 def nat_range_text(to: NatRange) -> str:
-    """``1.2.3.4-1.2.3.9:80-90``, ``[fd00::1]:80``, ``:80``."""
+    """``1.2.3.4-1.2.3.9:80-90/85``, ``[fd00::1]:80``, ``:80``."""
     addresses = "" if to.lo is None else to.lo if to.hi is None else f"{to.lo}-{to.hi}"
     if to.ports is None:
         return addresses
-    return f"[{addresses}]:{to.ports}" if ":" in addresses else f"{addresses}:{to.ports}"
+    ports = f"{to.ports}" if to.base is None else f"{to.ports}/{to.base}"
+    return f"[{addresses}]:{ports}" if ":" in addresses else f"{addresses}:{ports}"
 
 
 def negatable_text(option: str, value: Negatable | None) -> str:
