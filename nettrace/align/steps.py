@@ -107,10 +107,11 @@ class _Leg:
         self.marks: list[bool | None] = [None] * len(leg.steps)
         self.parted: Parting | None = None
         self._visits = Visits(leg.steps)
-        self._rules: dict[str, list[Hit]] = {}
+        # The order of iptables-legacy's rules among the others is not known.
+        self._rules: dict[tuple[str, str], list[Hit]] = {}
         for hit in hits:
             if hit.chain and hit.family in ("ip", "ip6"):
-                self._rules.setdefault(hit.netns, []).append(hit)
+                self._rules.setdefault((hit.netns, hit.backend), []).append(hit)
 
     def run(self) -> None:
         """Fill ``marks`` and ``parted``."""
@@ -118,7 +119,7 @@ class _Leg:
             if step.netns not in self.watched or step.verdict.lower() == "unknown":
                 continue
             met: str | None
-            if step.stage is Stage.HOOK and step.backend == "nft" and step.rule is not None:
+            if step.stage is Stage.HOOK and step.backend in ("nft", "legacy") and step.rule is not None:
                 self.marks[index], met = self._rule(step)
             else:
                 self.marks[index], met = self._stage(index, step)
@@ -142,7 +143,7 @@ class _Leg:
 
     def _rule(self, step: Step) -> tuple[bool | None, str]:
         """Take the next rule that was met; tell which, if it is another one."""
-        waiting = self._rules.get(step.netns, [])
+        waiting = self._rules.get((step.netns, step.backend or ""), [])
         self._skip(waiting, step)
         hit = waiting[0] if waiting else None
         if hit is not None and _is(hit, step) and _same_verdict(step.verdict, hit.verdict):
@@ -174,7 +175,7 @@ class _Leg:
             return
         last = len(self.leg.steps) - 1
         said = f"{self.leg.verdict.value}" if self.leg.verdict is not Verdict.DELIVERED else "no further rule"
-        for netns, waiting in self._rules.items():
+        for (netns, _), waiting in self._rules.items():
             self._skip(waiting, None)
             at = self._visits.last_in(netns)
             if waiting and at is not None:
@@ -297,6 +298,8 @@ def _fits(seen: Packet | None, predicted: Packet) -> bool:
 def _same_verdict(predicted: str, seen: str) -> bool:
     """Is the verdict that nf_tables told what the target's name stands for?"""
     word = predicted.split(maxsplit=1)[0] if predicted else ""
+    if seen == "met":
+        return True  # all that iptables-legacy tells of a target that is not a common one
     if word == "policy":
         return seen == predicted.lower()
     if word in _ENDING:

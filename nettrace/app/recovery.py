@@ -5,6 +5,8 @@ Lives here: the check that every live command begins with.  It costs one directo
 where there is nothing to do.
 """
 
+from pathlib import Path
+
 from nettrace.app.remember import state_directory
 from nettrace.model.errors import UserError
 
@@ -18,20 +20,32 @@ def recover() -> tuple[str, ...]:
     Never raises: a node on which the rollback fails can still be looked at.
     """
     directory = state_directory() / "journal"
+    said = _lent(directory)
     try:
         if not any(path.suffix == ".json" for path in directory.iterdir()):
-            return ()
+            return said
     except OSError:
-        return ()  # there is none yet, or it is not ours to read
+        return said  # there is none yet, or it is not ours to read
     from nettrace.apply.repair import roll_back  # noqa: PLC0415  (heavy, and rarely needed)
     from nettrace.journal import Journal  # noqa: PLC0415
 
     book = Journal(directory)
-    said = []
     try:
         for entry in book.recover():
             roll_back(entry, book)
-            said.append(f"repair {entry.id} was left half done: it has been taken back")
+            said = (*said, f"repair {entry.id} was left half done: it has been taken back")
     except UserError as error:
-        said.append(f"a repair was left half done and could not be taken back: {error.what}")
-    return tuple(said)
+        said = (*said, f"a repair was left half done and could not be taken back: {error.what}")
+    return said
+
+
+def _lent(directory: Path) -> tuple[str, ...]:
+    """Put back the sysctls that a killed probe had changed."""
+    if not (directory / "borrowed").is_dir():
+        return ()
+    from nettrace.journal.borrowed import put_back  # noqa: PLC0415  (rarely needed)
+
+    try:
+        return put_back(directory)
+    except (UserError, OSError) as error:
+        return (f"a probe was killed that had changed sysctls, and they could not be put back: {error}",)

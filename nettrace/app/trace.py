@@ -8,15 +8,16 @@ from nettrace.align.outcome import compare
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
 from nettrace.app.owed import owed_state
-from nettrace.app.remember import Question, remember
+from nettrace.app.remember import Question, remember, state_directory
 from nettrace.diagnose import Diagnosis, diagnose
-from nettrace.kube.resolve import resolve
+from nettrace.kube.resolve import FIRST_SIZES, resolve
 from nettrace.model.errors import UserError
 from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet
 from nettrace.model.report import TraceReport
 from nettrace.model.walk import Walk
 from nettrace.observe.rule_trace import watched_connect
+from nettrace.observe.shape import Shape
 from nettrace.walk import walk
 
 __all__ = ["diagnosis_of", "probe", "trace", "walk_of"]
@@ -102,6 +103,20 @@ def probe(context: Context, walked: Walk, *, count: int = 1, sport: int | None =
         count=count,
         sport=sport,
         replies=_replies(walked),
+        shape=_shape(packet),
+        journal=state_directory() / "journal",
+    )
+
+
+def _shape(packet: Packet) -> Shape:
+    """Return what the probe's first packet is to look like; what is usual is left to the kernel."""
+    usual = FIRST_SIZES.get(packet.proto)
+    return Shape(
+        mark=packet.mark,
+        ttl=packet.ttl,
+        tos=packet.tos or None,
+        size=packet.size if packet.size != usual else None,
+        df=packet.df if not packet.df or packet.size != usual else None,
     )
 
 

@@ -19,7 +19,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
 from nettrace.parse.target import Target, parse_target
 
-__all__ = ["resolve"]
+__all__ = ["FIRST_SIZES", "resolve"]
 
 #: Sizes in bytes of the first packet when none is asked for: a SYN with the usual options,
 #: a small datagram, and ping's default.

@@ -21,7 +21,9 @@ class Hit(Struct, frozen=True, kw_only=True):
     ``goto CHAIN``, ``policy accept``, ``policy drop``, ``queue``, ``stolen``.  A hook that was
     passed has ``table`` and ``chain`` "" and the verdict ``seen``; ``packet``, ``iif``, ``oif``
     are as the packet was on entering the chain, None in the hits that follow in the same one.
-    ``tunnelled`` tells that the probe was inside this packet.
+    ``tunnelled`` tells that the probe was inside this packet.  ``backend`` is ``legacy`` for rules
+    of iptables-legacy, which does not tell verdicts: they are read from the rules, ``met`` where
+    the target's is not known; their order among the others is known by hook only.
     """
 
     netns: str
@@ -37,6 +39,7 @@ class Hit(Struct, frozen=True, kw_only=True):
     mark: int = 0
     packet: Packet | None = None
     tunnelled: bool = False
+    backend: str = "nft"
 
 
 class LegSeen(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import time
 from nettrace.model.errors import UserError
 from nettrace.model.observation import Attempt
 from nettrace.model.walk import Outcome
+from nettrace.observe.shape import PLAIN, Shape, set_options
 
 __all__ = ["Try", "first_line", "name_in", "outcome_of"]
 
@@ -43,6 +44,7 @@ class Try:
         port: int | None,
         timeout: float,
         tag: bytes | None = None,
+        shape: Shape = PLAIN,
     ) -> None:
         self.family = family
         self.source = source
@@ -51,11 +53,17 @@ class Try:
         self.port = port or 0
         self.timeout = timeout
         self.tag = tag
+        self.shape = shape
         self.attempt: Attempt | None = None
         self.events = 0
         self.watched = 0
         self.began = self.due = 0.0
         self._socket: socket.socket | None = None
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if self.family == socket.AF_INET6 else 4
 
     @property
     def sock(self) -> socket.socket:
@@ -71,6 +79,7 @@ class Try:
         )
         self.began = time.monotonic()
         self.due = self.began + self.timeout
+        set_options(found, self.shape)
         if self.source is None and self.sport is None:
             return found
         if self.sport is None:

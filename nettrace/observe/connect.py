@@ -16,6 +16,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.observation import Attempt, Observed
 from nettrace.observe.attempt import Try
 from nettrace.observe.echo import EchoTry
+from nettrace.observe.shape import PLAIN, Shape
 from nettrace.observe.tcp import TcpTry
 from nettrace.observe.udp import UdpTry
 
@@ -47,6 +48,7 @@ def connect(
     count: int = 1,
     sport: int | None = None,
     tags: Sequence[bytes] = (),
+    shape: Shape = PLAIN,
 ) -> Observed:
     """
     Make *count* real connections from the namespace at *path* to *dst*.
@@ -55,7 +57,8 @@ def connect(
     datagram and waits for one back; ``icmp`` is an echo request.  *source* and *sport* are
     what the sockets are bound to; without *sport* the kernel chooses a fresh port for each, and
     with it the attempts count up from there.  *timeout* is what one attempt may take, in
-    seconds.  *tags*, one an attempt, are what its packets are to be recognised by.
+    seconds.  *tags*, one an attempt, are what its packets are to be recognised by; *shape* is
+    what the first of them is to look like.
 
     UserError if the namespace cannot be entered, the source address is not there, the port is
     taken, or *proto* cannot be probed.
@@ -79,6 +82,7 @@ def connect(
             port=port,
             timeout=timeout,
             tag=tags[number] if tags else None,
+            shape=shape,
         )
         for number in range(count)
     ]

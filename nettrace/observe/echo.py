@@ -58,7 +58,8 @@ class EchoTry(Try):
     def _request(self) -> bytes:
         kind, _ = _ECHO[socket.AddressFamily(self.family)]
         identifier = struct.unpack(">H", self._cookie[:2])[0]
-        payload = self._cookie.ljust(_PAYLOAD, b"\0")
+        length = max(self.shape.payload(self.version, _PAYLOAD), len(self._cookie))
+        payload = self._cookie.ljust(length, b"\0")
         packet = _HEADER.pack(kind, 0, 0, identifier, 1) + payload
         # Of ICMPv6 the kernel writes the checksum, which covers its pseudo-header.
         checksum = _checksum(packet) if self.family == socket.AF_INET else 0
@@ -111,6 +112,7 @@ class EchoTry(Try):
 
 def _checksum(packet: bytes) -> int:
     """RFC 1071."""
+    packet += b"\0" * (len(packet) % 2)
     total: int = sum(struct.unpack(f">{len(packet) // 2}H", packet))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -1,9 +1,10 @@
 """
 Listening to the rule traces of several namespaces at once.
 
-Lives here: opening a namespace for watching (socket, table, device names), one thread that empties
+Lives here: opening a namespace for watching (sockets, table, device names), one thread that empties
 all sockets as events come, and where the rules that were met stand in their chains.
-Not here: which packets (arming), what the events mean (rule_trace).
+Not here: which packets (arming), the log of iptables-legacy (legacy_log), what the events mean
+(rule_trace).
 """
 
 import errno
@@ -22,9 +23,19 @@ from nettrace.collect.failure import CollectError
 from nettrace.collect.modules import has_module
 from nettrace.collect.netns import Worker
 from nettrace.collect.wire import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes, be64, nfgenmsg
+from nettrace.journal.book import DIRECTORY
+from nettrace.model.errors import UserError
+from nettrace.observe.legacy_log import (
+    LegacyChain,
+    LegacyEvent,
+    LegacyLog,
+    decode_log,
+    has_legacy,
+    legacy_chains,
+)
 from nettrace.observe.trace_event import TraceEvent, decode_events
 
-__all__ = ["ChainKey", "Listener", "Seen"]
+__all__ = ["ChainKey", "LegacySeen", "Listener", "Seen"]
 
 _GETRULE = 10 << 8 | 7
 _RULE_HANDLE = 3
@@ -40,8 +51,8 @@ _QUIET, _LONGEST = 0.03, 1.0
 ChainKey = tuple[str, str, str]
 
 
-#: the socket of the trace, the owner of the table, device names by index
-_Entered: TypeAlias = tuple[socket.socket, socket.socket, dict[int, str]]
+#: the socket of the trace, the owner of the table, iptables-legacy's log, device names by index
+_Entered: TypeAlias = tuple[socket.socket, socket.socket, LegacyLog | None, dict[int, str]]
 
 
 class Seen(NamedTuple):
@@ -51,12 +62,21 @@ class Seen(NamedTuple):
     event: TraceEvent
 
 
+class LegacySeen(NamedTuple):
+    """A rule of iptables-legacy that was met, the namespace, and when it was read (time.monotonic)."""
+
+    netns: str
+    event: LegacyEvent
+    when: float
+
+
 class _Open(NamedTuple):
     """One watched namespace."""
 
     worker: Worker
     trace: socket.socket
     owner: socket.socket
+    legacy: LegacyLog | None
     devices: dict[int, str]
 
 
@@ -66,13 +86,23 @@ class Listener:
 
     *namespaces* is name -> path; *arm* is called in each and returns the socket that owns the
     table there.  ``watched`` are the namespaces where that could be done, ``notes`` say why not
-    in the others.
+    in the others.  Where iptables-legacy has tables of this IP *version*, a sysctl is borrowed,
+    which is written down below *journal*, the journal's directory.
     """
 
-    def __init__(self, namespaces: Mapping[str, str], arm: Callable[[], socket.socket]) -> None:
+    def __init__(
+        self,
+        namespaces: Mapping[str, str],
+        arm: Callable[[], socket.socket],
+        *,
+        version: int = 4,
+        journal: Path = DIRECTORY,
+    ) -> None:
         self._namespaces, self._arm = namespaces, arm
+        self._version, self._journal = version, journal
         self._open: dict[str, _Open] = {}
         self._raw: list[tuple[str, bytes]] = []
+        self._logged: list[tuple[str, bytes, float]] = []
         self._stop = Event()
         self._thread: Thread | None = None
         self._last = 0.0
@@ -101,7 +131,7 @@ class Listener:
         workers = {name: Worker(path) for name, path in self._namespaces.items()}
         try:
             # All at once: each waits for the kernel, not for the others.
-            entered = {name: worker.submit(self._enter_one) for name, worker in workers.items()}
+            entered = {name: worker.submit(self._enter_one, worker.path) for name, worker in workers.items()}
             for name, future in entered.items():
                 self._watch(name, workers[name], future)
         except BaseException:
@@ -113,30 +143,35 @@ class Listener:
 
     def _watch(self, name: str, worker: Worker, entered: Future[_Entered]) -> None:
         try:
-            trace, owner, devices = entered.result()
+            trace, owner, legacy, devices = entered.result()
         except CollectError as error:
             reason = error.reason
+        except UserError as error:
+            reason = error.what
         except OSError as error:
             denied = error.errno in (errno.EPERM, errno.EACCES)
             reason = "that needs root" if denied else (error.strerror or str(error)).lower()
         else:
-            self._open[name] = _Open(worker, trace, owner, devices)
+            self._open[name] = _Open(worker, trace, owner, legacy, devices)
             return
         worker.close()
         self._why.setdefault(reason, []).append(name)
 
-    def _enter_one(self) -> _Entered:
-        if _has_legacy():
-            # One bit of the packet serves both, and theirs ends in the machine's log.
-            raise OSError(0, "iptables-legacy has rules there, whose traces would go to the kernel's log")
+    def _enter_one(self, path: str) -> _Entered:
         trace = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        legacy: LegacyLog | None = None
         try:
             trace.setblocking(False)
             trace.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             trace.bind((0, 0))
             trace.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTRACE)
-            return trace, self._arm(), dict(socket.if_nameindex())
+            if has_legacy(self._version):
+                # One bit of the packet serves both; without this, theirs end in the machine's log.
+                legacy = LegacyLog.open(self._version, path, self._journal)
+            return trace, self._arm(), legacy, dict(socket.if_nameindex())
         except BaseException:
+            if legacy is not None:
+                legacy.close()
             trace.close()
             raise
 
@@ -154,22 +189,35 @@ class Listener:
         # The kernel waits for its other CPUs before it removes a table.
         for future in [one.worker.submit(one.owner.close) for one in open_]:
             future.result()
+        # Only then: what is still traced must not end in the machine's log.
+        failed: list[OSError] = []
         for one in open_:
             one.trace.close()
+            if one.legacy is not None:
+                try:
+                    one.worker.run(one.legacy.close)
+                except OSError as error:
+                    failed.append(error)
             one.worker.close()
+        if failed:
+            raise failed[0]
 
     def _drain(self) -> None:
         with selectors.DefaultSelector() as selector:
             for name, one in self._open.items():
-                selector.register(one.trace, selectors.EVENT_READ, name)
+                selector.register(one.trace, selectors.EVENT_READ, (name, False))
+                if one.legacy is not None:
+                    selector.register(one.legacy.sock, selectors.EVENT_READ, (name, True))
             while not self._stop.is_set():
                 for key, _ in selector.select(0.01):
-                    self._read(self._open[key.data].trace, key.data)
+                    name, is_log = key.data
+                    one = self._open[name]
+                    self._read(one.legacy.sock if is_log and one.legacy else one.trace, name, is_log=is_log)
 
-    def _read(self, trace: socket.socket, name: str) -> None:
+    def _read(self, sock: socket.socket, name: str, *, is_log: bool) -> None:
         while True:
             try:
-                data = trace.recv(1 << 17)
+                data = sock.recv(1 << 17)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -178,7 +226,10 @@ class Listener:
                 self._lost.add(name)
                 continue
             self._last = time.monotonic()
-            self._raw.append((name, data))
+            if is_log:
+                self._logged.append((name, data, self._last))
+            else:
+                self._raw.append((name, data))
 
     def settle(self) -> tuple[Seen, ...]:
         """Wait until nothing comes any more; return what came, per namespace in the kernel's order."""
@@ -188,6 +239,18 @@ class Listener:
             time.sleep(_QUIET / 3)
         return tuple(Seen(name, event) for name, data in tuple(self._raw) for event in decode_events(data))
 
+    def legacy(self) -> tuple[LegacySeen, ...]:
+        """Return which rules of iptables-legacy were met, once settled: per namespace in order."""
+        return tuple(
+            LegacySeen(name, event, when)
+            for name, data, when in tuple(self._logged)
+            for event in decode_log(data)
+        )
+
+    def legacy_chains(self, netns: str, tables: Iterable[str]) -> dict[tuple[str, str], LegacyChain]:
+        """Return what stands in the chains of iptables-legacy's *tables*."""
+        return self._open[netns].worker.run(legacy_chains, self._version, frozenset(tables))
+
     def device(self, netns: str, index: int) -> str | None:
         """Return the name of a device."""
         return self._open[netns].devices.get(index) if index else None
@@ -195,16 +258,6 @@ class Listener:
     def handles(self, netns: str, chains: Iterable[ChainKey]) -> dict[ChainKey, tuple[int, ...]]:
         """Return the handles of the rules of *chains*, in order; none of a chain that is gone."""
         return self._open[netns].worker.run(_handles, frozenset(chains))
-
-
-def _has_legacy() -> bool:
-    for name in ("ip_tables_names", "ip6_tables_names"):
-        try:
-            if Path("/proc/thread-self/net", name).read_text().strip():
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def _handles(chains: frozenset[ChainKey]) -> dict[ChainKey, tuple[int, ...]]:

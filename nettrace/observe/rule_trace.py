@@ -8,17 +8,23 @@ Not here: making the kernel tell (arming, listener), comparing with a walk (nett
 """
 
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from nettrace.journal.book import DIRECTORY
 from nettrace.model.addr import family_of
 from nettrace.model.observation import Hit, LegSeen, Observed
-from nettrace.model.packet import Packet
+from nettrace.model.packet import Packet, PortRange
 from nettrace.observe.arming import ARMING, CHAIN_KINDS, CHECKPOINTS, ENDS, TABLE, arm
 from nettrace.observe.connect import connect
+from nettrace.observe.legacy_hits import with_legacy
 from nettrace.observe.listener import ChainKey, Listener, Seen
+from nettrace.observe.recognise import Recogniser
+from nettrace.observe.shape import PLAIN, Shape
 from nettrace.observe.tag import fresh_tags
 from nettrace.observe.trace_event import TraceEvent
 
@@ -40,12 +46,15 @@ def watched_connect(
     count: int = 1,
     sport: int | None = None,
     replies: Sequence[Packet] = (),
+    shape: Shape = PLAIN,
+    journal: Path = DIRECTORY,
 ) -> Observed:
     """
     Make *count* real connections like connect(), and watch the rules they meet.
 
     *namespaces*: name -> path of those to watch.  *replies*: the predicted answers of UDP,
-    each as it is somewhere on its way.  What cannot be watched is told in ``notes``; the
+    each as it is somewhere on its way.  *journal* is the directory where is written down what
+    the kernel does not forget by itself.  What cannot be watched is told in ``notes``; the
     connections are made in any case.
     """
     # UDP's answers carry no tag: one attempt at a time, then they are known by what was sent.
@@ -65,11 +74,15 @@ def watched_connect(
                 timeout,
                 sport + made if sport is not None else None,
                 replies,
+                shape,
+                journal,
             )
         )
     if count > _MOST:
         rest = sport + _MOST if sport is not None else None
-        further = connect(path, source, dst, port, proto, timeout=timeout, count=count - _MOST, sport=rest)
+        further = connect(
+            path, source, dst, port, proto, timeout=timeout, count=count - _MOST, sport=rest, shape=shape
+        )
         note = f"the rules of the first {_MOST} connections were watched, not of the others"
         found.append(replace(further, notes=(note,)))
     return Observed(
@@ -90,10 +103,16 @@ def _watched(
     timeout: float,
     sport: int | None,
     replies: Sequence[Packet],
+    shape: Shape,
+    journal: Path,
 ) -> Observed:
     version = family_of(dst)
     table = f"{TABLE}-{secrets.token_hex(4)}"
-    with Listener(namespaces, lambda: arm(proto, version, tags, replies=replies, table=table)) as listener:
+
+    def armed() -> socket.socket:
+        return arm(proto, version, tags, replies=replies, table=table)
+
+    with Listener(namespaces, armed, version=version, journal=journal) as listener:
         observed = connect(
             path,
             source,
@@ -103,13 +122,14 @@ def _watched(
             timeout=timeout,
             count=len(tags),
             sport=sport,
+            shape=shape,
             # Choosing a sequence number takes the privilege that arming takes.
             tags=tags if listener.watched else (),
         )
         sorter = _Sorter(listener, table, proto, tags, replies)
         for seen in listener.settle():
             sorter.take(seen)
-        legs = sorter.legs()
+        legs = with_legacy(sorter.legs(), listener, Recogniser(proto, tags, replies))
         return Observed(
             attempts=tuple(
                 replace(attempt, legs=legs.get(number, ()))
@@ -129,6 +149,16 @@ class _Whose(NamedTuple):
     counts: bool
 
 
+class _Looks(NamedTuple):
+    """What tells one packet from others of its kind: the id survives NAT, ports tell where it is 0."""
+
+    ip_id: int
+    src: str
+    dst: str
+    sport: PortRange | None
+    dport: PortRange | None
+
+
 class _Place:
     """What is known of one namespace while its events are read."""
 
@@ -138,6 +168,7 @@ class _Place:
         self.armed: set[int] = set()  # those whose arming chain is not left yet
         self.latest: dict[tuple[int, str, bool], _Whose] = {}
         self.last: _Whose | None = None
+        self.looks: dict[_Whose, _Looks] = {}  # as it was seen last
         self.passed: set[tuple[object, ...]] = set()
 
 
@@ -172,6 +203,11 @@ class _Sorter:
     def _ours(self, netns: str, place: _Place, event: TraceEvent) -> None:
         """An event of the own table: a packet is recognised, or passes a hook."""
         name = event.chain
+        armed = _jumped_to(event)
+        if armed:
+            # Traced before already, over lo: the rule that jumps there tells it.
+            self._arrival(netns, place, event._replace(chain=armed))
+            return
         if name not in CHECKPOINTS and name not in ENDS:
             if event.id not in place.armed and event.packet is not None and name[1:].isdigit():
                 self._arrival(netns, place, event)
@@ -197,6 +233,7 @@ class _Sorter:
         again = (attempt, kind, tunnelled, hook, event.iif, packet.src, packet.dst, packet.dport, packet.ttl)
         whose = _Whose(attempt, kind, tunnelled, counts=again not in place.passed)
         place.passed.add(again)
+        place.looks[whose] = _looks(event)
         place.armed.add(event.id)
         place.packets[event.id] = place.last = place.latest[attempt, kind, tunnelled] = whose
         place.hooks[event.id] = hook
@@ -230,13 +267,20 @@ class _Sorter:
             told = self._by_header(place, event)
             if told is not None:
                 place.packets[event.id] = told
-            elif event.id not in place.packets and self._may_be(place.last, event.packet):
+            elif event.id not in place.packets and self._may_be(place, place.last, event):
                 place.packets[event.id] = place.last
-        return place.packets.get(event.id)
+        found = place.packets.get(event.id)
+        if found is not None and event.packet is not None:
+            place.looks[found] = _looks(event)
+        return found
 
-    def _may_be(self, whose: _Whose | None, packet: Packet) -> bool:
-        """Is this packet of the protocol that one of *whose* kind is of?"""
-        if whose is None:
+    def _may_be(self, place: _Place, whose: _Whose | None, event: TraceEvent) -> bool:
+        """May this be the packet of *whose*, seen under another id?  Other probes have theirs on the way."""
+        packet, before = event.packet, place.looks.get(whose) if whose is not None else None
+        if whose is None or packet is None or before is None:
+            return False
+        looks = _looks(event)
+        if looks.ip_id != before.ip_id or (not looks.ip_id and looks != before):
             return False
         if whose.tunnelled or whose.kind == "error":
             return packet.proto != "tcp"
@@ -314,6 +358,20 @@ class _Sorter:
             )
             for attempt, kinds in self._hits.items()
         }
+
+
+def _jumped_to(event: TraceEvent) -> str:
+    """Return the chain of a kind of packet that a rule of the own table sends a packet to."""
+    verdict, _, chain = event.verdict.partition(" ")
+    is_kind = chain[:1] in CHAIN_KINDS and chain[1:].isdigit()
+    return chain if event.packet is not None and verdict == "jump" and is_kind else ""
+
+
+def _looks(event: TraceEvent) -> _Looks:
+    packet = event.packet
+    if packet is None:
+        return _Looks(event.ip_id, "", "", None, None)
+    return _Looks(event.ip_id, packet.src, packet.dst, packet.sport, packet.dport)
 
 
 def _placed(hit: Hit, positions: Mapping[ChainKey, tuple[int, ...]]) -> Hit:

@@ -1,18 +1,18 @@
 """
 Events of nf_tables' rule tracing, decoded.
 
-Lives here: nfnetlink messages NFT_MSG_TRACE -> TraceEvent, and the packet headers in them.
-Not here: whose they are (rule_trace).  Source: include/uapi/linux/netfilter/nf_tables.h
-(enum nft_trace_attributes), net/netfilter/nf_tables_trace.c.
+Lives here: nfnetlink messages NFT_MSG_TRACE -> TraceEvent, and their fields.
+Not here: packet headers (recognise), whose they are (rule_trace).
+Source: include/uapi/linux/netfilter/nf_tables.h (enum nft_trace_attributes), net/netfilter/nf_tables_trace.c.
 """
 
-import socket
 import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from nettrace.collect.wire import attributes, be32, be64, text
-from nettrace.model.packet import Packet, PortRange
+from nettrace.model.packet import Packet
+from nettrace.observe.recognise import read_headers
 
 __all__ = ["TraceEvent", "decode_events"]
 
@@ -32,8 +32,6 @@ _VERDICTS = {
     0xFFFFFFFB: "return",
 }
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
-_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 
 
 class TraceEvent(NamedTuple):
@@ -58,6 +56,7 @@ class TraceEvent(NamedTuple):
     sequence: int = -1  # of TCP; -1 where it is not there
     acknowledged: int = -1
     payload: bytes = b""  # the first 12 bytes behind a header of 8
+    ip_id: int = 0  # IPv4's identification; of IPv6 the flow label
 
 
 def decode_events(data: bytes) -> Iterable[TraceEvent]:
@@ -77,7 +76,8 @@ def _event(family: int, found: Mapping[int, bytes]) -> TraceEvent:
         return be32(found[kind]) if kind in found else 0
 
     transport = found.get(_TRANSPORT_HEADER, b"")
-    packet = _packet(found.get(_NETWORK_HEADER, b""), transport, number(_MARK))
+    network = found.get(_NETWORK_HEADER, b"")
+    packet = read_headers(network, transport, number(_MARK))
     is_tcp = packet is not None and packet.proto == "tcp" and len(transport) >= 12
     return TraceEvent(
         id=number(_ID),
@@ -93,7 +93,14 @@ def _event(family: int, found: Mapping[int, bytes]) -> TraceEvent:
         sequence=be32(transport[4:8]) if is_tcp else -1,
         acknowledged=be32(transport[8:12]) if is_tcp else -1,
         payload=transport[8:20],
+        ip_id=_identification(network),
     )
+
+
+def _identification(network: bytes) -> int:
+    if len(network) >= 6 and network[0] >> 4 == 4:
+        return int.from_bytes(network[4:6], "big")
+    return int.from_bytes(network[1:4], "big") & 0xFFFFF if len(network) >= 4 else 0
 
 
 def _verdict(found: Mapping[int, bytes]) -> str:
@@ -105,40 +112,3 @@ def _verdict(found: Mapping[int, bytes]) -> str:
     parts = attributes(found[_VERDICT])
     word = _VERDICTS.get(be32(parts[1]), str(be32(parts[1])))
     return f"{word} {text(parts[2])}" if 2 in parts else word
-
-
-def _packet(network: bytes, transport: bytes, mark: int) -> Packet | None:
-    """Read the headers: IPv4 (RFC 791) or IPv6 (RFC 8200), and the first 20 bytes of what follows."""
-    if not network:
-        return None
-    if network[0] >> 4 == 4 and len(network) >= 20:
-        size, _, fragment = struct.unpack_from(">HHH", network, 2)
-        ends = [socket.inet_ntop(socket.AF_INET, network[at : at + 4]) for at in (12, 16)]
-        protocol, ttl, tos, df = network[9], network[8], network[1], bool(fragment & 0x4000)
-    elif network[0] >> 4 == 6 and len(network) >= 40:
-        size = struct.unpack_from(">H", network, 4)[0] + 40
-        ends = [socket.inet_ntop(socket.AF_INET6, network[at : at + 16]) for at in (8, 24)]
-        protocol, ttl, df = network[6], network[7], True
-        tos = (network[0] & 0xF) << 4 | network[1] >> 4
-    else:
-        return None
-    proto = _PROTOCOLS.get(protocol, str(protocol))
-    with_ports = proto in ("tcp", "udp", "sctp") and len(transport) >= 4
-    sport, dport = struct.unpack_from(">HH", transport) if with_ports else (None, None)
-    is_icmp = proto in ("icmp", "icmpv6") and len(transport) >= 8
-    flags = transport[13] if proto == "tcp" and len(transport) >= 14 else 0
-    return Packet(
-        src=ends[0],
-        dst=ends[1],
-        proto=proto,
-        sport=PortRange(sport, sport) if sport is not None else None,
-        dport=PortRange(dport, dport) if dport is not None else None,
-        tcp_flags=frozenset(name for bit, name in enumerate(_FLAGS) if flags >> bit & 1),
-        icmp_type=transport[0] if is_icmp else None,
-        icmp_code=transport[1] if is_icmp else None,
-        size=size,
-        ttl=ttl,
-        tos=tos,
-        df=df,
-        mark=mark,
-    )

@@ -36,6 +36,8 @@ class UdpTry(Try):
             self._payload = _question(self.tag)
         else:
             self._payload = (self.tag or b"nettrace") + b"\n"
+            length = self.shape.payload(self.version, len(self._payload))
+            self._payload = self._payload[:length].ljust(length, b".")
         found.send(self._payload)
         self._end = self.due
         self.due = min(self.due, time.monotonic() + _AGAIN)

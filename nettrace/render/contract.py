@@ -181,6 +181,8 @@ class SeenStepView(Struct, frozen=True, kw_only=True):
     ``error``.  ``rule`` counts from 1, 0 is the policy, null a rule that is gone; ``handle`` is
     the kernel's.  A hook that was passed has no table and the verdict ``seen``.  ``packet`` and
     the devices are given where a packet enters a chain; ``tunnelled`` where it carries the probe.
+    ``backend`` is ``legacy`` for rules of iptables-legacy, whose order among the others is known
+    by hook only, and whose verdict is ``met`` where the target's is not known.
     """
 
     attempt: int
@@ -198,6 +200,7 @@ class SeenStepView(Struct, frozen=True, kw_only=True):
     mark: int
     packet: PacketView | None
     tunnelled: bool
+    backend: str = "nft"
 
 
 class ObservedView(Struct, frozen=True, kw_only=True):

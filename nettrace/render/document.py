@@ -264,6 +264,7 @@ def _seen(number: int, leg: str, hit: Hit) -> SeenStepView:
         mark=hit.mark,
         packet=packet_view(hit.packet) if hit.packet is not None else None,
         tunnelled=hit.tunnelled,
+        backend=hit.backend,
     )
 
 

@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,7 @@ from nettrace.model.packet import EPHEMERAL, Packet, PortRange
 from nettrace.model.report import TraceReport
 from nettrace.model.walk import Outcome
 from nettrace.observe.arming import TABLE, arm
+from nettrace.observe.legacy_log import LegacyLog
 from nettrace.observe.tag import fresh_tags
 from tests.kernel.bed import Bed, eventually
 from tests.kernel.labs import a_lab, path_of
@@ -97,6 +101,48 @@ def test_other_flows_agree(cluster: LabRecord, source: str, target: str) -> None
     agreed(probed(cluster, source, target, count=3), 10)
 
 
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("pod/default/hostnames-1:9376", {"mark": 0x55, "ttl": 9, "df": False}),
+        ("svc/kube-system/kube-dns:53/udp", {"mark": 0x55, "ttl": 9}),
+        ("pod/default/hostnames-1:9376/udp", {"mark": 0x55, "ttl": 9, "size": 333, "df": False}),
+        ("pod/default/hostnames-1/icmp", {"mark": 0x55, "ttl": 9, "size": 501}),
+    ],
+)
+def test_the_probe_looks_like_the_packet_that_is_walked(
+    cluster: LabRecord, target: str, options: dict[str, Any]
+) -> None:
+    """Mark, TTL, size and DF are those that were asked for."""
+    with open_context(lab=cluster.name) as context:
+        report = trace(context, Question(source="node-a", target=target, **options), with_probe=True)
+    assert report.observed is not None
+    first = report.observed.attempts[0].legs[0].hits[0].packet
+    assert first is not None
+    seen = {name: getattr(first, name) for name in options}
+    assert seen == options
+    assert report.agreement is not None
+    assert report.agreement.differences == ()
+
+
+def test_a_neighbour_of_a_nodes_own_that_is_dead_agrees(cluster: LabRecord) -> None:
+    """The node's own ICMP error comes to it over lo, still traced from its way out."""
+    report = probed(cluster, "node-a", "ip/172.18.0.77:80")
+    agreed(report, 15)
+    assert report.observed is not None
+    error = next(leg for leg in report.observed.attempts[0].legs if leg.kind == "error")
+    assert {hit.hook for hit in error.hits} == {"output", "postrouting", "prerouting", "input"}
+
+
+def test_two_probes_at_once_are_told_apart(cluster: LabRecord) -> None:
+    """Each through the same tunnel at the same time: none is credited with a rule of the other's packets."""
+    targets = ["svc/default/hostnames:80", "pod/default/hostnames-1:9376"]
+    with ThreadPoolExecutor(4) as pool:
+        wanted = [pool.submit(probed, cluster, "client-a", target, 3) for target in 4 * targets]
+    for report in wanted:
+        agreed(report.result(), 10)
+
+
 def test_a_closed_udp_port_agrees(cluster: LabRecord) -> None:
     """The ICMP error that answers is recognised by what it quotes."""
     report = probed(cluster, "client-a", "pod/default/hostnames-1:99/udp")
@@ -133,16 +179,76 @@ def test_a_rule_that_drops_is_seen_to(cluster: LabRecord, rule: str, outcome: Ou
     )
 
 
-def test_a_namespace_with_legacy_rules_is_left_alone(cluster: LabRecord) -> None:
-    """Where the trace would end in the kernel's log nothing is armed, and a note says so."""
-    inside(cluster, "node-a", "iptables-legacy -A INPUT -j ACCEPT")
+LEGACY = """*filter
+:OURS - [0:0]
+-A FORWARD -s 1.2.3.4 -j DROP
+-A FORWARD -p tcp -m comment --comment "not -j DROP" -j OURS
+-A OURS -p udp -j DROP
+-A OURS -p tcp -m tcp --dport 9376
+{rule}
+COMMIT
+*mangle
+-A PREROUTING -p tcp -j TTL --ttl-set 50
+COMMIT
+"""
+
+
+@pytest.fixture
+def legacy(cluster: LabRecord) -> Iterator[Callable[[str], None]]:
+    """Load iptables-legacy's rules into node-b, from which all tests here go; gone afterwards."""
+
+    def load(rule: str) -> None:
+        inside(cluster, "node-b", f"printf '%s' '{LEGACY.format(rule=rule)}' | iptables-legacy-restore")
+
+    yield load
+    inside(cluster, "node-b", "iptables-legacy -F && iptables-legacy -X && iptables-legacy -t mangle -F")
+
+
+def logger(record: LabRecord, name: str) -> str:
+    """Who logs packets of IPv4 there."""
+    return inside(record, name, "cat /proc/sys/net/netfilter/nf_log/2").strip()
+
+
+@pytest.mark.parametrize(
+    ("rule", "outcome", "last"),
+    [
+        ("-A OURS -p tcp -j DROP", Outcome.TIMEOUT, ("OURS", 3, "drop")),
+        ("-A OURS -j RETURN", Outcome.CONNECTED, ("FORWARD", 0, "policy accept")),
+        ("-A FORWARD -j DROP", Outcome.TIMEOUT, ("FORWARD", 3, "drop")),
+    ],
+)
+def test_rules_of_iptables_legacy_are_seen(
+    cluster: LabRecord, legacy: Callable[[str], None], rule: str, outcome: Outcome, last: tuple[str, int, str]
+) -> None:
+    """In order, beside those of iptables-nft; and the sysctl that they are told by is as before."""
+    legacy(rule)
+    before = logger(cluster, "node-b")
     report = probed(cluster, "client-b", "pod/default/hostnames-1:9376")
     assert report.observed is not None
     assert report.observed.notes == ()
-    report = probed(cluster, "client-a", "pod/default/hostnames-1:9376")
+    assert report.observed.attempts[0].outcome is outcome
+    hits = [hit for hit in report.observed.attempts[0].legs[0].hits if hit.backend == "legacy"]
+    met = [(hit.table, hit.chain, hit.rule, hit.verdict) for hit in hits if hit.netns == "node-b"]
+    assert met[0] == ("mangle", "PREROUTING", 1, "met")
+    assert ("filter", "FORWARD", 2, "jump OURS") in met
+    assert ("filter", "OURS", 2, "continue") in met
+    assert ("filter", *last) in met
+    assert logger(cluster, "node-b") == before
+
+
+def test_another_binder_of_the_group_is_noticed(cluster: LabRecord, legacy: Callable[[str], None]) -> None:
+    """Whoever has NFLOG group 0 keeps it; nothing is armed there, and a note says why."""
+    legacy("-A OURS -j RETURN")
+    journal = Path("/run/nettrace/journal")
+    path = path_of(cluster, "node-b")
+    held = in_netns(path, lambda: LegacyLog.open(4, path, journal))
+    try:
+        report = probed(cluster, "client-b", "pod/default/hostnames-1:9376")
+    finally:
+        in_netns(path, held.close)
     assert report.observed is not None
-    assert "node-a" not in report.observed.watched
-    assert any("node-a" in note and "iptables-legacy" in note for note in report.observed.notes)
+    assert "node-b" not in report.observed.watched
+    assert any("node-b" in note and "NFLOG group 0" in note for note in report.observed.notes)
     assert report.observed.attempts[0].outcome is Outcome.CONNECTED
 
 
@@ -166,6 +272,7 @@ KILLED = """
 import sys, time
 from nettrace.observe.arming import arm
 from nettrace.observe.listener import Listener
+from nettrace.observe.legacy_log import LegacyLog
 from nettrace.observe.tag import fresh_tags
 
 tags = fresh_tags("tcp", 80, 3)
