@@ -17,6 +17,8 @@ __all__ = ["read_links"]
 # include/uapi/linux/if.h
 _UP, _LOOPBACK, _NOARP, _PROMISC, _LOWER_UP = 0x1, 0x8, 0x80, 0x100, 0x10000
 
+_DF = {0: "unset", 1: "set", 2: "inherit"}  # enum ifla_vxlan_df, include/uapi/linux/if_link.h
+
 _NTF_SELF = 0x02  # include/uapi/linux/neighbour.h
 
 #: Kinds whose IFLA_LINK is the other end of a pair, not a device underneath.
@@ -149,4 +151,6 @@ def _vxlan(data: Any, names: dict[int, str]) -> VxlanAttrs:
         group=data.get_attr("IFLA_VXLAN_GROUP") or data.get_attr("IFLA_VXLAN_GROUP6"),
         port=data.get_attr("IFLA_VXLAN_PORT"),
         learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")),
+        df=_DF.get(data.get_attr("IFLA_VXLAN_DF") or 0, "unset"),
+        special=tuple(word for word in ("proxy", "rsc") if data.get_attr(f"IFLA_VXLAN_{word.upper()}")),
     )

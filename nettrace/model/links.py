@@ -65,6 +65,8 @@ class VxlanAttrs(Struct, frozen=True, kw_only=True):
     group: str | None = None
     port: int = 8472
     learning: bool = True
+    df: str = "unset"  # of the outer packet: ``unset``, ``set`` or ``inherit``
+    special: tuple[str, ...] = ()  # ``proxy``, ``rsc``: switches that answer for others
 
 
 class MacvlanAttrs(Struct, frozen=True, kw_only=True):
@@ -151,16 +153,21 @@ class FdbEntry(Struct, frozen=True, kw_only=True):
     One forwarding-database entry (``bridge fdb``).
 
     On a bridge port ``master`` is the bridge; on a VXLAN device ``dst`` is the far end's
-    address and ``via`` the device that the tunnel's packets for it are bound to, if any.  A MAC of all zeros is VXLAN's default destination.  ``permanent`` (NUD_PERMANENT)
-    means local on a bridge port and not ageing on a VXLAN device; ``static`` (NUD_NOARP) that
-    somebody put it there and it does not age.  Neither: learned.
+    address, with ``port``, ``vni`` or the id of a ``nexthop`` object where they are not the
+    device's own; ``via`` is the device that the outer packet has to leave by.  A MAC of all zeros is
+    VXLAN's default destination.  ``permanent`` (NUD_PERMANENT) means local on a bridge port and
+    not ageing on a VXLAN device; ``static`` (NUD_NOARP) that somebody put it there and it does
+    not age.  Neither: learned.
     """
 
     device: str
     mac: str
     master: str | None = None
     dst: str | None = None
+    port: int | None = None
+    vni: int | None = None
     via: str | None = None
+    nexthop: int | None = None
     vlan: int | None = None
     permanent: bool = False
     static: bool = False

@@ -15,7 +15,7 @@ from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace, namespace
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
-from nettrace.walk.segment import admitted, allowed_out, behind
+from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
 from nettrace.walk.skb import Skb
 from nettrace.walk.stages import Next
 
@@ -200,7 +200,7 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
     for entry in ns.fdb(mac):
         if entry.master == bridge.name and not entry.permanent and not entry.vlan:
             return ns.link(entry.device), True
-    around = behind(run, ns, bridge.name, skb.in_port, skb.source_mac)
+    around = behind(run, ns, bridge.name, skb.in_port, skb.source_mac, mac)
     takers = [
         station
         for station in around.stations
@@ -210,7 +210,8 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
         names = " and ".join(sorted(f"{one.netns} ({one.device})" for one in takers))
         undecided(f"{names} have the same MAC address {mac}, and both get the frame", f"{ns.name}/fdb")
     if takers:
-        return ns.link(str(takers[0].way[0].out_port)), False
+        first = takers[0].way[0]
+        return ns.link(str(first.out_port if isinstance(first, Bridged) else None)), False
     if not around.edges:
         for port in ns.ports(bridge.name):
             if not _leads_to(run, port, mac):

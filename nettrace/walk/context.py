@@ -5,10 +5,10 @@ Lives here: the run's state, the chooser where the kernel draws lots, the ways a
 Not here: the order of stages (leg), enumerating the branches (walker).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from nettrace.model.flow import Flow
 from nettrace.model.packet import Packet
@@ -18,7 +18,7 @@ from nettrace.model.step import Stage, Step, Verdict, Why
 from nettrace.walk.limits import Limits
 from nettrace.walk.skb import Conn, Skb, Tup
 
-__all__ = ["Answer", "Delivery", "Ended", "Run", "Undecided", "Wanted", "ended", "undecided"]
+__all__ = ["Answer", "Carried", "Delivery", "Ended", "Run", "Undecided", "Wanted", "ended", "undecided"]
 
 
 class Wanted(Exception):
@@ -77,6 +77,19 @@ class Answer:
     frame: tuple[str, str, str] | None = None
 
 
+class Carried(NamedTuple):
+    """
+    Where a tunnel's packet came out: namespace, device, and the outer packet's source there.
+
+    Empty where it was lost; ``leaves`` says that it left the snapshot.
+    """
+
+    netns: str = ""
+    device: str = ""
+    end: str = ""
+    leaves: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Delivery:
     """Where a leg arrived, and the packet as it arrived.  ``listens``: a socket that takes calls."""
@@ -113,6 +126,9 @@ class Run:
     conns: dict[str, list[Conn]] = field(default_factory=dict)
     neighbours: dict[tuple[str, str, str], str] = field(default_factory=dict)
     learned_ports: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    learned_ends: dict[tuple[str, str, str], str] = field(default_factory=dict)  # of VXLAN devices
+    # how a tunnel's packet gets to its far end; set by leg, which knows the stages
+    carry: Callable[[Any, Any], "Carried"] | None = None
     steps: list[Step] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     delivery: Delivery | None = None

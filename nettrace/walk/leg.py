@@ -6,12 +6,13 @@ Not here: which packets an exchange has (exchange).
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Leg
 from nettrace.walk.arrive import route_input
 from nettrace.walk.bridge import bridge_forward, bridge_in, bridge_out
-from nettrace.walk.context import Answer, Delivery, Ended, Run, Undecided
+from nettrace.walk.context import Answer, Carried, Delivery, Ended, Run, Undecided
 from nettrace.walk.deliver import deliver
 from nettrace.walk.forward import forward
 from nettrace.walk.leave import postrouting, transmit
@@ -64,6 +65,34 @@ class Walked:
         return self.leg.verdict is Verdict.DELIVERED
 
 
+def _carry(run: Run, skb: Skb, begin: Next) -> Carried:
+    """
+    Follow a tunnel's packet that carries ARP or a flooded frame to where it is unwrapped.
+
+    Nothing is written down, and what its connections teach is forgotten again.
+    """
+    kept = run.steps, run.answers, run.quiet, run.looping, run.seen
+    conns = {name: list(held) for name, held in run.conns.items()}
+    run.answers, run.quiet, run.seen = [], True, set()
+    depth = len(skb.inner)
+    stage = begin
+    outer = skb.packet.src
+    try:
+        while not (stage is Next.RECEIVE and len(skb.inner) < depth):
+            run.stages += 1
+            if run.stages > run.limits.stages:
+                raise Undecided(f"the packet passed {run.limits.stages} stages and is still under way")
+            outer = skb.packet.src
+            stage = _STAGES[stage](run, skb)
+    except Ended as end:
+        leaves = end.reason if end.verdict is Verdict.LEFT_SNAPSHOT else ""
+        return Carried(leaves=leaves)
+    finally:
+        run.steps, run.answers, run.quiet, run.looping, run.seen = kept
+        run.conns = conns
+    return Carried(skb.netns, skb.device, outer)
+
+
 def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
     """Walk *skb* from *begin* until it ends; Wanted goes through to the driver."""
     run.leg = kind
@@ -71,6 +100,7 @@ def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
     run.stages = run.rules = 0
     run.seen = set()
     run.quiet = run.looping = False
+    run.carry = partial(_carry, run)
     stage = begin
     errno: str | None = None
     try:

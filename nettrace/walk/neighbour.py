@@ -17,10 +17,21 @@ from nettrace.walk.icmp import HOST_UNREACHABLE, send_error
 from nettrace.walk.macvlan import macvlans
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
-from nettrace.walk.segment import Asked, Bridged, Segment, Station, allowed_out, segment
+from nettrace.walk.segment import (
+    Asked,
+    Bridged,
+    Segment,
+    Station,
+    Tunnelled,
+    Way,
+    admitted,
+    allowed_out,
+    segment,
+)
 from nettrace.walk.skb import Skb
 from nettrace.walk.source import select_address
 from nettrace.walk.stages import Next
+from nettrace.walk.vtep import carried, far_ends
 
 __all__ = ["ARP_PATIENCE", "find_mac", "resolve"]
 
@@ -81,9 +92,10 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
     around = segment(run, ns.name, link.name, Asked(sender, address, link.mac.lower()))
     answers, unsure = _answers(run, around, address, sender)
     taken = any(one.macvlan and one.macvlan.mode == "passthru" for _, one in macvlans(run, ns, link))
-    answers = [one for one in answers if not taken and _comes_back(run, one.way, link.mac.lower())]
-    proxies = [one for one in around.proxies if not taken and _comes_back(run, one.way, link.mac.lower())]
-    macs = {namespace(run, one.netns).link(one.device).mac.lower() for one in answers}
+    own = link.mac.lower()
+    answers = [one for one in answers if not taken and _comes_back(run, one.way, own, _mac_of(run, one))]
+    proxies = [one for one in around.proxies if not taken and _comes_back(run, one.way, own, one.mac)]
+    macs = {_mac_of(run, one) for one in answers}
     macs |= {one.mac for one in proxies}
     if len(macs) > 1:
         where = " and ".join(
@@ -144,6 +156,10 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
         delay=ARP_PATIENCE,
     )
     ended(Verdict.NEIGHBOUR_FAILED, f"nobody on {link.name} of {ns.name} answers ARP for {address}")
+
+
+def _mac_of(run: Run, station: Station) -> str:
+    return namespace(run, station.netns).link(station.device).mac.lower()
 
 
 def _asking_address(run: Run, ns: Namespace, skb: Skb, link: Link, address: str) -> str:
@@ -217,8 +233,11 @@ def _learn(
     _bridges_learn(run, station.way, link.mac.lower(), mac)
 
 
-def _bridges_learn(run: Run, way: tuple[Bridged, ...], asker: str, answerer: str) -> None:
+def _bridges_learn(run: Run, way: Way, asker: str, answerer: str) -> None:
+    """What the bridges on the way learn; tunnels learned while the frames were followed."""
     for hop in way:
+        if isinstance(hop, Tunnelled):
+            continue
         for port, mac in ((hop.in_port, asker), (hop.out_port, answerer)):
             if port is None:
                 continue
@@ -227,27 +246,50 @@ def _bridges_learn(run: Run, way: tuple[Bridged, ...], asker: str, answerer: str
                 run.learned_ports[(hop.netns, hop.bridge, mac)] = port
 
 
-def _comes_back(run: Run, way: tuple[Bridged, ...], mac: str) -> bool:
-    """
-    Does the ARP answer find its way through the bridges, as a frame for the MAC of who asked?
-
-    A bridge that learned nothing from the request sends it by what its database says, or
-    floods it by the ports that take such frames.
-    """
-    for hop in way:
-        if hop.in_port is None:
-            continue  # it is for the bridge's own device
-        ns = namespace(run, hop.netns)
-        port = ns.link(hop.in_port)
-        if not allowed_out(ns, port, hop.out_port):
-            return False
-        if port.port is None or port.port.learning:
-            continue
-        known = run.learned_ports.get((ns.name, hop.bridge, mac)) or next(
-            (entry.device for entry in ns.fdb(mac) if entry.master == hop.bridge), None
-        )
-        if known is not None and known != hop.in_port:
-            return False
-        if known is None and (not port.port.flood or port.port.proxy_arp):
+def _comes_back(run: Run, way: Way, mac: str, answerer: str) -> bool:
+    """Does the ARP answer find its way back, as a frame for the MAC of who asked?"""
+    for hop in reversed(way):
+        back = _through_tunnel if isinstance(hop, Tunnelled) else _through_bridge
+        if not back(run, hop, mac, answerer):  # type: ignore[arg-type]
             return False
     return True
+
+
+def _through_tunnel(run: Run, hop: Tunnelled, mac: str, answerer: str) -> bool:
+    """Send the answer by what the far end knows or has just learned."""
+    ns = namespace(run, hop.far_netns)
+    link = ns.link(hop.far_device)
+    if link.vxlan is None:
+        return False
+    for far in far_ends(run, ns, link, link.vxlan, mac):
+        there = carried(run, ns, link, far, source=answerer, dest=mac)
+        if there.leaves:
+            undecided(f"the ARP answer leaves the snapshot: {there.leaves}", far.ref)
+        if (there.netns, there.device) == (hop.netns, hop.device):
+            return True
+    return False
+
+
+def _through_bridge(run: Run, hop: Bridged, mac: str, answerer: str) -> bool:
+    """
+    Pass a bridge backwards.
+
+    One that learned nothing from the request sends the answer by what its database says, or
+    floods it by the ports that take such frames.
+    """
+    ns = namespace(run, hop.netns)
+    if hop.out_port is not None and not admitted(ns, ns.link(hop.out_port), answerer):
+        return False
+    if hop.in_port is None:
+        return True  # it is for the bridge's own device
+    port = ns.link(hop.in_port)
+    if not allowed_out(ns, port, hop.out_port):
+        return False
+    if port.port is None or port.port.learning:
+        return True
+    known = run.learned_ports.get((ns.name, hop.bridge, mac)) or next(
+        (entry.device for entry in ns.fdb(mac) if entry.master == hop.bridge), None
+    )
+    if known is None:
+        return port.port.flood and not port.port.proxy_arp
+    return known == hop.in_port

@@ -2,38 +2,41 @@
 Who is on this Ethernet segment?
 
 Lives here: following a frame that goes everywhere (ARP, an unknown MAC address) through
-bridges, veths and macvlans, to every device that would take it, and to where the snapshot ends.
+bridges, veths, macvlans and VXLANs, to every device that would take it, and to where the snapshot ends.
 Not here: who of them answers ARP (neighbour), one frame's way (bridge).
 Sources: net/bridge/br_forward.c (br_flood), br_arp_nd_proxy.c, drivers/net/macvlan.c.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from nettrace.model.links import Link
+from nettrace.model.addr import is_multicast
+from nettrace.model.links import Link, VxlanAttrs
 from nettrace.walk.context import Run, Undecided
 from nettrace.walk.macvlan import listeners, lower_of, macvlans, of_source
 from nettrace.walk.namespace import Namespace, namespace, together
+from nettrace.walk.skb import BROADCAST
+from nettrace.walk.vtep import carried, far_ends
 
 __all__ = [
     "STATION_SECTIONS",
-    "ZERO_MAC",
     "Asked",
     "Bridged",
     "Edge",
     "Proxied",
     "Segment",
     "Station",
+    "Tunnelled",
+    "Way",
     "admitted",
     "allowed_out",
+    "arriving",
     "behind",
     "segment",
 ]
 
 #: What is asked of every namespace on a segment, to know whether it answers.
 STATION_SECTIONS = ("links", "addresses", "routes", "rules", "sysctls")
-
-ZERO_MAC = "00:00:00:00:00:00"
 
 #: Modes of macvlans that take broadcasts from outside.  One in bridge mode reached those of its own
 #: kind already when it sent; one in vepa mode reached nobody.
@@ -60,12 +63,25 @@ class Bridged(NamedTuple):
     out_port: str | None
 
 
+class Tunnelled(NamedTuple):
+    """A VXLAN on the way: the near device, the far one, and whom the far one takes for the near end."""
+
+    netns: str
+    device: str
+    far_netns: str
+    far_device: str
+    end: str
+
+
+Way: TypeAlias = tuple[Bridged | Tunnelled, ...]
+
+
 class Station(NamedTuple):
     """A device that takes frames for itself, and the bridges on the way to it."""
 
     netns: str
     device: str
-    way: tuple[Bridged, ...]
+    way: Way
 
 
 class Edge(NamedTuple):
@@ -75,7 +91,7 @@ class Edge(NamedTuple):
     device: str
     reason: str
     outside: bool
-    way: tuple[Bridged, ...]
+    way: Way
 
 
 class Proxied(NamedTuple):
@@ -84,7 +100,7 @@ class Proxied(NamedTuple):
     netns: str
     bridge: str
     mac: str
-    way: tuple[Bridged, ...]
+    way: Way
 
 
 class Segment(NamedTuple):
@@ -97,29 +113,38 @@ class Segment(NamedTuple):
 
 def segment(run: Run, netns: str, device: str, asked: Asked) -> Segment:
     """Return whom an ARP request reaches that *device* of *netns* broadcasts."""
-    search = _Search(run, asked, asked.mac)
+    search = _Search(run, asked, asked.mac, BROADCAST)
     search.send(namespace(run, netns), device, ())
     return search.found()
 
 
-def behind(run: Run, ns: Namespace, bridge: str, in_port: str | None, mac: str) -> Segment:
+def behind(run: Run, ns: Namespace, bridge: str, in_port: str | None, mac: str, dest: str) -> Segment:
     """
-    Return whom a frame from *mac* to an unknown address reaches that came into *bridge* by *in_port*.
+    Return whom a frame from *mac* to *dest* reaches that came into *bridge*, which does not know *dest*.
 
     Ports with flooding off do not get it.
     """
-    search = _Search(run, None, mac)
+    search = _Search(run, None, mac, dest)
     search.flood(ns, bridge, in_port, ())
+    return search.found()
+
+
+def arriving(run: Run, netns: str, device: str, mac: str, dest: str) -> Segment:
+    """Return whom a frame from *mac* to *dest* may reach that came in by *device*."""
+    search = _Search(run, None, mac, dest)
+    ns = namespace(run, netns)
+    search.arrive(ns, ns.link(device), ())
     return search.found()
 
 
 class _Search:
     """Depth first over devices; each is entered once.  Without *asked* it is for an unknown unicast frame."""
 
-    def __init__(self, run: Run, asked: Asked | None, mac: str) -> None:
+    def __init__(self, run: Run, asked: Asked | None, mac: str, dest: str) -> None:
         self.run = run
         self.asked = asked
         self.mac = mac
+        self.dest = dest
         self.stations: list[Station] = []
         self.edges: list[Edge] = []
         self.proxies: list[Proxied] = []
@@ -128,12 +153,10 @@ class _Search:
     def found(self) -> Segment:
         return Segment(tuple(self.stations), tuple(self.edges), tuple(self.proxies))
 
-    def edge(
-        self, ns: Namespace, device: str, reason: str, way: tuple[Bridged, ...], *, outside: bool
-    ) -> None:
+    def edge(self, ns: Namespace, device: str, reason: str, way: Way, *, outside: bool) -> None:
         self.edges.append(Edge(ns.name, device, reason, outside, way))
 
-    def send(self, ns: Namespace, device: str, way: tuple[Bridged, ...]) -> None:
+    def send(self, ns: Namespace, device: str, way: Way) -> None:
         """A frame leaves by *device*."""
         link = ns.link(device)
         if not link.up or not link.carrier:
@@ -146,13 +169,12 @@ class _Search:
             self.flood(ns, device, None, way)
         elif link.macvlan is not None:
             self.from_macvlan(ns, link, way)
-        elif link.kind == "vxlan":
-            if any(entry.device == device for entry in ns.fdb(ZERO_MAC)):
-                self.edge(ns, device, f"flooding through {device} of {ns.name}", way, outside=False)
+        elif link.vxlan is not None:
+            self.tunnel(ns, link, link.vxlan, way)
         elif link.kind not in ("loopback", "dummy"):
             self.edge(ns, device, f"{device} of {ns.name}", way, outside=link.kind == "device")
 
-    def cross(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
+    def cross(self, ns: Namespace, link: Link, way: Way) -> None:
         peer = link.peer
         if peer is None or peer.netns is None or peer.netns not in self.run.snapshot.namespaces:
             self.edge(ns, link.name, f"the other end of {link.name} of {ns.name}", way, outside=True)
@@ -165,7 +187,26 @@ class _Search:
         except Undecided as unknown:
             self.edge(ns, link.name, unknown.reason, way, outside=False)
 
-    def from_macvlan(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
+    def tunnel(self, ns: Namespace, link: Link, attributes: VxlanAttrs, way: Way) -> None:
+        """Every far end gets a copy, in an outer packet that has to arrive (vxlan_xmit)."""
+        try:
+            for far in far_ends(self.run, ns, link, attributes, self.dest):
+                if is_multicast(far.address):
+                    self.edge(
+                        ns, link.name, f"multicast group {far.address} of {link.name}", way, outside=False
+                    )
+                    continue
+                there = carried(self.run, ns, link, far, source=self.mac, dest=self.dest)
+                if there.leaves:
+                    self.edge(ns, link.name, f"{link.name} of {ns.name}: {there.leaves};", way, outside=True)
+                elif there.netns:
+                    space = namespace(self.run, there.netns)
+                    hop = Tunnelled(ns.name, link.name, there.netns, there.device, there.end)
+                    self.arrive(space, space.link(there.device), (*way, hop))
+        except Undecided as unknown:
+            self.edge(ns, link.name, unknown.reason, way, outside=False)
+
+    def from_macvlan(self, ns: Namespace, link: Link, way: Way) -> None:
         """Macvlan_queue_xmit: to the other bridge-mode ones beside it, and out by the device below."""
         below = lower_of(self.run, ns, link)
         if below is None:
@@ -178,7 +219,7 @@ class _Search:
                     self.arrive(space, above, way)
         self.send(below[0], below[1].name, way)
 
-    def arrive(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
+    def arrive(self, ns: Namespace, link: Link, way: Way) -> None:
         """A frame comes in by *link*."""
         if not link.up or (ns.name, link.name) in self.seen:
             return
@@ -203,7 +244,7 @@ class _Search:
             )
             self.flood(ns, bridge.name, link.name, way)
 
-    def take(self, ns: Namespace, link: Link, way: tuple[Bridged, ...]) -> None:
+    def take(self, ns: Namespace, link: Link, way: Way) -> None:
         """A device of the host takes it, and so do the macvlans on top (macvlan_handle_frame)."""
         above = macvlans(self.run, ns, link)
         source = of_source(above, self.asked.mac) if self.asked is not None else None
@@ -227,7 +268,7 @@ class _Search:
             if one.lower == link.name and one.kind in ("ipvlan", "vlan"):
                 self.edge(ns, one.name, f"{one.kind} {one.name} of {ns.name}", way, outside=False)
 
-    def flood(self, ns: Namespace, bridge: str, in_port: str | None, way: tuple[Bridged, ...]) -> None:
+    def flood(self, ns: Namespace, bridge: str, in_port: str | None, way: Way) -> None:
         """A bridge sends a frame by all its ports but the one it came by (br_flood)."""
         suppressed = self.asked is not None and self.proxied(ns, bridge, in_port, way, self.asked)
         ports = [port for port in ns.ports(bridge) if allowed_out(ns, port, in_port)]
@@ -244,9 +285,7 @@ class _Search:
         for port in ports:
             self.send(ns, port.name, (*way, Bridged(ns.name, bridge, in_port, port.name)))
 
-    def proxied(
-        self, ns: Namespace, bridge: str, in_port: str | None, way: tuple[Bridged, ...], asked: Asked
-    ) -> bool:
+    def proxied(self, ns: Namespace, bridge: str, in_port: str | None, way: Way, asked: Asked) -> bool:
         """
         br_do_proxy_suppress_arp: is the request kept from ports with neigh_suppress?
 

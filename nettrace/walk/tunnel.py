@@ -1,28 +1,24 @@
 """
 VXLAN: into a UDP packet to the far end, and out of it there.
 
-Lives here: the tunnel's forwarding database, the outer packet, what the receiver checks.
-Not here: the outer packet's way, which is any packet's.
-Sources: drivers/net/vxlan/vxlan_core.c (vxlan_xmit, vxlan_xmit_one, vxlan_rcv), RFC 7348.
+Lives here: the two stages, what the receiver checks.
+Not here: the forwarding database and the outer packet (vtep), whose way is any packet's.
+Sources: drivers/net/vxlan/vxlan_core.c (vxlan_xmit, vxlan_rcv), RFC 7348.
 """
 
 from msgspec.structs import replace
 
-from nettrace.model.links import FdbEntry, Link, VxlanAttrs
-from nettrace.model.packet import Packet, PortRange
+from nettrace.model.links import Link, VxlanAttrs
+from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.namespace import Namespace, namespace
-from nettrace.walk.routing import Failed
-from nettrace.walk.segment import ZERO_MAC
-from nettrace.walk.send import output_route
-from nettrace.walk.skb import Flowing, Skb
+from nettrace.walk.segment import arriving
+from nettrace.walk.skb import Skb
 from nettrace.walk.stages import Next
+from nettrace.walk.vtep import OVERHEAD, Far, carried, far_ends, snoop, wrap
 
 __all__ = ["OVERHEAD", "decapsulate", "encapsulate", "tunnel_at"]
-
-#: Outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
-OVERHEAD = 50
 
 #: A packet that is in so many tunnels already gets into no further one (dev_xmit_recursion()).
 _DEEPEST = 3
@@ -35,66 +31,43 @@ def encapsulate(run: Run, skb: Skb) -> Next:
     attributes = link.vxlan
     if attributes is None:
         undecided(f"{link.name} of {ns.name} is a vxlan without attributes", f"{ns.name}/links/{link.name}")
-    entry = _far_end(run, ns, skb, link)
+    far = _far_end(run, ns, skb, link, attributes)
     if len(skb.inner) >= _DEEPEST:
         run.step(
             skb,
             Stage.TUNNEL,
             "drop",
             device=link.name,
-            ref=f"{ns.name}/fdb/{link.name}/{entry.mac}",
-            text=f"{entry.mac} dst {entry.dst}",
+            ref=far.ref,
+            text=far.text,
             note="the tunnel's own packets go into the tunnel again",
             stops=True,
         )
-        ended(Verdict.LOOP, f"{link.name} of {ns.name} carries its own packets: they go into it again and again")
-    inner = skb.packet
-    ports = ns.sysctl("net.ipv4.ip_local_port_range").split()
-    outer = Packet(
-        src=attributes.local or "",
-        dst=entry.dst or "",
-        proto="udp",
-        sport=PortRange(int(ports[0]), int(ports[1])),
-        dport=PortRange(attributes.port, attributes.port),
-        size=inner.size + OVERHEAD,
-        df=False,
-        mark=inner.mark,
-        inner=inner,
-    )
-    skb.inner.append(Flowing(attributes.vni, inner, skb.source_mac, skb.dest_mac, skb.mss))
-    skb.packet = outer
-    skb.forget_conntrack()
-    skb.own, skb.bound, skb.mss = False, entry.via, None  # vxlan_xmit_one: remote_ifindex
-    skb.in_port = skb.physin = skb.physout = None
-    decided = output_route(run, ns, skb)
-    if isinstance(decided, Failed):
-        run.step(skb, Stage.TUNNEL, "drop", ref=decided.ref, text=decided.text, stops=True)
-        ended(Verdict.NO_ROUTE, f"the tunnel's outer packet has {decided.text}")
-    if decided.kind == "local":
-        undecided(
-            f"{link.name} of {ns.name} tunnels to {entry.dst}, an address of {ns.name} itself",
-            f"{ns.name}/fdb/{link.name}/{entry.mac}",
+        ended(
+            Verdict.LOOP, f"{link.name} of {ns.name} carries its own packets: they go into it again and again"
         )
-    skb.packet = replace(outer, src=outer.src or decided.source)
-    skb.route = decided
+    inner = skb.packet
+    failed = wrap(run, ns, skb, attributes, far)
+    if failed is not None:
+        run.step(skb, Stage.TUNNEL, "drop", ref=failed.ref, text=failed.text, stops=True)
+        ended(Verdict.NO_ROUTE, f"the tunnel's outer packet has {failed.text}")
     run.step(
         skb,
         Stage.TUNNEL,
         "encapsulate",
         device=link.name,
         before=inner,
-        ref=f"{ns.name}/fdb/{link.name}/{entry.mac}",
-        text=f"{entry.mac} dst {entry.dst}",
-        note=f"VXLAN {attributes.vni} to {entry.dst}",
+        ref=far.ref,
+        text=far.text,
+        note=f"VXLAN {far.vni} to {far.address}",
     )
     return Next.LOCAL_OUT
 
 
-def _far_end(run: Run, ns: Namespace, skb: Skb, link: Link) -> FdbEntry:
-    """Return the entry for the frame's MAC address, else the default one (vxlan_xmit)."""
+def _far_end(run: Run, ns: Namespace, skb: Skb, link: Link, attributes: VxlanAttrs) -> Far:
+    """Return the far end for the frame; of several that get a copy, the one where it is taken."""
     mac = skb.dest_mac
-    exact = [entry for entry in ns.fdb(mac) if entry.device == link.name and entry.dst]
-    found = exact or [entry for entry in ns.fdb(ZERO_MAC) if entry.device == link.name and entry.dst]
+    found = far_ends(run, ns, link, attributes, mac)
     if not found:
         run.step(
             skb,
@@ -106,13 +79,32 @@ def _far_end(run: Run, ns: Namespace, skb: Skb, link: Link) -> FdbEntry:
             stops=True,
         )
         ended(Verdict.NO_TUNNEL_DESTINATION, f"{link.name} of {ns.name} has no far end for MAC {mac}")
-    if len(found) > 1:
+    if len(found) == 1:
+        return found[0]
+    takers = [far for far in found if _taken_at(run, ns, skb, link, far)]
+    if len(takers) > 1:
         undecided(
-            f"{link.name} of {ns.name} sends frames for {mac} to {len(found)} far ends, "
-            "which is not walked yet",
-            f"{ns.name}/fdb/{link.name}/{found[0].mac}",
+            f"{' and '.join(far.address for far in takers)} both take the frame for {mac} "
+            f"that {link.name} of {ns.name} sends to {len(found)} far ends",
+            found[0].ref,
         )
-    return found[0]
+    # where nobody takes it one copy tells as much as another
+    return takers[0] if takers else found[0]
+
+
+def _taken_at(run: Run, ns: Namespace, skb: Skb, link: Link, far: Far) -> bool:
+    """Is somebody behind this far end who takes the frame?"""
+    there = carried(run, ns, link, far, source=skb.source_mac, dest=skb.dest_mac)
+    if there.leaves:
+        undecided(f"a copy of the frame for {skb.dest_mac} leaves the snapshot: {there.leaves}", far.ref)
+    if not there.netns:
+        return False
+    around = arriving(run, there.netns, there.device, skb.source_mac, skb.dest_mac)
+    if around.edges:
+        undecided(f"who is behind {around.edges[0].reason} cannot be told", far.ref)
+    return any(
+        namespace(run, one.netns).link(one.device).mac.lower() == skb.dest_mac for one in around.stations
+    )
 
 
 def tunnel_at(ns: Namespace, packet: Packet) -> list[tuple[Link, VxlanAttrs]]:
@@ -166,4 +158,15 @@ def decapsulate(run: Run, skb: Skb, listening: list[tuple[Link, VxlanAttrs]]) ->
             text=f"{device.name} has the sender's own MAC {device.mac}", stops=True,
         )  # fmt: skip
         ended(Verdict.LOOP, f"the frame in the tunnel has {device.name}'s own source MAC")
+    came = snoop(run, ns, device, skb.source_mac, outer.src)
+    if came:
+        run.step(
+            skb,
+            Stage.TUNNEL,
+            "drop",
+            ref=f"{ns.name}/fdb/{device.name}/{skb.source_mac}",
+            text=came,
+            stops=True,
+        )
+        ended(Verdict.MARTIAN, f"{device.name} of {ns.name} drops the frame: {came}")
     return Next.RECEIVE

@@ -136,7 +136,57 @@ MACVLAN = (
       probe="a 10.5.0.1:80", gives="timeout BRIDGE_DROPPED"),
 )  # fmt: skip
 
-CASES = (*BRIDGE, *MACVLAN)
+#: Instead of static entries: everything goes to everybody, and what comes teaches.
+FLOOD = (
+    "node1: ip neigh flush dev flannel.1 nud permanent",
+    "node2: ip neigh flush dev flannel.1 nud permanent",
+    "node1: bridge fdb flush dev flannel.1",
+    "node2: bridge fdb flush dev flannel.1",
+    "node1: bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.50.12",
+    "node2: bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.50.11",
+)
+NOBODY_TOO = "node1: bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.50.77"
+LEARNING = tuple(
+    f"node{n}: ip link del flannel.1; ip link add flannel.1 type vxlan id 1 local 192.168.50.1{n} dev eth0 dstport 8472 learning"
+    f" && ip addr add 10.244.{n}.0/32 dev flannel.1 && ip link set flannel.1 up mtu 1450"
+    f" && ip route add 10.244.{3 - n}.0/24 via 10.244.{3 - n}.0 dev flannel.1 onlink"
+    f" && bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.50.1{3 - n}"
+    for n in (1, 2)
+)
+#: The tunnel as a port of the pods' bridge: one segment over both nodes.
+STRETCHED = (
+    *(f"node{n}: ip link set flannel.1 master cni0; ip addr del 10.244.{n}.1/24 dev cni0" for n in (1, 2)),
+    "pod1: ip addr flush dev eth0; ip addr add 10.244.9.1/24 dev eth0",
+    "pod2: ip addr flush dev eth0; ip addr add 10.244.9.2/24 dev eth0",
+)
+OVER = "pod1 10.244.2.2:9376"
+
+VXLAN = (
+    c("arp-by-flooding", "vxlan", *FLOOD, probe=OVER, gives=GOOD),
+    c("arp-by-flooding-and-learning", "vxlan", *LEARNING, probe=OVER, gives=GOOD),
+    c("arp-by-flooding-to-several", "vxlan", *FLOOD, NOBODY_TOO, probe=OVER, gives=GOOD),
+    c("arp-is-not-flooded-back", "vxlan", *FLOOD, "node2: bridge fdb flush dev flannel.1", probe=OVER, gives=FAILS),
+    c("arp-and-no-default-destination", "vxlan", *FLOOD, "node1: bridge fdb flush dev flannel.1", probe=OVER, gives=FAILS),
+    c("arp-over-a-blocked-overlay", "vxlan", *FLOOD, "node2: iptables -A INPUT -p udp --dport 8472 -j DROP", probe=OVER, gives=FAILS),
+    c("arp-answer-over-a-blocked-overlay", "vxlan", *FLOOD, "node1: iptables -A INPUT -p udp --dport 8472 -j DROP", probe=OVER, gives=FAILS),
+    c("arp-to-another-vni", "vxlan", *FLOOD, "node1: bridge fdb flush dev flannel.1",
+      "node1: bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.50.12 vni 7", probe=OVER, gives=FAILS),
+    c("an-entry-with-another-port", "vxlan", "node1: bridge fdb replace $MAC_node2_flannel.1 dev flannel.1 dst 192.168.50.12 port 4789",
+      probe=OVER, gives="timeout NOT_LISTENING"),
+    c("an-entry-with-another-vni", "vxlan", "node1: bridge fdb replace $MAC_node2_flannel.1 dev flannel.1 dst 192.168.50.12 vni 9",
+      probe=OVER, gives="timeout NO_TUNNEL_DESTINATION"),
+    c("a-device-below-is-not-for-each-entry", "vxlan", "node1: ip route del 192.168.50.0/24 dev eth0", probe=OVER, gives="timeout NO_ROUTE"),
+    c("an-entry-with-a-device", "vxlan", "node1: ip route del 192.168.50.0/24 dev eth0",
+      "node1: bridge fdb replace $MAC_node2_flannel.1 dev flannel.1 dst 192.168.50.12 via eth0", probe=OVER, gives=GOOD),
+    c("a-frame-against-a-static-entry", "vxlan", *LEARNING, "node2: bridge fdb replace $MAC_node1_flannel.1 dev flannel.1 dst 192.168.50.99 static",
+      probe=OVER, gives=FAILS),
+    c("stretched", "vxlan", *LEARNING, *STRETCHED, probe="pod1 10.244.9.2:9376", gives=GOOD),
+    c("stretched-without-learning", "vxlan", *FLOOD, *STRETCHED, probe="pod1 10.244.9.2:9376", gives=GOOD),
+    c("stretched-and-nobody-there", "vxlan", *LEARNING, *STRETCHED, probe="pod1 10.244.9.7:9376", gives=FAILS),
+    c("stretched-to-several", "vxlan", *FLOOD, NOBODY_TOO, *STRETCHED, probe="pod1 10.244.9.2:9376", gives=GOOD),
+)  # fmt: skip
+
+CASES = (*BRIDGE, *MACVLAN, *VXLAN)
 
 
 @pytest.fixture

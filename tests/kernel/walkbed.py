@@ -105,7 +105,7 @@ class Net:
 
         ``$MAC_pod1_eth0`` is the MAC address of a device of a namespace, ``$NS_pod1`` its name.
         """
-        command = re.sub(r"\$MAC_(\w+?)_(\w+)", lambda found: self.mac(found[1], found[2]), command)
+        command = re.sub(r"\$MAC_(\w+?)_([\w.]+)", lambda found: self.mac(found[1], found[2]), command)
         command = re.sub(r"\$NS_(\w+)", lambda found: self[found[1]].name, command)
         self[label].run("sh", "-ec", command)
 

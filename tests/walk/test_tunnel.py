@@ -1,5 +1,7 @@
 """VXLAN between two nodes, as flannel builds it."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -79,15 +81,115 @@ def test_no_entry_for_the_far_end(node: str, failed: int) -> None:
     assert path.failing_step.why.ref.startswith(f"{node}/fdb/flannel.1/")
 
 
+ZERO = FdbEntry(device="flannel.1", mac="00:00:00:00:00:00", dst="192.168.50.12")
+
+
 def test_the_default_destination() -> None:
-    """An all-zero MAC is where everything else goes; two of them are not walked."""
+    """An all-zero MAC is where everything else goes; of several the one counts where it is taken."""
     world = cluster()
-    world["node1"].fdb.clear()
-    zero = FdbEntry(device="flannel.1", mac="00:00:00:00:00:00", dst="192.168.50.12")
-    world["node1"].fdb = [zero]
+    world["node1"].fdb = [ZERO]
     assert one_path(world, ACROSS).outcome is Outcome.CONNECTED
-    world["node1"].fdb = [zero, replace(zero, dst="192.168.50.13")]
-    assert one_path(world, ACROSS).outcome is Outcome.UNKNOWN
+    world["node1"].fdb = [replace(ZERO, dst="192.168.50.13"), ZERO]
+    assert one_path(world, ACROSS).outcome is Outcome.CONNECTED
+
+
+def test_several_far_ends_and_nobody_takes_it() -> None:
+    """Where nobody behind any far end has the MAC address, one copy's end is the answer."""
+    world = cluster()
+    world["node1"].fdb = [ZERO, replace(ZERO, dst="192.168.50.13")]
+    world["node2"].change("flannel.1", mac="02:00:00:00:00:99")
+    assert one_path(world, ACROSS).verdict is Verdict.OTHERHOST
+
+
+def test_a_copy_that_leaves_the_snapshot() -> None:
+    """Whether somebody outside takes a copy is not known."""
+    world = cluster()
+    world["node1"].fdb = [ZERO, replace(ZERO, dst="192.168.50.13")]
+    world["wire"].add_link("uplink", "device", master="br0", port=PortAttrs())
+    path = one_path(world, ACROSS)
+    assert path.outcome is Outcome.UNKNOWN
+    assert "leaves the snapshot" in path.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"nexthop": 7, "dst": None}, "next hops"), ({"dst": "239.1.1.1"}, "not one host")],
+)
+def test_entries_that_are_not_walked(change: dict[str, Any], word: str) -> None:
+    """A group of next hops, or of multicast, is UNKNOWN and says so."""
+    world = cluster()
+    world["node1"].fdb = [replace(ZERO, **change)]
+    path = one_path(world, ACROSS)
+    assert path.outcome is Outcome.UNKNOWN
+    assert word in path.reason
+
+
+def test_a_device_that_answers_for_others() -> None:
+    """What a tunnel with proxy or rsc does with a frame is not walked."""
+    world = cluster()
+    vxlan = world["node1"].links["flannel.1"].vxlan
+    assert vxlan is not None
+    world["node1"].change("flannel.1", vxlan=replace(vxlan, special=("proxy",)))
+    assert "proxy" in one_path(world, ACROSS).reason
+
+
+def learning(world: World) -> None:
+    """Let both tunnels learn, with nothing but default destinations and no known neighbours."""
+    for number, other in ((1, 2), (2, 1)):
+        here = world[f"node{number}"]
+        vxlan = here.links["flannel.1"].vxlan
+        assert vxlan is not None
+        here.change("flannel.1", vxlan=replace(vxlan, learning=True))
+        here.neighbours.clear()
+        here.fdb = [replace(ZERO, dst=f"192.168.50.1{other}")]
+
+
+def test_arp_goes_through_the_tunnel_and_teaches() -> None:
+    """The request is flooded to the far end, the answer comes back by what that learned."""
+    world = cluster()
+    learning(world)
+    world["node2"].fdb.clear()
+    path = one_path(world, ACROSS)
+    assert path.outcome is Outcome.CONNECTED
+    reply = path.reply
+    assert reply is not None
+    assert [step.why.text for step in reply.steps if step.verdict == "encapsulate" and step.why] == [
+        f"{world.mac('node1', 'flannel.1')} dst 192.168.50.11"
+    ]
+
+
+def test_arp_whose_answer_is_lost() -> None:
+    """A far end that neither learns nor knows where to send has its answer lost."""
+    world = cluster()
+    learning(world)
+    world["node2"].fdb.clear()
+    vxlan = world["node2"].links["flannel.1"].vxlan
+    assert vxlan is not None
+    world["node2"].change("flannel.1", vxlan=replace(vxlan, learning=False))
+    assert one_path(world, ACROSS).verdict is Verdict.NEIGHBOUR_FAILED
+
+
+def test_a_frame_against_a_static_entry() -> None:
+    """What was put there by hand is believed more than a frame from elsewhere."""
+    world = cluster()
+    vxlan = world["node2"].links["flannel.1"].vxlan
+    assert vxlan is not None
+    world["node2"].change("flannel.1", vxlan=replace(vxlan, learning=True))
+    mac = world.mac("node1", "flannel.1")
+    world["node2"].fdb = [FdbEntry(device="flannel.1", mac=mac, dst="192.168.50.99", static=True)]
+    path = one_path(world, ACROSS)
+    assert path.verdict is Verdict.MARTIAN
+    assert "by hand" in path.reason
+
+
+def test_arp_to_a_group_of_multicast() -> None:
+    """Whom a multicast group reaches is not known."""
+    world = cluster()
+    learning(world)
+    world["node1"].fdb = [replace(ZERO, dst="239.1.1.1")]
+    path = one_path(world, ACROSS)
+    assert path.outcome is Outcome.UNKNOWN
+    assert "239.1.1.1" in path.reason
 
 
 def test_an_unknown_far_neighbour() -> None:
@@ -99,11 +201,11 @@ def test_an_unknown_far_neighbour() -> None:
 
 
 def test_a_tunnel_that_floods_may_find_somebody() -> None:
-    """With a default destination ARP goes through the tunnel, which is not walked."""
+    """With a default destination ARP goes through the tunnel."""
     world = cluster()
     world["node1"].neighbours.clear()
-    world["node1"].fdb.append(FdbEntry(device="flannel.1", mac="00:00:00:00:00:00", dst="192.168.50.12"))
-    assert one_path(world, ACROSS).outcome is Outcome.UNKNOWN
+    world["node1"].fdb.append(ZERO)
+    assert one_path(world, ACROSS).outcome is Outcome.CONNECTED
 
 
 def test_the_far_device_has_another_mac() -> None:
@@ -206,3 +308,11 @@ def test_a_tunnel_as_a_bridge_port() -> None:
     assert isinstance(world["node1"].links["vx"].port, PortAttrs)
     path = one_path(world, flow("pod1", "10.5.0.2", 80))
     assert path.outcome is Outcome.CONNECTED
+
+
+def test_a_tunnel_that_carries_itself() -> None:
+    """A far end that is reached by the tunnel itself is never reached."""
+    world = cluster()
+    learning(world)
+    world["node1"].route("192.168.50.12/32", "flannel.1")
+    assert one_path(world, ACROSS).verdict is Verdict.NEIGHBOUR_FAILED
