@@ -129,6 +129,7 @@ class Run:
     learned_ends: dict[tuple[str, str, str], str] = field(default_factory=dict)  # of VXLAN devices
     # how a tunnel's packet gets to its far end; set by leg, which knows the stages
     carry: Callable[[Any, Any], "Carried"] | None = None
+    carrying: int = 0  # how many such packets are inside each other
     steps: list[Step] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     delivery: Delivery | None = None

@@ -45,6 +45,10 @@ _STAGES: dict[Next, Callable[[Run, Skb], Next]] = {
 }
 
 
+#: A tunnel that carries its own packets gives up (dev_xmit_recursion()).
+_DEEPEST = 3
+
+
 class Walked:
     """A leg with what followed from it: where it arrived, what the kernels on the way answered."""
 
@@ -71,12 +75,15 @@ def _carry(run: Run, skb: Skb, begin: Next) -> Carried:
 
     Nothing is written down, and what its connections teach is forgotten again.
     """
+    if run.carrying >= _DEEPEST:
+        return Carried()
     kept = run.steps, run.answers, run.quiet, run.looping, run.seen
     conns = {name: list(held) for name, held in run.conns.items()}
     run.answers, run.quiet, run.seen = [], True, set()
     depth = len(skb.inner)
     stage = begin
     outer = skb.packet.src
+    run.carrying += 1
     try:
         while not (stage is Next.RECEIVE and len(skb.inner) < depth):
             run.stages += 1
@@ -88,6 +95,7 @@ def _carry(run: Run, skb: Skb, begin: Next) -> Carried:
         leaves = end.reason if end.verdict is Verdict.LEFT_SNAPSHOT else ""
         return Carried(leaves=leaves)
     finally:
+        run.carrying -= 1
         run.steps, run.answers, run.quiet, run.looping, run.seen = kept
         run.conns = conns
     return Carried(skb.netns, skb.device, outer)

@@ -269,7 +269,7 @@ def test_a_refusal_to_outside() -> None:
 
 
 def test_what_an_answer_of_the_kernel_s_looks_like() -> None:
-    """Errors have the precedence of internetwork control, a reflected RST the tos it answers, all a fresh TTL."""
+    """Errors have the precedence of internetwork control, an RST the tos it answers, all a fresh TTL."""
     world = router()
     world["r"].sysctls["net.ipv4.ip_default_ttl"] = "9"
     asked = flow("client", "10.1.0.1", 81, tos=0x18)

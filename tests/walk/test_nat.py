@@ -86,7 +86,7 @@ def test_source_ports_are_ranges(target: str, ports: PortRange) -> None:
 
 
 def test_an_identifier_is_drawn_like_a_port() -> None:
-    """An echo that is masqueraded to the address it has, with a random identifier, is source-NATed all the same."""
+    """An echo masqueraded to the address it has, with a random identifier, is source-NATed all the same."""
     world = router()
     world["client"].nat("-A POSTROUTING -p icmp -j MASQUERADE --random-fully")
     world["client"].filter("-A INPUT -m conntrack ! --ctstate SNAT -j DROP")
