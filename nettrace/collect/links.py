@@ -102,6 +102,7 @@ def _link(
         carrier=bool(flags & _LOWER_UP),
         promisc=bool(flags & _PROMISC),
         noarp=bool(flags & _NOARP),
+        group=message.get_attr("IFLA_GROUP") or 0,
         master=names.get(message.get_attr("IFLA_MASTER") or 0),
         peer=peer,
         lower=names.get(link) if peer is None and number is None and link != index else None,

@@ -23,7 +23,11 @@ _IPV4 = (
     "ip_forward_use_pmtu",
     "ip_local_port_range",
     "ip_nonlocal_bind",
+    "tcp_ecn",
     "tcp_fwmark_accept",
+    "tcp_sack",
+    "tcp_timestamps",
+    "tcp_window_scaling",
 )
 _IPV4_DEVICE = (
     "accept_local",

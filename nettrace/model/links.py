@@ -104,6 +104,7 @@ class Link(Struct, frozen=True, kw_only=True):
     carrier: bool = True
     promisc: bool = False
     noarp: bool = False
+    group: int = 0  # IFLA_GROUP
     master: str | None = None
     peer: Peer | None = None
     lower: str | None = None  # IFLA_LINK inside this namespace: macvlan's and vlan's parent

@@ -37,7 +37,11 @@ from nettrace.model.xt import (
     XtRule,
     base_protocol,
 )
+from nettrace.parse.iptables import extension_options
 from nettrace.walk.context import Run
+from nettrace.walk.extensions import HEADER_TESTS
+from nettrace.walk.extensions_state import STATE_TESTS
+from nettrace.walk.octets import tcp_option
 from nettrace.walk.point import Answered, HookPoint, Unsure, in_ports, negated
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
 from nettrace.walk.sets import set_matches
@@ -157,9 +161,8 @@ def _state_fits(skb: Skb, states: tuple[str, ...], *, invert: bool) -> bool:
 
 def _status_fits(conn: Any, wanted: Negatable) -> bool:
     held = {"SEEN_REPLY": conn.seen_reply, "ASSURED": conn.assured, "CONFIRMED": conn.confirmed}
-    asked = wanted.value.split(",")
-    answer = any(held.get(name, False) for name in asked) or ("NONE" in asked and not any(held.values()))
-    return answer != wanted.invert
+    # NONE is no bit at all, so nothing ever has it
+    return any(held.get(name, False) for name in wanted.value.split(",")) != wanted.invert
 
 
 def _state(run: Run, skb: Skb, point: HookPoint, match: State) -> Answered:
@@ -230,7 +233,10 @@ def _tcp(run: Run, skb: Skb, point: HookPoint, match: Tcp) -> Answered:
             return False
     answer = _both_ports(skb, match.sport, match.dport)
     if answer is True and match.option is not None:
-        return Unsure(f"TCP option {match.option} is not part of the walk's packet")
+        held = tcp_option(run, skb, match.option)
+        if held is None:
+            return Unsure(f"whether the segment has TCP option {match.option} is not certain")
+        return held != match.option_invert
     return answer
 
 
@@ -271,8 +277,20 @@ def _icmp(run: Run, skb: Skb, point: HookPoint, match: Icmp) -> Answered:
 
 
 def _recent(run: Run, skb: Skb, point: HookPoint, match: Recent) -> Answered:
-    """xt_recent.c: ``--set`` always succeeds; what the list holds is in no snapshot."""
+    """
+    xt_recent.c: ``--set`` always succeeds; what the list held before is in no snapshot.
+
+    What this walk itself has put into it is known, for tests that ask for one packet.
+    """
+    address = skb.packet.src if match.side == "rsource" else skb.packet.dst
+    key = ("recent", point.ns.name, match.name, address, match.mask)
     if match.action == "set":
+        run.remembered[key] = 1
+        return not match.invert
+    if run.remembered.get(key) and match.action in ("rcheck", "update") and not match.rttl:
+        if (match.hitcount or 1) <= 1:
+            return not match.invert
+    elif match.action == "remove" and run.remembered.pop(key, 0):
         return not match.invert
     return Unsure(f"the addresses that list {match.name} of -m recent holds are not in the snapshot")
 
@@ -306,8 +324,20 @@ def _set(run: Run, skb: Skb, point: HookPoint, match: SetMatch) -> Answered:
     return set_matches(run, skb, point, match)
 
 
-def _unknown(run: Run, skb: Skb, point: HookPoint, match: Extension | UnknownMatch) -> Answered:
+def _unknown(run: Run, skb: Skb, point: HookPoint, match: UnknownMatch) -> Answered:
     return Unsure(f"match -m {match.name} {match.text}".rstrip() + " is not understood")
+
+
+def _extension(run: Run, skb: Skb, point: HookPoint, match: Extension) -> Answered:
+    """Ask the extension's own test; values that it cannot read leave it open."""
+    test = HEADER_TESTS.get(match.name) or STATE_TESTS.get(match.name)
+    reason = "is not understood"
+    if test is not None:
+        try:
+            return test(run, skb, point, extension_options(match))
+        except (KeyError, ValueError) as error:
+            reason = f"is not understood: {error}"
+    return Unsure(f"match -m {match.name} {match.text} {reason}")
 
 
 def _statistic(run: Run, skb: Skb, point: HookPoint, match: Statistic) -> Answered:
@@ -319,7 +349,7 @@ _TESTS: dict[type, Callable[[Run, Skb, HookPoint, Any], Answered]] = {
     Comment: _always,
     Connmark: _connmark,
     Conntrack: _conntrack,
-    Extension: _unknown,
+    Extension: _extension,
     Icmp: _icmp,
     Limit: _limit,
     Mark: _mark,

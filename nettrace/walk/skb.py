@@ -80,6 +80,7 @@ class Conn:
     seen_reply: bool = False
     assured: bool = False
     tcp: str = ""
+    labels: frozenset[str] = frozenset()  # set by -m connlabel --set
     listed: bool = False  # it was in the table when the snapshot was taken
 
 
@@ -122,7 +123,8 @@ class Skb:
     ``in_port`` is the bridge port that a bridged frame came by.  ``physin`` and ``physout`` are
     the ports as br_netfilter remembers them, ``prerouted`` that PREROUTING ran inside the bridge
     already.  ``mss`` is the option of a SYN as it is now,
-    ``offered`` as it was sent.  ``inner`` holds what a tunnel carries.
+    ``offered`` as it was sent; ``stripped`` are the TCP options that TCPOPTSTRIP took out.
+    ``inner`` holds what a tunnel carries.
     """
 
     packet: Packet
@@ -143,6 +145,7 @@ class Skb:
     in_port: str | None = None
     mss: int | None = None
     offered: int | None = None
+    stripped: frozenset[int] = frozenset()
     inner: list[Flowing] = field(default_factory=list)
 
     def forget_conntrack(self) -> None:

@@ -97,6 +97,9 @@ def answer(spec: str, sent: Packet | None = None, *, hook: str = "forward", **sk
         ("-p tcp -m tcp ! --dport 80", False),
         ("-p tcp -m tcp --dport 81", False),
         ("-p tcp -m tcp --sport 1:1023", False),
+        ("-p tcp -m tcp --tcp-option 2", True),
+        ("-p tcp -m tcp ! --tcp-option 2", False),
+        ("-p tcp -m tcp --tcp-option 200", False),
         ("-p tcp -m tcp --sport 1024:65535", True),
         ("-p tcp -m tcp ! --sport 1:1023", True),
         ("-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN", True),
@@ -161,7 +164,7 @@ def test_what_is_certain(spec: str, expected: bool) -> None:
         ("-m string --algo bm --string x", "string"),
         ("-m set --match-set macs src", "hash:mac"),
         ("-m set --match-set nobody src", "nobody"),
-        ("-p tcp -m tcp --tcp-option 2", "option"),
+        ("-m limit --limit 1/sec", "limit"),
     ],
 )
 def test_what_cannot_be_told(spec: str, about: str) -> None:
@@ -234,7 +237,8 @@ def connection(**fields: Any) -> Conn:
         ("-m conntrack --ctproto 6 --ctreplsrcport 80", False),
         ("-m conntrack --ctproto 17", False),
         ("-m conntrack --ctstatus CONFIRMED", False),
-        ("-m conntrack --ctstatus NONE", True),
+        ("-m conntrack --ctstatus NONE", False),
+        ("-m conntrack ! --ctstatus NONE", True),
         ("-m conntrack ! --ctstatus SEEN_REPLY", True),
         ("-m connmark --mark 0x5/0xf", True),
         ("-m connmark ! --mark 0x5/0xf", False),
