@@ -9,6 +9,7 @@ Not here: outcomes (nettrace.align.outcome).
 
 from collections.abc import Sequence
 
+from nettrace.align.drops import with_drops
 from nettrace.align.visit import Visits, is_tunnelled
 from nettrace.model.observation import Attempt, Comparison, Hit, LegSeen, Observed, Parting
 from nettrace.model.packet import Packet
@@ -28,19 +29,24 @@ _CONTINUING = frozenset({"continue", "MARK", "CONNMARK", "CT", "NOTRACK", "LOG",
 
 def compare_steps(walk: Walk, observed: Observed) -> tuple[Comparison, ...]:
     """Hold every attempt that was watched against the branch of *walk* that fits it best."""
-    if not observed.watched or not walk.paths:
+    if not walk.paths:
         return ()
     watched = frozenset(observed.watched)
     return tuple(
         max(
             (
-                _compare_path(number, attempt, index, walk.paths[index], watched)
+                with_drops(
+                    _compare_path(number, attempt, index, walk.paths[index], watched),
+                    walk.paths[index],
+                    attempt,
+                    watched=observed.drops_watched,
+                )
                 for index in _candidates(walk, attempt)
             ),
             key=lambda found: (found.parted is None, found.agreed),
         )
         for number, attempt in enumerate(observed.attempts)
-        if attempt.legs
+        if attempt.legs or attempt.drops
     )
 
 
@@ -74,8 +80,8 @@ def _compare_path(
     checked: dict[str, tuple[bool | None, ...]] = {}
     parted: Parting | None = None
     for leg in path.legs:
-        if leg.kind not in _LEGS or parted is not None:
-            continue
+        if leg.kind not in _LEGS or parted is not None or not attempt.legs:
+            continue  # without any hit its rules were not watched
         seen = _leg_seen(attempt, leg.kind)
         if seen is None and not _has_to_be_seen(attempt, leg):
             continue

@@ -9,7 +9,7 @@ from msgspec import Struct
 from nettrace.model.packet import Packet
 from nettrace.model.walk import Outcome
 
-__all__ = ["Agreement", "Attempt", "Comparison", "Hit", "LegSeen", "Observed", "Parting"]
+__all__ = ["Agreement", "Attempt", "Comparison", "Drop", "Hit", "LegSeen", "Observed", "Parting"]
 
 
 class Hit(Struct, frozen=True, kw_only=True):
@@ -53,13 +53,37 @@ class LegSeen(Struct, frozen=True, kw_only=True):
     hits: tuple[Hit, ...]
 
 
+class Drop(Struct, frozen=True, kw_only=True):
+    """
+    A packet of a probe that the kernel dropped, and the reason that it gave.
+
+    ``leg`` is ``request``, ``reply``, ``ack``, ``error``, or ``data`` and ``reply-data`` for what
+    follows a handshake.  ``netns`` is ``net:[INODE]`` for one that was not asked for, "" where
+    it cannot be told.  ``device`` is where the packet was last, ``function`` that of the kernel
+    that dropped it, "" if the kernel does not name it.  ``packet`` is as it was then; ``tunnelled``:
+    the probe was inside.  ``time`` counts in seconds from when the probe began, ``count`` the same
+    again.
+    """
+
+    leg: str
+    netns: str
+    device: str | None = None
+    reason: str
+    function: str = ""
+    packet: Packet | None = None
+    time: float = 0.0
+    tunnelled: bool = False
+    count: int = 1
+
+
 class Attempt(Struct, frozen=True, kw_only=True):
     """
     One real connection.
 
     ``errno`` is the name (``ECONNREFUSED``) or None; ``delay`` in seconds until the client
     knew.  ``answer`` is the first line that the far end sent, ``answered_by`` the name in it.
-    ``source`` and ``sport`` are what the client's socket was bound to.
+    ``source`` and ``sport`` are what the client's socket was bound to.  ``drops`` are in the order
+    of time.
     """
 
     outcome: Outcome
@@ -70,18 +94,20 @@ class Attempt(Struct, frozen=True, kw_only=True):
     source: str | None = None
     sport: int | None = None
     legs: tuple[LegSeen, ...] = ()
+    drops: tuple[Drop, ...] = ()
 
 
 class Observed(Struct, frozen=True, kw_only=True):
     """
     All attempts of one probe.
 
-    ``watched`` are the namespaces whose rules were watched, ``notes`` sentences about what
-    could not be.
+    ``watched`` are the namespaces whose rules were watched, ``drops_watched`` tells whether every
+    drop would have been seen, ``notes`` are sentences about what could not be.
     """
 
     attempts: tuple[Attempt, ...]
     watched: tuple[str, ...] = ()
+    drops_watched: bool = False
     notes: tuple[str, ...] = ()
 
     @property

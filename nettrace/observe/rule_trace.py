@@ -23,6 +23,7 @@ from nettrace.observe.arming import ARMING, CHAIN_KINDS, CHECKPOINTS, ENDS, TABL
 from nettrace.observe.connect import connect
 from nettrace.observe.legacy_hits import with_legacy
 from nettrace.observe.listener import ChainKey, Listener, Seen
+from nettrace.observe.probe_drops import ProbeDrops
 from nettrace.observe.recognise import Recogniser
 from nettrace.observe.shape import PLAIN, Shape
 from nettrace.observe.tag import fresh_tags
@@ -88,6 +89,7 @@ def watched_connect(
     return Observed(
         attempts=tuple(attempt for one in found for attempt in one.attempts),
         watched=tuple(dict.fromkeys(name for one in found for name in one.watched)),
+        drops_watched=all(one.drops_watched for one in found),
         notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
     )
 
@@ -112,7 +114,10 @@ def _watched(
     def armed() -> socket.socket:
         return arm(proto, version, tags, replies=replies, table=table)
 
-    with Listener(namespaces, armed, version=version, journal=journal) as listener:
+    with (
+        ProbeDrops(proto, version, tags, replies, namespaces) as drops,
+        Listener(namespaces, armed, version=version, journal=journal) as listener,
+    ):
         observed = connect(
             path,
             source,
@@ -130,13 +135,15 @@ def _watched(
         for seen in listener.settle():
             sorter.take(seen)
         legs = with_legacy(sorter.legs(), listener, Recogniser(proto, tags, replies))
-        return Observed(
-            attempts=tuple(
-                replace(attempt, legs=legs.get(number, ()))
-                for number, attempt in enumerate(observed.attempts)
-            ),
-            watched=listener.watched,
-            notes=listener.notes,
+        return drops.added_to(
+            Observed(
+                attempts=tuple(
+                    replace(attempt, legs=legs.get(number, ()))
+                    for number, attempt in enumerate(observed.attempts)
+                ),
+                watched=listener.watched,
+                notes=listener.notes,
+            )
         )
 
 

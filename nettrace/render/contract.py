@@ -24,6 +24,7 @@ __all__ = [
     "AttemptView",
     "DiagnosisView",
     "Document",
+    "DropView",
     "EndpointView",
     "EvidenceView",
     "FindingDocument",
@@ -203,18 +204,42 @@ class SeenStepView(Struct, frozen=True, kw_only=True):
     backend: str = "nft"
 
 
+class DropView(Struct, frozen=True, kw_only=True):
+    """
+    A packet of a real connection that the kernel dropped, and the reason that it gave.
+
+    ``attempt`` is an index into ``attempts``; ``leg`` as in a seen step, or ``data`` and
+    ``reply-data``; ``netns`` is null where it cannot be told, ``function`` is the kernel's;
+    ``time`` in seconds from when the probe began; ``count``: so many alike.
+    """
+
+    attempt: int
+    leg: str
+    netns: str | None
+    device: str | None
+    reason: str
+    function: str | None
+    packet: PacketView | None
+    time: float
+    tunnelled: bool
+    count: int
+
+
 class ObservedView(Struct, frozen=True, kw_only=True):
     """
     All real connections of one probe, and how often each outcome was seen.
 
     ``steps`` are the rules that their packets met in the namespaces ``watched``, in the
-    kernel's order within each; ``notes`` tell what could not be watched.
+    kernel's order within each; ``drops`` are those packets that it dropped, where
+    ``drops_watched``; ``notes`` tell what could not be watched.
     """
 
     attempts: tuple[AttemptView, ...]
     outcomes: dict[str, int]
     steps: tuple[SeenStepView, ...] = ()
     watched: tuple[str, ...] = ()
+    drops: tuple[DropView, ...] = ()
+    drops_watched: bool = False
     notes: tuple[str, ...] = ()
 
 

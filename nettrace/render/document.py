@@ -16,7 +16,7 @@ from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow, ObjectRef
 from nettrace.model.lab import LabRecord
-from nettrace.model.observation import Agreement, Attempt, Hit, Observed
+from nettrace.model.observation import Agreement, Attempt, Drop, Hit, Observed
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
@@ -30,6 +30,7 @@ from nettrace.render.contract import (
     AttemptView,
     ComparisonView,
     DiagnosisView,
+    DropView,
     EndpointView,
     EvidenceView,
     FindingDocument,
@@ -237,13 +238,17 @@ def _observed(observed: Observed) -> ObservedView:
             for hit in leg.hits
         ),
         watched=observed.watched,
+        drops=tuple(
+            _drop(number, drop) for number, attempt in enumerate(observed.attempts) for drop in attempt.drops
+        ),
+        drops_watched=observed.drops_watched,
         notes=observed.notes,
     )
 
 
 def _attempt(attempt: Attempt) -> AttemptView:
     fields = asdict(attempt)
-    del fields["legs"]  # told by the steps
+    del fields["legs"], fields["drops"]  # told by the steps and drops of all
     return AttemptView(**fields)
 
 
@@ -265,6 +270,21 @@ def _seen(number: int, leg: str, hit: Hit) -> SeenStepView:
         packet=packet_view(hit.packet) if hit.packet is not None else None,
         tunnelled=hit.tunnelled,
         backend=hit.backend,
+    )
+
+
+def _drop(number: int, drop: Drop) -> DropView:
+    return DropView(
+        attempt=number,
+        leg=drop.leg,
+        netns=drop.netns or None,
+        device=drop.device,
+        reason=drop.reason,
+        function=drop.function or None,
+        packet=packet_view(drop.packet) if drop.packet is not None else None,
+        time=drop.time,
+        tunnelled=drop.tunnelled,
+        count=drop.count,
     )
 
 

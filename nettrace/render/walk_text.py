@@ -13,6 +13,7 @@ from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from nettrace.render.contract import ComparisonView, LegView, ObservedView, PathView, StepView, WalkDocument
 from nettrace.render.culprit import culprit
+from nettrace.render.drop_text import drop_lines
 from nettrace.render.finding_text import finding_page
 from nettrace.render.packet_text import end, ends
 from nettrace.render.page import Line, Look, Page, Span, Style, line, width_of, wrapped
@@ -403,7 +404,8 @@ def _observed(observed: ObservedView, document: WalkDocument, look: Look) -> lis
         branches = len(_taken(document))
         tail = f"  ({len(agreement.comparisons)} connections, {branches} branch{'es' * (branches > 1)})"
     lines.append(line("         ", word, Span(tail, Style.DIM)))
-    for said in (*agreement.differences, *observed.notes):
+    dropped = drop_lines(observed.drops, wide=look.wide)
+    for said in (*agreement.differences, *dropped, *observed.notes):
         lines.extend(_titled("", said, look))
     return lines
 

@@ -15,6 +15,7 @@ from nettrace.align.outcome import compare
 from nettrace.collect.discover import Handle
 from nettrace.collect.netns import in_netns
 from nettrace.collect.reader import Reader
+from nettrace.model.addr import family_of
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet, PortRange
@@ -23,6 +24,8 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Needs, Outcome, Walk
 from nettrace.observe.connect import connect
+from nettrace.observe.probe_drops import ProbeDrops
+from nettrace.observe.tag import fresh_tags
 from nettrace.walk import walk
 from tests.kernel.bed import Bed, Space
 
@@ -169,18 +172,24 @@ class Net:
         )
 
     def tried(self, flow: Flow, *, timeout: float, count: int = 1) -> Observed:
-        """Make real connections."""
+        """Make real connections, and watch where their packets are dropped."""
         packet = flow.packet
-        return connect(
-            self[flow.origin.netns].path,
-            packet.src or None,
-            packet.dst,
-            packet.dport.single if packet.dport else None,
-            packet.proto,
-            timeout=timeout,
-            count=count,
-            sport=packet.sport.single if packet.sport else None,
-        )
+        port = packet.dport.single if packet.dport else None
+        tags = fresh_tags(packet.proto, port, count)
+        spaces = {label: space.path for label, space in self.spaces.items()}
+        with ProbeDrops(packet.proto, family_of(packet.dst), tags, (), spaces) as drops:
+            observed = connect(
+                self[flow.origin.netns].path,
+                packet.src or None,
+                packet.dst,
+                port,
+                packet.proto,
+                timeout=timeout,
+                count=count,
+                sport=packet.sport.single if packet.sport else None,
+                tags=tags,
+            )
+            return drops.added_to(observed)
 
     def agree(self, flow: Flow, *, count: int = 1) -> Walk:
         """Walk and try; AssertionError with both where they differ or the walk does not know."""

@@ -1,0 +1,116 @@
+"""
+Where the kernel dropped the packets of a probe.
+
+Lives here: watching drops while connections are made, and sorting them by attempt and leg.
+Not here: the watch itself (drops), comparing with a walk (nettrace.align.drops).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from nettrace.collect.netns import netns_inode
+from nettrace.model.observation import Drop, Observed
+from nettrace.model.packet import Packet
+from nettrace.observe.bpf import BpfError
+from nettrace.observe.btf import BtfError
+from nettrace.observe.drop_filter import ProbeFilter
+from nettrace.observe.drops import DropWatch, now
+from nettrace.observe.headers import packet_of
+from nettrace.observe.symbols import function_at
+
+__all__ = ["ProbeDrops"]
+
+
+class ProbeDrops:
+    """
+    Watches from entering until added_to().
+
+    *namespaces*: name -> path, by which namespaces are named; a drop elsewhere has the namespace's
+    number.
+    """
+
+    def __init__(
+        self,
+        proto: str,
+        version: int,
+        tags: Sequence[bytes],
+        replies: Sequence[Packet],
+        namespaces: Mapping[str, str],
+    ) -> None:
+        self._filter = ProbeFilter(proto, version, tags, replies)
+        self._names: dict[int, str] = {}
+        for name, path in namespaces.items():
+            try:
+                self._names[netns_inode(path)] = name
+            except OSError:
+                continue  # gone: entering it will say so
+        self._stack = ExitStack()
+        self._watch: DropWatch | None = None
+        self._why = ""
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        try:
+            self._watch = self._stack.enter_context(DropWatch(self._filter.filter()))
+        except (BpfError, BtfError) as error:
+            self._why = str(error)
+        self._began = now()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self._watch = None
+
+    def added_to(self, observed: Observed) -> Observed:
+        """Return *observed* with what was dropped until now."""
+        if self._watch is None:
+            note = f"where the kernel drops packets, and why, was not watched: {self._why}"
+            return replace(observed, notes=(*observed.notes, note))
+        found: dict[int, dict[tuple[object, ...], Drop]] = {}
+        for attempt, drop in self._drops(self._watch):
+            same = found.setdefault(attempt, {})
+            what = (drop.leg, drop.netns, drop.device, drop.reason, drop.function, drop.tunnelled)
+            before = same.get(what)
+            same[what] = replace(before, count=before.count + 1) if before is not None else drop
+        notes = observed.notes
+        lost = self._watch.lost()
+        if lost:
+            notes = (*notes, f"{lost} drops were more than could be taken down")
+        return replace(
+            observed,
+            attempts=tuple(
+                replace(attempt, drops=tuple(found.get(number, {}).values()))
+                for number, attempt in enumerate(observed.attempts)
+            ),
+            drops_watched=not lost,
+            notes=notes,
+        )
+
+    def _drops(self, watch: DropWatch) -> list[tuple[int, Drop]]:
+        found = []
+        for one in watch.read():
+            whose = self._filter.whose(one.header)
+            if whose is None:
+                continue
+            inode = next((inode for inode in one.inodes if inode in self._names), None)
+            name = self._names[inode] if inode is not None else ""
+            if inode is None and one.inodes:
+                name = f"net:[{one.inodes[0]}]"
+            drop = Drop(
+                leg=whose.kind,
+                netns=name,
+                device=one.device or None,
+                reason=one.reason,
+                function=function_at(one.location),
+                packet=packet_of(one.header, one.mark),
+                time=max(one.time - self._began, 0.0),
+                tunnelled=whose.tunnelled,
+            )
+            found.append((whose.attempt, drop))
+        return found
