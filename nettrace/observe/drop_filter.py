@@ -14,6 +14,7 @@ from typing import NamedTuple
 from nettrace.model.packet import Packet
 from nettrace.observe.drop_program import Place, key
 from nettrace.observe.headers import Layer, layers
+from nettrace.observe.recognise import Recogniser
 from nettrace.observe.tag import TAG_BYTES
 
 __all__ = ["Filter", "ProbeFilter", "Whose", "address_filter"]
@@ -55,10 +56,8 @@ class ProbeFilter:
 
     def __init__(self, proto: str, version: int, tags: Sequence[bytes], replies: Sequence[Packet]) -> None:
         self._proto, self._version = proto, version
-        self._tags = {tag: number for number, tag in enumerate(tags)}
-        self._sequences = (
-            {int.from_bytes(tag, "big"): n for n, tag in enumerate(tags)} if proto == "tcp" else {}
-        )
+        self._tags = tuple(tags)
+        self._recogniser = Recogniser(proto, tags, replies)
         self._answers = {
             (one.src, one.dst, one.sport.single)
             for one in replies
@@ -73,7 +72,9 @@ class ProbeFilter:
         keys: set[bytes] = set()
         for base in _bases(version):
             inside, quoted = base + size, base + size + 8 + size
-            if self._proto == "tcp":
+            if self._proto == "sctp":  # the tag of an INIT, and what answers carry in front
+                places += [Place(version, _TAG, ((at, 4),)) for at in (inside + 16, inside + 4, quoted + 16)]
+            elif self._proto == "tcp":
                 places += [Place(version, _TAG, ((at, 4),)) for at in (inside + 4, inside + 8, quoted + 4)]
             else:
                 places += [Place(version, _TAG, ((at + 8, TAG_BYTES),)) for at in (inside, quoted)]
@@ -97,46 +98,21 @@ class ProbeFilter:
         Of TCP also later packets of the connection are recognised: their kind is ``data`` or
         ``reply-data``, also for a FIN or an RST that ends it.
         """
-        found = layers(header)
-        for depth, layer in enumerate(found):
-            told = self._tcp(layer) if self._proto == "tcp" else self._datagram(layer)
-            if told is None:
-                continue
-            attempt, kind = told
-            if layer.quoted:
-                return Whose(attempt, "error", depth > 1)
-            return Whose(attempt, kind, depth > 0)
-        return None
+        found = self._recogniser.whose(header)
+        if found is None:
+            return None
+        kind = found.kind
+        if self._proto == "tcp" and kind in ("ack", "reply") and _is_later(layers(header)[-1], kind):
+            kind = "data" if kind == "ack" else "reply-data"
+        return Whose(found.attempt, kind, found.tunnelled)
 
-    def _tcp(self, layer: Layer) -> tuple[int, str] | None:
-        """RFC 9293: a SYN counts as one byte; an RST that answers one has the sequence number 0."""
-        if layer.packet.proto != "tcp":
-            return None
-        flags = layer.packet.tcp_flags
-        number = self._sequences.get(layer.sequence)
-        if number is not None:
-            return number, "request"
-        number = self._sequences.get((layer.sequence - 1) & 0xFFFFFFFF)
-        if number is not None:
-            plain = flags == {"ACK"} and not layer.length
-            return number, "ack" if plain or layer.quoted else "data"
-        number = self._sequences.get((layer.acknowledged - 1) & 0xFFFFFFFF)
-        if number is not None:
-            first = "SYN" in flags or ("RST" in flags and layer.sequence == 0)
-            return number, "reply" if first else "reply-data"
-        return None
 
-    def _datagram(self, layer: Layer) -> tuple[int, str] | None:
-        packet = layer.packet
-        if packet.proto != self._proto:
-            return None
-        port = packet.sport.single if packet.sport is not None else None
-        if (packet.src, packet.dst, port) in self._answers and not layer.quoted:
-            return 0, "reply"
-        number = self._tags.get(layer.payload[:TAG_BYTES])
-        if number is None:
-            return None
-        return number, "reply" if packet.icmp_type in (0, 129) else "request"
+def _is_later(layer: Layer, kind: str) -> bool:
+    """RFC 9293: an RST that answers a SYN has the sequence number 0."""
+    flags = layer.packet.tcp_flags
+    if kind == "ack":
+        return flags != {"ACK"} or layer.length > 0
+    return "SYN" not in flags and not ("RST" in flags and layer.sequence == 0)
 
 
 def address_filter(addresses: Sequence[str]) -> Filter:
