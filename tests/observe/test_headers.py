@@ -106,7 +106,7 @@ TAG = (77).to_bytes(4, "big")
         (TCP(seq=78, ack=6, flags="FA"), Whose(0, "data", tunnelled=False)),
         (TCP(seq=78, ack=6, flags="A") / b"GET", Whose(0, "data", tunnelled=False)),
         (TCP(seq=6, ack=78, flags="PA") / b"hello", Whose(0, "reply-data", tunnelled=False)),
-        (TCP(seq=6, ack=78, flags="R"), Whose(0, "reply-data", tunnelled=False)),
+        (TCP(seq=6, ack=78, flags="RA"), Whose(0, "reply-data", tunnelled=False)),
         (TCP(seq=1, ack=2, flags="A"), None),
     ],
 )
