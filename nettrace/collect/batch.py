@@ -68,7 +68,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "sockets": lambda batch: read_sockets(batch.session, batch.owners),
     "conntrack": lambda batch: read_conntrack(batch.session),
     "ipsets": lambda batch: read_ipsets(batch.session),
-    "nft": lambda batch: nft.base_chains(batch.tables),
+    "nft": lambda batch: nft.outline(batch.session, batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),
     "xt/legacy": lambda batch: xt.read_legacy(),
     "xt6/nft": lambda batch: xt.nft_ruleset(batch.tables, 6),
@@ -76,7 +76,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
 }
 
 #: Every section of a namespace; of rule sets, the whole.
-EVERYTHING = (*_READERS, "xt/nft/*", "xt6/nft/*")
+EVERYTHING = (*_READERS, "xt/nft/*", "xt6/nft/*", "nft/*")
 
 #: What the sections of chains begin with -> the version of IP.
 _FAMILIES = {"xt": 4, "xt6": 6}
@@ -86,13 +86,17 @@ def read_sections(session: Session, netns: Netns, names: Collection[str], shared
     """
     Read the sections *names* and return *netns* with them filled.
 
-    Names are those of SectionKey, and ``xt/nft/*`` and ``xt6/nft/*`` for all
-    tables with all their chains.
+    Names are those of SectionKey, ``xt/nft/*`` and ``xt6/nft/*`` for all tables with all their
+    chains, and ``nft/*`` likewise for native ones with their sets.
     ValueError for a name that no section has.
     """
     batch = _Batch(session, netns.inode, shared)
     deep = {head: [name for name in names if name.startswith(f"{head}/nft/")] for head in _FAMILIES}
+    native = [name for name in names if name.startswith("nft/")]
     plain = {_whole(name) for name in names if not any(name in below for below in deep.values())}
+    plain.difference_update(native)
+    if native and not isinstance(netns.nft, Known):
+        plain.add("nft")
     for head, below in deep.items():
         if below and not isinstance(getattr(netns, f"{head}_nft"), Known):
             plain.add(f"{head}/nft")
@@ -103,6 +107,8 @@ def read_sections(session: Session, netns: Netns, names: Collection[str], shared
             raise ValueError(f"there is no section called {name}")
         found[name.replace("/", "_")] = as_section(lambda read=read: read(batch))  # type: ignore[misc]
     netns = replace(netns, **found)
+    if native and isinstance(netns.nft, Known):
+        netns = replace(netns, nft=Known(nft.deepen(session, netns.nft.value, native)))
     for head, below in deep.items():
         if below:
             field = f"{head}_nft"

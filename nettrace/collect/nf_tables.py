@@ -8,13 +8,14 @@ Numbers from include/uapi/linux/netfilter/nf_tables.h and netfilter.h.
 
 import errno
 import struct
-from collections.abc import Iterable
 
 from msgspec import Struct
 
 from nettrace.collect.modules import has_module
+from nettrace.collect.nft_expressions import each
 from nettrace.collect.session import Session
 from nettrace.collect.wire import attributes, be32, be64, nfgenmsg, text
+from nettrace.model.nft import FAMILIES
 from nettrace.model.xt import Counters
 
 __all__ = ["Base", "ChainSeen", "TableSeen", "generation", "is_xt", "list_tables"]
@@ -24,6 +25,7 @@ _GETTABLE, _GETCHAIN, _GETGEN = _SUBSYSTEM | 1, _SUBSYSTEM | 4, _SUBSYSTEM | 16
 
 _TABLE_NAME, _TABLE_FLAGS, _TABLE_OWNER = 1, 2, 7
 _DORMANT, _OWNER = 1, 2
+_CHAIN_HANDLE = 2
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_USE, _CHAIN_TYPE, _CHAIN_COUNTERS = (
     1,
     3,
@@ -37,7 +39,6 @@ _HOOK_NUMBER, _HOOK_PRIORITY, _HOOK_DEVICE, _HOOK_DEVICES = 1, 2, 3, 4
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
 _GENERATION = 1
 
-_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _INET_HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 _HOOKS = {"arp": ("input", "output", "forward"), "netdev": ("ingress", "egress")}
 
@@ -86,6 +87,7 @@ class ChainSeen(Struct, frozen=True, kw_only=True):
     name: str
     use: int
     base: Base | None = None
+    handle: int = 0
 
 
 class TableSeen(Struct, frozen=True, kw_only=True):
@@ -147,7 +149,7 @@ def _is_xt_base(table: str, name: str, base: Base) -> bool:
 
 
 def _family(payload: bytes) -> str:
-    return _FAMILIES.get(payload[0], str(payload[0]))
+    return FAMILIES.get(payload[0], str(payload[0]))
 
 
 def _table(payload: bytes, chains: dict[tuple[str, str], list[ChainSeen]]) -> TableSeen:
@@ -177,24 +179,18 @@ def _chain(family: str, found: dict[int, bytes]) -> ChainSeen:
             devices=_devices(hook),
             counters=_counters(found.get(_CHAIN_COUNTERS)),
         )
-    return ChainSeen(name=text(found[_CHAIN_NAME]), use=be32(found[_CHAIN_USE]), base=base)
+    return ChainSeen(
+        name=text(found[_CHAIN_NAME]),
+        use=be32(found[_CHAIN_USE]),
+        base=base,
+        handle=be64(found[_CHAIN_HANDLE]),
+    )
 
 
 def _devices(hook: dict[int, bytes]) -> tuple[str, ...]:
     if _HOOK_DEVICES in hook:
-        return tuple(text(name) for name in _each(hook[_HOOK_DEVICES]))
+        return tuple(text(name) for name in each(hook[_HOOK_DEVICES]))
     return (text(hook[_HOOK_DEVICE]),) if _HOOK_DEVICE in hook else ()
-
-
-def _each(payload: bytes) -> Iterable[bytes]:
-    """The payloads of a list, whose attributes all have one type."""
-    start = 0
-    while start + 4 <= len(payload):
-        length = struct.unpack_from("=H", payload, start)[0]
-        if length < 4:
-            return
-        yield payload[start + 4 : start + length]
-        start += (length + 3) & ~3
 
 
 def _counters(payload: bytes | None) -> Counters | None:

@@ -1,49 +1,134 @@
 """
-Native nftables: the base chains, where they hook, and whether they are empty.
+Native nftables: the outline of the rule set, then chains and sets one by one.
 
 Lives here: every table that is neither iptables-nft's nor ip6tables-nft's, those of
 ebtables-nft and arptables-nft included, since nobody else reads them.
-Not here: their rules.
+Not here: what the kernel's messages mean (nf_tables, nft_rules).
 """
 
-from collections.abc import Sequence
+import errno
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
+from msgspec.structs import replace
+
+from nettrace.collect.failure import CollectError, as_section
 from nettrace.collect.nf_tables import Base, ChainSeen, TableSeen, is_xt
-from nettrace.model.xt import NftBaseChain
+from nettrace.collect.nft_rules import read_elements, read_rules, read_sets, steadily
+from nettrace.collect.session import Session
+from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftSet, NftTable, split_path
+from nettrace.model.nft_expr import DynsetExpr, LookupExpr, ObjrefExpr
+from nettrace.model.section import NOT_READ, Known, MissingKind, Section
 
-__all__ = ["base_chains"]
+__all__ = ["deepen", "outline"]
+
+T = TypeVar("T")
 
 #: Tables of nettrace's own probes.
 _OURS = "nettrace"
 
 
-def base_chains(tables: Sequence[TableSeen]) -> tuple[NftBaseChain, ...]:
+def outline(session: Session, tables: Sequence[TableSeen]) -> NftRuleset:
     """
-    Return the base chains of all native tables, one per device where devices are named.
+    Return all native tables with their chains and sets; a chain without rules is known to have none.
 
-    A dormant table is left out: its chains are not registered.  A chain is empty if it has no
-    rules and accepts.
+    Rules and elements are NOT_READ.  nettrace's own tables are left out.
     """
-    return tuple(
-        _chain(table, chain, chain.base, device)
-        for table in tables
-        if not is_xt(table) and not table.dormant and not table.name.startswith(_OURS)
-        for chain in table.chains
-        if chain.base is not None
-        for device in chain.base.devices or (None,)
+    native = [one for one in tables if not is_xt(one) and not one.name.startswith(_OURS)]
+    sets = read_sets(session) if native else {}
+    return NftRuleset(
+        tables={
+            f"{table.family} {table.name}": NftTable(
+                family=table.family,
+                name=table.name,
+                dormant=table.dormant,
+                owner=table.owner,
+                chains={chain.name: _chain(chain) for chain in table.chains},
+                sets=sets.get((table.family, table.name), {}),
+            )
+            for table in native
+        },
+        byteorder=sys.byteorder,
     )
 
 
-def _chain(table: TableSeen, chain: ChainSeen, base: Base, device: str | None) -> NftBaseChain:
-    return NftBaseChain(
-        family=table.family,
-        table=table.name,
-        chain=chain.name,
-        type=base.type,
-        hook=base.hook,
-        priority=base.priority,
-        policy=base.policy,
-        device=device,
-        empty=chain.use == 0 and base.policy == "accept",
-        owner=f"port id {table.owner}" if table.owner is not None else None,
+def _chain(chain: ChainSeen) -> NftChain:
+    return NftChain(
+        handle=chain.handle,
+        base=_base(chain.base) if chain.base is not None else None,
+        use=chain.use,
+        rules=NOT_READ if chain.use else Known(()),
     )
+
+
+def _base(base: Base) -> NftBase:
+    return NftBase(
+        type=base.type, hook=base.hook, priority=base.priority, policy=base.policy, devices=base.devices
+    )
+
+
+def deepen(session: Session, ruleset: NftRuleset, names: Collection[str]) -> NftRuleset:
+    """
+    Return *ruleset* with the chains and sets of *names* read: paths as nft_path() makes them, or ``nft/*``.
+
+    With a chain come the anonymous sets that its rules name: nobody else does.  One that is
+    not there any more is Missing.
+    """
+    wanted: dict[str, dict[str, None]] = {}
+    for path in names:
+        if path == "nft/*":
+            for key, table in ruleset.tables.items():
+                every = (*table.chains, *(f"@{name}" for name in table.sets))
+                wanted.setdefault(key, {}).update(dict.fromkeys(every))
+        else:
+            key, name = split_path(path)
+            wanted.setdefault(key, {})[name] = None
+    tables = dict(ruleset.tables)
+    for key, inside in wanted.items():
+        if key in tables:
+            tables[key] = _read_table(session, tables[key], tuple(inside))
+    return replace(ruleset, tables=tables)
+
+
+def _read_table(session: Session, table: NftTable, names: Sequence[str]) -> NftTable:
+    chains, sets = dict(table.chains), dict(table.sets)
+    queue = dict.fromkeys(names)
+    for name in names:
+        held = chains.get(name)
+        if name.startswith("@") or held is None:
+            continue
+        found = _section(session, lambda name=name: read_rules(session, table.family, table.name, name))  # type: ignore[misc]
+        chains[name] = replace(held, rules=found)
+        if isinstance(found, Known):
+            queue.update(dict.fromkeys(f"@{one}" for one in _anonymous(found.value, sets)))
+    for name in (one[1:] for one in queue if one.startswith("@")):
+        if name in sets:
+            elements = _section(
+                session,
+                lambda name=name: read_elements(session, table.family, table.name, name),  # type: ignore[misc]
+            )
+            sets[name] = replace(sets[name], elements=elements)
+    return replace(table, chains=chains, sets=sets)
+
+
+def _anonymous(rules: Sequence[NftRule], sets: dict[str, NftSet]) -> list[str]:
+    names = [
+        expression.set
+        for rule in rules
+        for expression in rule.expressions
+        if isinstance(expression, LookupExpr | DynsetExpr | ObjrefExpr)
+    ]
+    return [name for name in names if name in sets and "anonymous" in sets[name].flags]
+
+
+def _section(session: Session, read: Callable[[], T]) -> Section[T]:
+    def once() -> T:
+        try:
+            return steadily(session, read)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise CollectError(MissingKind.FAILED, "it is not there any more") from error
+            raise
+
+    return as_section(once)

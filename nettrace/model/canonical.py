@@ -20,12 +20,13 @@ from msgspec.structs import replace
 from nettrace.model.edit_tables import route_key
 from nettrace.model.ipset import IpSet
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
+from nettrace.model.nft import NftElement, NftRule, NftRuleset, NftSet
 from nettrace.model.packet import EPHEMERAL
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, Section, SectionKey
 from nettrace.model.snapshot import Netns, Process, Snapshot
 from nettrace.model.sockets import Socket
-from nettrace.model.xt import XT_SECTIONS, NftBaseChain, XtChain, XtRuleset, XtTable
+from nettrace.model.xt import XT_SECTIONS, XtChain, XtRuleset, XtTable
 
 __all__ = ["canonical", "canonical_netns", "difference", "digest", "snapshot_difference"]
 
@@ -240,9 +241,51 @@ def _ipsets(sets: tuple[IpSet, ...]) -> dict[str, Any]:
     return {one.name: {**_plain(one), "members": sorted(one.members)} for one in sets}
 
 
-def _nft(chains: tuple[NftBaseChain, ...]) -> Any:
-    kept = [_without(chain, "owner") for chain in chains]
-    return sorted(kept, key=lambda c: (c["family"], c["table"], c["chain"]))
+def _nft(value: NftRuleset | tuple[Any, ...] | None) -> Any:
+    """Set aside: handles, uses, the names of anonymous sets, elements that packets put in."""
+    if value is None:
+        return None
+    if not isinstance(value, NftRuleset):
+        return [_nft_entry(one, {}) for one in value]
+    found: dict[str, Any] = {}
+    for key, table in sorted(value.tables.items()):
+        sets = {name: _nft_set(one) for name, one in table.sets.items()}
+        hidden = {name: plain for name, plain in sets.items() if "anonymous" in plain["flags"]}
+        found[key] = {
+            "dormant": table.dormant,
+            "sets": {name: plain for name, plain in sorted(sets.items()) if name not in hidden},
+            "chains": {
+                name: {
+                    "base": _plain(chain.base),
+                    "rules": _nft_entries(chain.rules, hidden),
+                }
+                for name, chain in sorted(table.chains.items())
+            },
+        }
+    return found
+
+
+def _nft_set(one: NftSet) -> Any:
+    plain = _without(one, "handle", "elements")
+    volatile = "dynamic" in one.flags
+    return {**plain, "elements": [] if volatile else _nft_entries(one.elements, {}, ordered=False)}
+
+
+def _nft_entries(section: Section[Any], hidden: dict[str, Any], *, ordered: bool = True) -> Any:
+    if isinstance(section, Missing):
+        return {"missing": str(section.kind)}
+    found = [_nft_entry(one, hidden) for one in section.value]
+    return found if ordered else sorted(found, key=lambda one: msgspec.json.encode(one))
+
+
+def _nft_entry(one: NftRule | NftElement, hidden: dict[str, Any]) -> Any:
+    if isinstance(one, NftElement):
+        return _without(one, "expires")
+    plain = _without(one, "handle")
+    for expression in plain["expressions"]:
+        if expression.get("set") in hidden:
+            expression["set"] = hidden[expression["set"]]
+    return plain
 
 
 def _processes(processes: tuple[Process, ...]) -> Any:

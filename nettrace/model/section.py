@@ -50,7 +50,8 @@ class SectionKey(Struct, frozen=True, order=True):
     ``node:NAME`` for what belongs to a node rather than to a namespace).  ``name`` is the
     field (``links``, ``routes``, ``conntrack`` ...), or for rule sets the path to a table
     or a chain: ``xt/nft``, ``xt/nft/nat``, ``xt/nft/nat/KUBE-SERVICES``, ``xt/legacy/nat``,
-    and ``xt6/...`` for ip6tables;
+    ``xt6/...`` for ip6tables, ``nft/inet/filter/input`` and ``nft/ip/kube-proxy/@service-ips``
+    for native nftables (nettrace.model.nft.nft_path);
     ``kube/services`` for the cluster's objects.
     """
 

@@ -14,15 +14,16 @@ from msgspec.structs import replace
 from nettrace.model.ipset import IpSet
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
+from nettrace.model.nft import NftRuleset, split_path
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Section, SectionKey
 from nettrace.model.sockets import ConntrackEntry, Socket
-from nettrace.model.xt import XT_SECTIONS, NftBaseChain, XtChain, XtRuleset, XtTable
+from nettrace.model.xt import XT_SECTIONS, XtChain, XtRuleset, XtTable
 
 __all__ = ["SNAPSHOT_VERSION", "Netns", "NodeState", "Process", "Role", "Snapshot"]
 
 #: Raised whenever a reader of the previous version would misread the file.
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 
 #: What a namespace is for.  ``outside`` is somebody on the network who is not a node;
 #: ``wire`` joins the others as a switch would.
@@ -45,8 +46,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     ``name`` is unique in the snapshot; ``handle`` is how this machine reaches it
     (``/run/netns/NAME``, ``/proc/PID/ns/net``), which means nothing elsewhere.
     ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
-    ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` lists the
-    native base chains of all families.
+    ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` is the
+    outline of native nftables; each chain and each set in it is a section of its own.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     xt6_nft: Section[XtRuleset] = NOT_READ
     xt6_legacy: Section[XtRuleset] = NOT_READ
     ipsets: Section[tuple[IpSet, ...]] = NOT_READ
-    nft: Section[tuple[NftBaseChain, ...]] = NOT_READ
+    nft: Section[NftRuleset] = NOT_READ
 
 
 class NodeState(Struct, frozen=True, kw_only=True):
@@ -114,6 +115,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         if netns is None:
             return Missing(MissingKind.FAILED, f"no namespace {key.netns} in this snapshot")
         head, *rest = key.name.split("/", 3)
+        if head == "nft" and rest:
+            return _nft_section(netns.nft, key.name)
         if head not in XT_SECTIONS:
             return getattr(netns, head)
         section: Any = getattr(netns, f"{head}_{rest[0]}")
@@ -143,6 +146,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             return replace(self, nodes={**self.nodes, name: replace(self.nodes[name], **{key.name: section})})
         netns = self.namespaces[key.netns]
         head, *rest = key.name.split("/", 3)
+        if head == "nft" and rest:
+            return self.with_netns(replace(netns, nft=_with_nft(netns.nft, key, section)))
         if head not in XT_SECTIONS:
             return self.with_netns(replace(netns, **{head: section}))
         attribute = f"{head}_{rest[0]}"
@@ -174,3 +179,35 @@ def _put(holder: dict[str, Any], name: str, section: Any) -> None:
         holder.pop(name, None)
     else:
         holder[name] = section
+
+
+def _nft_section(ruleset: Section[NftRuleset], path: str) -> Any:
+    """Return the rules of a chain or the elements of a set; ``Known(None)`` if there is none of that name."""
+    if isinstance(ruleset, Missing):
+        return ruleset
+    key, name = split_path(path)
+    table = ruleset.value.tables.get(key)
+    if table is None:
+        return Known(None)
+    if name.startswith("@"):
+        held = table.sets.get(name[1:])
+        return held.elements if held is not None else Known(None)
+    chain = table.chains.get(name)
+    return chain.rules if chain is not None else Known(None)
+
+
+def _with_nft(ruleset: Section[NftRuleset], key: SectionKey, section: Any) -> Section[NftRuleset]:
+    """Return the rule set with the rules of one chain, or the elements of one set, that it has."""
+    if isinstance(ruleset, Missing):
+        raise ValueError(f"{key}: the rule set itself is {ruleset.kind}")
+    where, name = split_path(key.name)
+    table = ruleset.value.tables.get(where)
+    if table is None or name.removeprefix("@") not in (table.sets if name.startswith("@") else table.chains):
+        raise ValueError(f"{key}: there is nothing of that name")
+    if name.startswith("@"):
+        held = replace(table.sets[name[1:]], elements=section)
+        table = replace(table, sets={**table.sets, name[1:]: held})
+    else:
+        chain = replace(table.chains[name], rules=section)
+        table = replace(table, chains={**table.chains, name: chain})
+    return Known(replace(ruleset.value, tables={**ruleset.value.tables, where: table}))

@@ -43,7 +43,6 @@ __all__ = [
     "Negatable",
     "Nfacct",
     "Nflog",
-    "NftBaseChain",
     "Notrack",
     "PassThrough",
     "Physdev",
@@ -543,25 +542,6 @@ class XtRuleset(Struct, frozen=True):
     """The tables of one back end.  A table that is not in here does not exist on the node."""
 
     tables: dict[str, Section[XtTable]]
-
-
-class NftBaseChain(Struct, frozen=True, kw_only=True):
-    """
-    A base chain of native nftables: where it hooks, and whether it is empty.
-
-    That is as far as it is read today.  One with rules makes the verdict at its hook UNKNOWN.
-    """
-
-    family: str
-    table: str
-    chain: str
-    type: str
-    hook: str
-    priority: int
-    policy: str = "accept"
-    device: str | None = None
-    empty: bool = True
-    owner: str | None = None
 
 
 def base_protocol(name: str) -> str:

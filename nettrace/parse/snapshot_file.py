@@ -116,6 +116,13 @@ def _check_header(text: bytes, where: str) -> None:
         )
     if version < 1:
         raise UserError("the snapshot has no version", where=f"{where}: $.version", hint=_AGAIN)
+    if version < SNAPSHOT_VERSION:
+        raise UserError(
+            f"the snapshot is of version {version}, which held no rules of nftables; "
+            f"this nettrace reads {SNAPSHOT_VERSION}",
+            where=where,
+            hint=_AGAIN,
+        )
 
 
 def _not_json(error: Exception, where: str) -> UserError:

@@ -140,6 +140,7 @@ class Run:
     views: dict[str, Any] = field(default_factory=dict)
     read: dict[tuple[str, str], tuple[Any]] = field(default_factory=dict)
     expected: set[tuple[str, Tup]] = field(default_factory=set)
+    elements: dict[tuple[str, str, str], dict[bytes, Any]] = field(default_factory=dict)  # put in by dynset
     quiet: bool = False
     looping: bool = False
     sent: Packet | None = None
