@@ -31,15 +31,71 @@ _VERDICTS = {
     0xFFFFFFFB: "return",
 }
 _BASES = ("link", "network", "transport", "inner", "tun")
-_META = (
-    "length protocol priority mark iif oif iifname oifname iiftype oiftype skuid skgid nftrace rtclassid "
-    "secmark nfproto l4proto ibrname obrname pkttype cpu iifgroup oifgroup cgroup random ipsec iifkind "
-    "oifkind ibrpvid ibrvproto time day hour sdif sdifname broute ibrhwaddr"
-).split()
-_CT = (
-    "state direction status mark secmark expiration helper l3proto saddr daddr protocol proto-src proto-dst "
-    "label packets bytes avgpkt zone event ip_saddr ip_daddr ip6_saddr ip6_daddr id"
-).split()
+_META = [
+    "length",
+    "protocol",
+    "priority",
+    "mark",
+    "iif",
+    "oif",
+    "iifname",
+    "oifname",
+    "iiftype",
+    "oiftype",
+    "skuid",
+    "skgid",
+    "nftrace",
+    "rtclassid",
+    "secmark",
+    "nfproto",
+    "l4proto",
+    "ibrname",
+    "obrname",
+    "pkttype",
+    "cpu",
+    "iifgroup",
+    "oifgroup",
+    "cgroup",
+    "random",
+    "ipsec",
+    "iifkind",
+    "oifkind",
+    "ibrpvid",
+    "ibrvproto",
+    "time",
+    "day",
+    "hour",
+    "sdif",
+    "sdifname",
+    "broute",
+    "ibrhwaddr",
+]
+_CT = [
+    "state",
+    "direction",
+    "status",
+    "mark",
+    "secmark",
+    "expiration",
+    "helper",
+    "l3proto",
+    "saddr",
+    "daddr",
+    "protocol",
+    "proto-src",
+    "proto-dst",
+    "label",
+    "packets",
+    "bytes",
+    "avgpkt",
+    "zone",
+    "event",
+    "ip_saddr",
+    "ip_daddr",
+    "ip6_saddr",
+    "ip6_daddr",
+    "id",
+]
 _CMP = ("eq", "neq", "lt", "lte", "gt", "gte")
 _BITWISE = ("mask_xor", "lshift", "rshift", "and", "or", "xor")
 _RT = ("classid", "nexthop4", "nexthop6", "tcpmss", "ipsec")
@@ -50,7 +106,6 @@ _FIB_FLAGS = ("saddr", "daddr", "mark", "iif", "oif", "present")
 _NAT_FLAGS = {2: "random", 3: "persistent", 4: "fully-random", 6: "netmap"}
 _REJECTS = ("icmp", "tcp-reset", "icmpx")
 _DYNSET = ("add", "update", "delete")
-
 
 
 def each(payload: bytes) -> Iterator[bytes]:
@@ -214,11 +269,9 @@ def _exthdr(found: _Found) -> e.Expression:
     op = _EXTHDR[_number(found, 6)]
     kind, offset, length = found[2][0], _number(found, 3), _number(found, 4)
     if 1 not in found:
-        return e.ExthdrSetExpr(sreg=_register(found, 7), op=op, type=kind, offset=offset, length=length)
+        return e.ExthdrSetExpr(sreg=_register(found, 7), op=op, option=kind, offset=offset, length=length)
     present = bool(_number(found, 5) & 1)
-    return e.ExthdrExpr(
-        dreg=be32(found[1]), op=op, type=kind, offset=offset, length=length, present=present
-    )
+    return e.ExthdrExpr(dreg=be32(found[1]), op=op, option=kind, offset=offset, length=length, present=present)
 
 
 def _limit(found: _Found) -> e.Expression:
@@ -301,7 +354,7 @@ def _tproxy(found: _Found) -> e.Expression:
 
 def _objref(found: _Found) -> e.Expression:
     return e.ObjrefExpr(
-        type=_number(found, 1),
+        kind=_number(found, 1),
         name=text(found.get(2, b"")),
         set=text(found.get(4, b"")),
         sreg=_register(found, 3),

@@ -275,7 +275,7 @@ def _nft_entries(section: Section[Any], hidden: dict[str, Any], *, ordered: bool
     if isinstance(section, Missing):
         return {"missing": str(section.kind)}
     found = [_nft_entry(one, hidden) for one in section.value]
-    return found if ordered else sorted(found, key=lambda one: msgspec.json.encode(one))
+    return found if ordered else sorted(found, key=msgspec.json.encode)
 
 
 def _nft_entry(one: NftRule | NftElement, hidden: dict[str, Any]) -> Any:

@@ -212,7 +212,7 @@ class ExthdrExpr(Struct, frozen=True, tag="exthdr", kw_only=True):
 
     dreg: int
     op: str
-    type: int
+    option: int
     offset: int = 0
     length: int = 0
     present: bool = False
@@ -283,7 +283,7 @@ class ExthdrSetExpr(Struct, frozen=True, tag="exthdr_set", kw_only=True):
 
     sreg: int | None
     op: str
-    type: int
+    option: int
     offset: int = 0
     length: int = 0
 
@@ -363,9 +363,9 @@ class TproxyExpr(Struct, frozen=True, tag="tproxy", kw_only=True):
 
 
 class ObjrefExpr(Struct, frozen=True, tag="objref", kw_only=True):
-    """A named object: its ``type`` (the kernel's number) and ``name``, or looked up in the map ``set``."""
+    """A named object: its ``kind`` (the kernel's number) and ``name``, or looked up in the map ``set``."""
 
-    type: int = 0
+    kind: int = 0
     name: str = ""
     set: str = ""
     sreg: int | None = None

@@ -8,11 +8,10 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
-from nettrace.model.xt import NftBaseChain
 from nettrace.walk.arrive import Refusal, input_route, refuse
 from nettrace.walk.context import Run, ended, undecided
-from nettrace.walk.hooks import run_hook
-from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace, namespace
+from nettrace.walk.hooks import bridge_hook, run_hook
+from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
@@ -22,6 +21,8 @@ from nettrace.walk.stages import Next
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
 
 _FORWARDING, _LEARNING = 3, 2
+#: Where br_netfilter stands in the hooks of a bridge (enum nf_br_hook_priorities, br_netfilter_hooks.c).
+_NF_PREROUTING, _NF_FORWARD = 0, -1
 _SLACK = 4  # is_skb_forwardable: room for a VLAN tag
 
 
@@ -41,10 +42,12 @@ def bridge_in(run: Run, skb: Skb) -> Next:
         _drop(run, ns, skb, port.name, what, f"{port.name} does not forward: {what}", f"links/{port.name}")
     skb.in_port, skb.device = port.name, bridge.name
     skb.physin = skb.physout = None
-    _native(run, ns, "prerouting")
+    point = HookPoint(ns, "prerouting", port.name, None)
+    bridge_hook(run, skb, point, below=_NF_PREROUTING)
     if _calls_iptables(ns, bridge):
         skb.physin = port.name
         _prerouting(run, ns, skb, bridge)
+    bridge_hook(run, skb, point, above=_NF_PREROUTING)
     _admit(run, ns, skb, bridge, port)
     if state == _LEARNING:
         text = f"port state {state}"
@@ -67,18 +70,6 @@ def _calls_iptables(ns: Namespace, bridge: Link) -> bool:
     if ns.number("net.bridge.bridge-nf-call-iptables"):
         return True
     return bridge.bridge is not None and bridge.bridge.nf_call_iptables
-
-
-def _native(run: Run, ns: Namespace, hook: str) -> None:
-    """Undecided if a chain of nftables' bridge family has rules at this hook."""
-    chains: tuple[NftBaseChain, ...] = run.section(ns.name, "nft", along=NEIGHBOURHOOD)
-    for chain in chains:
-        if chain.family == "bridge" and chain.hook == hook and (not chain.empty or chain.policy != "accept"):
-            undecided(
-                f"nftables chain bridge {chain.table} {chain.chain} at {hook} has rules, "
-                "which are not walked yet",
-                f"{ns.name}/nft/bridge/{chain.table}/{chain.chain}",
-            )
 
 
 def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
@@ -120,10 +111,8 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
 
 def bridge_out(run: Run, skb: Skb) -> Next:
     """The host itself sends by the bridge's own device (br_dev_xmit); the ip hooks are behind it."""
-    ns = namespace(run, skb.netns)
     skb.in_port = None
     skb.physin = None
-    _native(run, ns, "output")
     return Next.BRIDGE_FORWARD
 
 
@@ -133,7 +122,7 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
     bridge = ns.link(skb.device)
     mac = skb.dest_mac
     if skb.in_port is not None and _is_own(ns, bridge, mac):
-        _native(run, ns, "input")
+        bridge_hook(run, skb, HookPoint(ns, "input", skb.in_port, None))
         run.step(
             skb,
             Stage.BRIDGE,
@@ -159,13 +148,16 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
         text=f"{mac} is behind {port.name}",
         note="" if known else "not in the forwarding database: sent by every port",
     )
-    _native(run, ns, "forward" if skb.in_port is not None else "postrouting")
-    if skb.in_port is not None:
-        _native(run, ns, "postrouting")
-        if skb.physin is not None:
-            skb.physout = port.name
-            run_hook(run, skb, HookPoint(ns, "forward", bridge.name, bridge.name))
-            run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))
+    point = HookPoint(ns, "forward" if skb.in_port is not None else "output", skb.in_port, port.name)
+    bridge_hook(run, skb, point, below=_NF_FORWARD)
+    inside = skb.in_port is not None and skb.physin is not None
+    if inside:
+        skb.physout = port.name
+        run_hook(run, skb, HookPoint(ns, "forward", bridge.name, bridge.name))
+    bridge_hook(run, skb, point, above=_NF_FORWARD)
+    bridge_hook(run, skb, HookPoint(ns, "postrouting", None, port.name))
+    if inside:
+        run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))
     skb.device = port.name
     return Next.TRANSMIT
 

@@ -8,24 +8,25 @@ Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c
 (nf_hook_slow), net/netfilter/nf_nat_core.c (nf_nat_inet_fn).
 """
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nettrace.model.section import Missing, MissingKind, SectionKey
-from nettrace.model.step import Stage, Verdict
-from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, NftBaseChain, XtRuleset
+from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XtRuleset
 from nettrace.walk.conntrack import confirm, track
-from nettrace.walk.context import Ended, Run, Undecided, Wanted, undecided
+from nettrace.walk.context import Run, Wanted
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 from nettrace.walk.nat import MANIP_OF, leave_alone, needs_rules, translate
+from nettrace.walk.native import native_chains
+from nettrace.walk.nft_chain import NativeChain, walk_native
+from nettrace.walk.order import Party, in_order
 from nettrace.walk.point import HookPoint
-from nettrace.walk.rules import dropped, run_chain
+from nettrace.walk.rules import run_chain
 from nettrace.walk.skb import Conn, Skb
 from nettrace.walk.targets import Place
 
-__all__ = ["netdev_hook", "run_hook"]
+__all__ = ["bridge_hook", "netdev_hook", "run_hook"]
 
 _TRACK = "track"
 
@@ -59,25 +60,64 @@ def run_hook(run: Run, skb: Skb, point: HookPoint, *, reroute: Reroute | None = 
     addresses or the mark, after destination NAT changed the address.
     """
     _rulesets(run, point.ns)
-    native = _native(run, point)
-    for priority, table in _ORDER[point.hook]:
-        native = _pass_native(run, skb, point, native, below=priority)
-        if table == _TRACK:
-            track(run, skb, point.hook)
-        elif table == "nat":
-            before = skb.packet
-            _nat(run, skb, point)
-            if reroute is not None and skb.packet.dst != before.dst:
-                reroute(run, skb)
-        else:
-            before = skb.packet
-            _table(run, skb, point, table)
-            after = skb.packet
-            if reroute is not None and table == "mangle" and _other_way(before, after):
-                reroute(run, skb)
-    _pass_native(run, skb, point, native, below=None)
+    in_order(run, skb, point, _parties(run, skb, point, reroute))
     if point.hook in ("input", "postrouting"):
         confirm(run, skb)
+
+
+def _parties(run: Run, skb: Skb, point: HookPoint, reroute: Reroute | None) -> list[Party]:
+    """Everybody at the hook who may do something; nat chains are all inside the nat hook."""
+    found: list[Party] = []
+    for priority, table in _ORDER[point.hook]:
+        if table == _TRACK:
+            found.append(Party(priority, "conntrack", "conntrack", lambda: track(run, skb, point.hook)))
+        elif table == "nat":
+
+            def nat() -> None:
+                dst = skb.packet.dst
+                _nat(run, skb, point)
+                if reroute is not None and skb.packet.dst != dst:
+                    reroute(run, skb)
+
+            found.append(Party(priority, "nat", "nat", nat))
+        else:
+            again = reroute if table == "mangle" else None
+            found += [
+                _xt_party(run, skb, point, place, priority, again) for place in _places(run, point, table)
+            ]
+    for chain in _native(run, skb, point):
+        if chain.type != "nat":
+            found.append(_native_party(run, skb, point, chain, reroute if chain.type == "route" else None))
+    return found
+
+
+def _xt_party(
+    run: Run, skb: Skb, point: HookPoint, place: Place, priority: int, reroute: Reroute | None = None
+) -> Party:
+    def go() -> None:
+        before = skb.packet
+        run_chain(run, skb, point, place)
+        if reroute is not None and _other_way(before, skb.packet):
+            reroute(run, skb)
+
+    name = f"{place.table} {place.chain} of iptables-{place.backend}"
+    return Party(priority, f"{place.backend}/{place.table}", name, go)
+
+
+def _native_party(
+    run: Run, skb: Skb, point: HookPoint, chain: NativeChain, reroute: Reroute | None = None
+) -> Party:
+    def go() -> None:
+        before = skb.packet
+        walk_native(run, skb, point, chain, pf=_pf(skb))
+        if reroute is not None and _other_way(before, skb.packet):
+            reroute(run, skb)
+
+    return Party(chain.priority, chain.title, f"{chain.name} of table {chain.title}", go)
+
+
+def _pf(skb: Skb) -> int:
+    return 2 if skb.packet.family == 4 else 10
 
 
 def _other_way(before: Any, after: Any) -> bool:
@@ -133,75 +173,51 @@ def _rulesets(run: Run, ns: Namespace) -> frozenset[str]:
 # --- native nftables ---------------------------------------------------------------------
 
 
-def _by_hook(chains: tuple[NftBaseChain, ...]) -> dict[str, tuple[NftBaseChain, ...]]:
-    found: dict[str, list[NftBaseChain]] = {}
-    for chain in sorted(chains, key=lambda one: one.priority):
-        if not chain.empty or chain.policy != "accept":
-            found.setdefault(f"{chain.family}/{chain.hook}", []).append(chain)
-    return {hook: tuple(ones) for hook, ones in found.items()}
-
-
-def _native(run: Run, point: HookPoint) -> list[NftBaseChain]:
+def _native(run: Run, skb: Skb, point: HookPoint) -> tuple[NativeChain, ...]:
     """Return the native base chains that the hook has and that do something, in order."""
-    chains: tuple[NftBaseChain, ...] = run.section(point.ns.name, "nft", along=NEIGHBOURHOOD)
-    if not chains:
-        return []
-    by_hook = derived(_by_hook, chains)
-    found = [one for family in ("ip", "inet") for one in by_hook.get(f"{family}/{point.hook}", ())]
-    return sorted(found, key=lambda one: one.priority)
+    family = "ip" if skb.packet.family == 4 else "ip6"
+    return native_chains(run, point.ns, (family, "inet"), point.hook)
 
 
-def _pass_native(
-    run: Run, skb: Skb, point: HookPoint, chains: list[NftBaseChain], *, below: int | None
-) -> list[NftBaseChain]:
+def netdev_hook(run: Run, skb: Skb, ns: Namespace, device: str, hook: str) -> None:
+    """Pass the native chains that hang on the device itself; *hook* is ``ingress`` or ``egress``."""
+    chains = native_chains(run, ns, ("netdev", "inet"), hook, device)
+    if chains:
+        inward = hook == "ingress"
+        point = HookPoint(ns, hook, device if inward else None, None if inward else device)
+        in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 5) for chain in chains])
+
+
+def bridge_hook(
+    run: Run,
+    skb: Skb,
+    point: HookPoint,
+    *,
+    above: int | None = None,
+    below: int | None = None,
+) -> None:
     """
-    Pass the native chains up to priority *below*, that one included.
+    Pass the native chains of the bridge family at a hook of a bridge.
 
-    At equal priority nobody knows who is first, and a chain with rules is unknown anyway.
-    nat chains are left to the nat hook.  An empty chain can only drop, by its policy.
+    *below* and *above* leave out those that do not run before, or after, what stands at that
+    priority.
     """
-    left = []
-    for chain in chains:
-        if chain.type == "nat" or (below is not None and chain.priority > below):
-            left.append(chain)
-        else:
-            _native_chain(run, skb, point, chain)
-    return left
+    chains = [
+        chain
+        for chain in native_chains(run, point.ns, ("bridge",), point.hook)
+        if (above is None or chain.priority > above) and (below is None or chain.priority <= below)
+    ]
+    if chains:
+        in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 7) for chain in chains])
 
 
-def _native_chain(run: Run, skb: Skb, point: HookPoint, chain: NftBaseChain) -> None:
-    name = f"{chain.family} {chain.table} {chain.chain}"
-    ref = f"{point.ns.name}/nft/{chain.family}/{chain.table}/{chain.chain}"
-    if not chain.empty:
-        undecided(f"nftables chain {name} at {chain.hook} has rules, which are not walked yet", ref, name)
-    run.step(
-        skb,
-        Stage.HOOK,
-        "policy DROP",
-        device=point.device,
-        hook=point.hook,
-        backend="nft",
-        table=f"{chain.family} {chain.table}",
-        chain=chain.chain,
-        rule=0,
-        ref=ref,
-        text=f"policy {chain.policy}",
-        stops=True,
+def _layer2_party(run: Run, skb: Skb, point: HookPoint, chain: NativeChain, pf: int) -> Party:
+    return Party(
+        chain.priority,
+        chain.title,
+        f"{chain.name} of table {chain.title}",
+        lambda: walk_native(run, skb, point, chain, pf=pf),
     )
-    dropped(run, skb, point, f"the policy of nftables chain {name} is drop")
-
-
-def netdev_hook(run: Run, ns: Namespace, device: str) -> None:
-    """Undecided if a native chain hangs on the device itself (netdev family, ingress)."""
-    chains: tuple[NftBaseChain, ...] = run.section(ns.name, "nft", along=NEIGHBOURHOOD)
-    for chain in chains:
-        if chain.family != "netdev" or chain.empty or chain.device not in (None, device):
-            continue
-        undecided(
-            f"nftables chain netdev {chain.table} {chain.chain} on {device} has rules, "
-            "which are not walked yet",
-            f"{ns.name}/nft/netdev/{chain.table}/{chain.chain}",
-        )
 
 
 # --- tables ------------------------------------------------------------------------------
@@ -214,19 +230,6 @@ def _places(run: Run, point: HookPoint, table: str) -> list[Place]:
         return []
     chain = point.hook.upper()
     return [Place(backend, table, chain, 0) for backend in BACKENDS if f"{backend}/{table}/{chain}" in active]
-
-
-def _table(run: Run, skb: Skb, point: HookPoint, table: str) -> None:
-    places = _places(run, point, table)
-    if len(places) == 1:
-        run_chain(run, skb, point, places[0])
-    elif places:
-
-        def walk_them(order: Iterable[Place]) -> None:
-            for place in order:
-                run_chain(run, skb, point, place)
-
-        _either_order(run, skb, point, places, walk_them)
 
 
 def _nat(run: Run, skb: Skb, point: HookPoint) -> None:
@@ -245,93 +248,17 @@ def _done(conn: Conn, manip: str) -> bool:
 
 
 def _nat_rules(run: Run, skb: Skb, point: HookPoint, conn: Conn, manip: str) -> None:
-    places = _places(run, point, "nat")
-    native = [one for one in _native(run, point) if one.type == "nat"]
     here = _NAT_PRIORITY[point.hook]
-    for chain in native:
-        if chain.priority <= here:
-            _native_chain(run, skb, point, chain)
-
-    def walk_them(order: Iterable[Place]) -> None:
-        for place in order:
-            if not _done(conn, manip):
-                run_chain(run, skb, point, place)
-
-    if len(places) == 1:
-        walk_them(places)
-    elif places:
-        _either_order(run, skb, point, places, walk_them)
-    if not _done(conn, manip):
-        for chain in native:
-            if chain.priority > here:
-                _native_chain(run, skb, point, chain)
+    parties = [_xt_party(run, skb, point, place, here) for place in _places(run, point, "nat")]
+    parties += [
+        _native_party(run, skb, point, chain) for chain in _native(run, skb, point) if chain.type == "nat"
+    ]
+    in_order(run, skb, point, [_unless_done(party, conn, manip) for party in parties])
 
 
-# --- two back ends at one priority ---------------------------------------------------------
+def _unless_done(party: Party, conn: Conn, manip: str) -> Party:
+    def go() -> None:
+        if not _done(conn, manip):
+            party.go()
 
-
-def _either_order(
-    run: Run, skb: Skb, point: HookPoint, places: list[Place], walk_them: Callable[[Iterable[Place]], None]
-) -> None:
-    """
-    Walk two chains of equal priority in both orders; undecided if the order matters.
-
-    Which registered last, and so runs first, is in no dump.
-    """
-    begin = _state(run, skb)
-    replayed = run.replaying
-    run.replaying = {}
-    try:
-        first = _attempt(run, walk_them, places)
-        middle = _state(run, skb)
-        _restore(run, skb, begin)
-        second = _attempt(run, walk_them, places[::-1])
-        same = _seen(first, run, skb, middle) == _seen(second, run, skb, _state(run, skb))
-    finally:
-        run.replaying = replayed
-    _restore(run, skb, middle)
-    for end in (first, second):
-        if isinstance(end, Undecided):
-            raise end
-    if not same:
-        undecided(
-            f"iptables-nft and iptables-legacy both have {places[0].table} rules for this packet at "
-            f"{point.hook}, and which of them runs first decides",
-            f"{point.ns.name}/xt/legacy/{places[0].table}/{places[0].chain}",
-        )
-    if first is not None:
-        raise first
-
-
-def _attempt(
-    run: Run, walk_them: Callable[[Iterable[Place]], None], order: Iterable[Place]
-) -> Ended | Undecided | None:
-    try:
-        walk_them(order)
-    except (Ended, Undecided) as end:
-        return end
-    return None
-
-
-def _state(run: Run, skb: Skb) -> tuple[Any, ...]:
-    conn = copy.copy(skb.conn)
-    return skb.packet, skb.mss, skb.state, conn, list(run.steps), list(run.answers)
-
-
-def _restore(run: Run, skb: Skb, state: tuple[Any, ...]) -> None:
-    skb.packet, skb.mss, skb.state, conn, steps, answers = state
-    if skb.conn is not None and conn is not None:
-        for name in Conn.__slots__:
-            setattr(skb.conn, name, getattr(conn, name))
-    run.steps[:] = steps
-    run.answers[:] = answers
-
-
-def _seen(end: Ended | Undecided | None, run: Run, skb: Skb, state: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What of an order's result is the same to everybody else."""
-    packet, mss, tracked, conn, _, answers = state
-    held = None if conn is None else (conn.original, conn.reply, conn.mark)
-    verdict = end.verdict if isinstance(end, Ended) else end
-    if isinstance(end, Ended) and end.verdict in (Verdict.DROPPED_BY_RULE, Verdict.DENIED):
-        return (end.verdict,)
-    return verdict, packet, mss, tracked, held, tuple(one.packet for one in answers)
+    return party._replace(go=go)

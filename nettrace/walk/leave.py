@@ -47,7 +47,7 @@ def transmit(run: Run, skb: Skb) -> Next:
             f"{', '.join(link.programs)} on {link.name} of {ns.name} decides, and no rule shows how",
             f"{ns.name}/links/{link.name}",
         )
-    netdev_hook(run, ns, link.name)
+    netdev_hook(run, skb, ns, link.name, "egress")
     if not link.up:
         _down(run, ns, skb, link, f"{link.name} is down")
     if link.kind == "loopback":

@@ -112,7 +112,9 @@ class _Walker:
                 continue
             code = outcome.verdict.code
             stops = code == "drop"
-            self._step(name, number + 1, outcome.word, rule=rule, before=before, note=outcome.note, stops=stops)
+            self._step(
+                name, number + 1, outcome.word, rule=rule, before=before, note=outcome.note, stops=stops
+            )
             if code == "continue":
                 continue
             if code == "return":
@@ -126,10 +128,10 @@ class _Walker:
 
     def _drop(self, ends: Verdict | None, where: str, note: str) -> None:
         if self.pf in (2, 10):
-            if ends is None:
+            if ends in (None, Verdict.DROPPED_BY_RULE):
                 dropped(self.run, self.skb, self.point, f"{where} drops it")
             own = self.skb.own and self.run.leg == "request" and self.point.hook in ("output", "postrouting")
-            ended(ends, f"{where}: {note}", "EPERM" if own else None)
+            ended(ends or Verdict.REJECTED, f"{where}: {note}", "EPERM" if own else None)
         ended(ends or Verdict.DROPPED_BY_RULE, f"{where} drops it")
 
     def _policy(self) -> None:

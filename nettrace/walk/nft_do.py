@@ -106,7 +106,7 @@ def _exthdr_set(scene: Scene, registers: Registers, expr: e.ExthdrSetExpr, place
     skb = scene.skb
     if expr.op != "tcpopt" or skb.packet.proto != "tcp":
         return Deed(breaks=True)
-    if expr.type != 2:
+    if expr.option != 2:
         return _NOTHING
     if skb.mss is None or "SYN" not in skb.packet.tcp_flags:
         return Deed(note="no MSS in this packet")
@@ -152,7 +152,9 @@ def _nat(scene: Scene, registers: Registers, expr: e.NatExpr, place: Place) -> D
             last = _certain(scene, registers.load(expr.addr_max, length), "an address")
         if "netmap" in expr.flags:
             packet = scene.skb.packet
-            first = last = _netmap(address_bytes(packet.src if expr.kind == "snat" else packet.dst), first, last)
+            first = last = _netmap(
+                address_bytes(packet.src if expr.kind == "snat" else packet.dst), first, last
+            )
         low, high = address_text(first), address_text(last)
     to = NatRange(lo=low, hi=high, ports=_ports(scene, registers, expr.port_min, expr.port_max))
     random, persistent = _is_random(expr.flags), "persistent" in expr.flags
@@ -251,7 +253,9 @@ def _flow_offload(scene: Scene, registers: Registers, expr: e.FlowOffloadExpr, p
     undecided(f"{scene.where} takes what follows past the hooks (flow offload), which is not followed")
 
 
-_OBJECTS_HARMLESS = frozenset({1, 3, 6, 7, 8, 9})  # counter, ct helper, tunnel, ct timeout, secmark, expectation
+_OBJECTS_HARMLESS = frozenset(
+    {1, 3, 6, 7, 8, 9}
+)  # counter, ct helper, tunnel, ct timeout, secmark, expectation
 
 
 def object_is_harmless(kind: int) -> bool:

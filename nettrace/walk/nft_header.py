@@ -77,9 +77,7 @@ def _cut(whole: Value, offset: int, length: int, size: int | None) -> Value | No
         if (first, last) == (soft.start, soft.end):
             softs.append(soft._replace(start=first - offset))
         else:
-            softs.append(
-                Soft(first - offset, last - first, 0, (1 << 8 * (last - first)) - 1, soft.reason)
-            )
+            softs.append(Soft(first - offset, last - first, 0, (1 << 8 * (last - first)) - 1, soft.reason))
     return Value(whole.data[offset:end], tuple(softs))
 
 
@@ -129,7 +127,9 @@ def _transport(packet: Packet) -> Value:
                 (
                     *ports,
                     unknown(8, "the packet's sequence numbers decide"),
-                    Value(bytes(1), (Soft(0, 1, 0x50, 0xF0, "the length of the packet's TCP options decides"),)),
+                    Value(
+                        bytes(1), (Soft(0, 1, 0x50, 0xF0, "the length of the packet's TCP options decides"),)
+                    ),
                     Value(bytes((flags,))),
                     unknown(4, "the packet's window and checksum decide"),
                     Value(bytes(2)),
@@ -137,12 +137,14 @@ def _transport(packet: Packet) -> Value:
             )
         case "udp":
             size = packet.size - (20 if packet.family == 4 else 40)
-            return join((*ports, Value(max(size, 8).to_bytes(2)), unknown(2, "the packet's checksum decides")))
+            return join(
+                (*ports, Value(max(size, 8).to_bytes(2)), unknown(2, "the packet's checksum decides"))
+            )
         case "icmp" | "icmpv6":
             kind, code = packet.icmp_type or 0, packet.icmp_code or 0
             number = (
                 Value(packet.icmp_id.to_bytes(2))
-                if packet.icmp_id is not None
+                if packet.icmp_id is not None and packet.icmp_id >= 0
                 else unknown(2, "the packet's ICMP identifier decides")
             )
             return join(

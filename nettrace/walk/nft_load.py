@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from nettrace.model import nft_expr as e
-from nettrace.model.addr import is_loopback, is_multicast
+from nettrace.model.addr import is_multicast
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import Namespace
 from nettrace.walk.nft_header import address_bytes, load_payload, protocol_number
-from nettrace.walk.nft_value import Value, drawn_value, join, port_value, unknown
+from nettrace.walk.nft_value import Value, drawn_value, port_value, unknown
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
 from nettrace.walk.skb import Conn, Skb, Tup
@@ -103,9 +103,11 @@ def _packet_type(scene: Scene) -> Loaded:
 
 
 _META: dict[str, Callable[[Scene], Loaded]] = {
-    "length": lambda s: s.host(s.skb.packet.size)
-    if s.point.hook != "egress"
-    else unknown(4, "the length of the frame is not known"),
+    "length": lambda s: (
+        s.host(s.skb.packet.size)
+        if s.point.hook != "egress"
+        else unknown(4, "the length of the frame is not known")
+    ),
     "protocol": lambda s: Value((0x0800 if s.skb.packet.family == 4 else 0x86DD).to_bytes(2)),
     "mark": lambda s: s.host(s.skb.packet.mark),
     "iif": lambda s: _index(s, s.point.in_device),
@@ -186,11 +188,11 @@ def _protocol(tup: Tup) -> Value:
 
 
 def _tuple_port(tup: Tup, *, source: bool) -> Value:
-    """The two halves of a tuple; of ICMP the identifier, and type with code (union nf_conntrack_man_proto)."""
+    """The two halves of a tuple; of ICMP the identifier, and type with code."""
     if tup.icmp_type is not None:
         if not source:
             return Value(bytes((tup.icmp_type, 0)))
-        if tup.icmp_id is None:
+        if tup.icmp_id is None or tup.icmp_id < 0:
             return unknown(2, "the packet's ICMP identifier decides")
         return Value(tup.icmp_id.to_bytes(2))
     return port_value(tup.sport if source else tup.dport, "connection's port")
@@ -286,7 +288,7 @@ def _exthdr(scene: Scene, expr: e.ExthdrExpr) -> Loaded:
     if expr.op == "tcpopt":
         if skb.packet.proto != "tcp":
             return None
-        if expr.type == 2:  # TCPOPT_MSS
+        if expr.option == 2:  # TCPOPT_MSS
             there = skb.mss is not None and "SYN" in skb.packet.tcp_flags
             if expr.present:
                 return Value(bytes((int(there),)))
@@ -294,7 +296,7 @@ def _exthdr(scene: Scene, expr: e.ExthdrExpr) -> Loaded:
                 return Value(skb.mss.to_bytes(2))
             if not there:
                 return None
-        return unknown(max(expr.length, 1), f"TCP option {expr.type} is not part of the walk's packet")
+        return unknown(max(expr.length, 1), f"TCP option {expr.option} is not part of the walk's packet")
     if expr.op in ("ipv4", "ipv6"):
         return Value(b"\0") if expr.present else None
     if expr.op == "sctp" and skb.packet.proto != "sctp":

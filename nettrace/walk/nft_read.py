@@ -25,7 +25,7 @@ class SetRead(NamedTuple):
     """A set with the index of its elements."""
 
     set: NftSet
-    index: Index
+    inside: Index
 
 
 def native_ruleset(run: Run, netns: str) -> NftRuleset:
@@ -44,7 +44,9 @@ def native_rules(
     """
     chain = table.chains.get(name)
     if chain is None:
-        undecided(f"table {table.family} {table.name} has no chain {name}", f"{netns}/{nft_path(table, name)}")
+        undecided(
+            f"table {table.family} {table.name} has no chain {name}", f"{netns}/{nft_path(table, name)}"
+        )
     if isinstance(chain.rules, Known):
         return chain.rules.value
     key = SectionKey(netns, nft_path(table, name))
@@ -67,11 +69,7 @@ def _siblings(table: NftTable, name: str, origin: tuple[NftRule, ...]) -> list[s
 
 def _unread(table: NftTable, name: str) -> bool:
     chain = table.chains.get(name)
-    return (
-        chain is not None
-        and isinstance(chain.rules, Missing)
-        and chain.rules.kind is MissingKind.NOT_READ
-    )
+    return chain is not None and isinstance(chain.rules, Missing) and chain.rules.kind is MissingKind.NOT_READ
 
 
 def read_set(

@@ -142,11 +142,11 @@ class _Rule:
             self.registers.store(sreg, value)
         return value
 
-    def _cmp(self, expr: e.CmpExpr) -> None:
+    def on_cmp(self, expr: e.CmpExpr) -> None:
         wanted = bytes.fromhex(expr.data)
         self._test(expr.sreg, len(wanted), lambda value: compared(value, expr.op, wanted))
 
-    def _range(self, expr: e.RangeExpr) -> None:
+    def on_range(self, expr: e.RangeExpr) -> None:
         low, high = bytes.fromhex(expr.low), bytes.fromhex(expr.high)
 
         def test(value: Value) -> Answered:
@@ -155,7 +155,7 @@ class _Rule:
 
         self._test(expr.sreg, len(low), test)
 
-    def _bitwise(self, expr: e.BitwiseExpr) -> None:
+    def on_bitwise(self, expr: e.BitwiseExpr) -> None:
         value = self.registers.load(expr.sreg, expr.length)
         order = self.scene.byteorder
         if expr.op in ("lshift", "rshift"):
@@ -175,11 +175,11 @@ class _Rule:
                 value = bitwise(value, expr.op, other.data, b"")
         self.registers.store(expr.dreg, value)
 
-    def _byteorder(self, expr: e.ByteorderExpr) -> None:
+    def on_byteorder(self, expr: e.ByteorderExpr) -> None:
         value = self.registers.load(expr.sreg, expr.length)
         self.registers.store(expr.dreg, swapped(value, expr.size, self.scene.byteorder))
 
-    def _hash(self, expr: e.HashExpr) -> None:
+    def on_hash(self, expr: e.HashExpr) -> None:
         key = self.registers.load(expr.sreg, expr.length) if expr.sreg is not None else Value(b"")
         value = hash_value(self.scene, expr, key)
         draw = value.draw
@@ -204,18 +204,18 @@ class _Rule:
 
     # --- sets ----------------------------------------------------------------------------
 
-    def _found(self, name: str, sreg: int) -> NftElement | None | Unsure:
+    def _found(self, name: str, sreg: int) -> NftElement | Unsure | None:
         netns = self.scene.ns.name
         held = read_set(self.scene.run, netns, self.table, name, self.rules)
         if held is None:
             undecided(f"{self.scene.where} asks set {name}, which is not in the snapshot")
         own = self.scene.run.elements.get((netns, f"{self.table.family} {self.table.name}", name), {})
 
-        def look(key: Value) -> NftElement | None | Unsure:
+        def look(key: Value) -> NftElement | Unsure | None:
             if not key.softs and key.data in own:
                 element: NftElement | None = own[key.data]
                 return element
-            found = find(held.index, key)
+            found = find(held.inside, key)
             if found is None and (b"" in own or (key.softs and own)):
                 return Unsure(f"what the packets before put into set {name} decides")
             return found
@@ -229,10 +229,12 @@ class _Rule:
         key = self._drawn(sreg, self.registers.load(sreg, held.set.key_len), sort)
         return look(key._replace(softs=tuple(soft._replace(options=()) for soft in key.softs)))
 
-    def _lookup(self, expr: e.LookupExpr) -> Outcome | None:
+    def on_lookup(self, expr: e.LookupExpr) -> Outcome | None:
         found = self._found(expr.set, expr.sreg)
         if isinstance(found, NftElement) and {"limit", "quota", "connlimit"} & set(found.stateful):
-            found = Unsure(f"how much of {found.stateful[0]} of the element is used up is not in the snapshot")
+            found = Unsure(
+                f"how much of {found.stateful[0]} of the element is used up is not in the snapshot"
+            )
         if isinstance(found, Unsure):
             self._answer(found)
             if expr.dreg == 0:
@@ -250,7 +252,7 @@ class _Rule:
         self.registers.store(expr.dreg, Value(bytes.fromhex(found.data or "")))
         return None
 
-    def _dynset(self, expr: e.DynsetExpr) -> None:
+    def on_dynset(self, expr: e.DynsetExpr) -> None:
         """nft_dynset_eval; whether a set is full is not asked."""
         one = self.table.sets.get(expr.set)
         if one is None:
@@ -270,13 +272,13 @@ class _Rule:
             own[key.data] = NftElement(key=key.data.hex(), data=data)
         limiting = {"limit", "quota", "connlimit"} & set(expr.stateful)
         if limiting:
-            word = sorted(limiting)[0]
+            word = min(limiting)
             self._answer(Unsure(f"how much of {word} is used up for this key is not in the snapshot"))
         elif expr.invert:
             raise _Broken
 
-    def _objref(self, expr: e.ObjrefExpr) -> None:
-        kind = expr.type
+    def on_objref(self, expr: e.ObjrefExpr) -> None:
+        kind = expr.kind
         if expr.sreg is not None:
             found = self._found(expr.set, expr.sreg)
             if found is None:
@@ -287,30 +289,32 @@ class _Rule:
         if object_is_harmless(kind):
             return
         if kind in (2, 4, 5):
-            self._answer(Unsure(f"how much of object {expr.name or expr.set} is used up is not in the snapshot"))
+            self._answer(
+                Unsure(f"how much of object {expr.name or expr.set} is used up is not in the snapshot")
+            )
             return
         self._sure()
         undecided(f"{self.scene.where} uses an object of type {kind}, which is not followed")
 
     # --- state that no snapshot holds ------------------------------------------------------
 
-    def _limit(self, expr: e.LimitExpr) -> None:
+    def on_limit(self, expr: e.LimitExpr) -> None:
         self._answer(Unsure(f"how much of limit {expr.rate} {expr.kind} is used up is not in the snapshot"))
 
-    def _quota(self, expr: e.QuotaExpr) -> None:
+    def on_quota(self, expr: e.QuotaExpr) -> None:
         over = expr.consumed + self.scene.skb.packet.size > expr.bytes
         self._answer(over == expr.invert)
 
-    def _connlimit(self, expr: e.ConnlimitExpr) -> None:
+    def on_connlimit(self, expr: e.ConnlimitExpr) -> None:
         self._answer(Unsure("how many connections ct count has seen is not in the snapshot"))
 
-    def _xt_match(self, expr: e.XtMatchExpr) -> None:
+    def on_xt_match(self, expr: e.XtMatchExpr) -> None:
         if expr.name != "comment":
             self._answer(Unsure(f"iptables' match {expr.name} is not understood in a rule of nftables"))
 
     # --- doing ---------------------------------------------------------------------------
 
-    def _immediate(self, expr: e.ImmediateExpr) -> Outcome | None:
+    def on_immediate(self, expr: e.ImmediateExpr) -> Outcome | None:
         if expr.verdict is not None:
             return self._verdict(expr.verdict)
         self.registers.store(expr.dreg, Value(bytes.fromhex(expr.data)))
@@ -342,17 +346,17 @@ class _Rule:
 
 
 _STEPS: dict[type, Callable[[_Rule, Any], Outcome | None]] = {
-    e.BitwiseExpr: _Rule._bitwise,
-    e.ByteorderExpr: _Rule._byteorder,
-    e.CmpExpr: _Rule._cmp,
-    e.ConnlimitExpr: _Rule._connlimit,
-    e.DynsetExpr: _Rule._dynset,
-    e.HashExpr: _Rule._hash,
-    e.ImmediateExpr: _Rule._immediate,
-    e.LimitExpr: _Rule._limit,
-    e.LookupExpr: _Rule._lookup,
-    e.ObjrefExpr: _Rule._objref,
-    e.QuotaExpr: _Rule._quota,
-    e.RangeExpr: _Rule._range,
-    e.XtMatchExpr: _Rule._xt_match,
+    e.BitwiseExpr: _Rule.on_bitwise,
+    e.ByteorderExpr: _Rule.on_byteorder,
+    e.CmpExpr: _Rule.on_cmp,
+    e.ConnlimitExpr: _Rule.on_connlimit,
+    e.DynsetExpr: _Rule.on_dynset,
+    e.HashExpr: _Rule.on_hash,
+    e.ImmediateExpr: _Rule.on_immediate,
+    e.LimitExpr: _Rule.on_limit,
+    e.LookupExpr: _Rule.on_lookup,
+    e.ObjrefExpr: _Rule.on_objref,
+    e.QuotaExpr: _Rule.on_quota,
+    e.RangeExpr: _Rule.on_range,
+    e.XtMatchExpr: _Rule.on_xt_match,
 }

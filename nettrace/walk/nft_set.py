@@ -8,7 +8,7 @@ Sources: net/netfilter/nft_lookup.c, nft_set_hash.c, nft_set_rbtree.c, nft_set_p
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from nettrace.model.nft import NftElement, NftSet
@@ -37,7 +37,7 @@ def index_of(one: NftSet, elements: tuple[NftElement, ...]) -> Index:
     """Build the index of a set."""
     rest = next((element for element in elements if element.catch_all), None)
     held = [element for element in elements if not element.catch_all]
-    fields = one.fields if one.fields else (one.key_len,)
+    fields = one.fields or (one.key_len,)
     if any(element.key_end is not None for element in held):
         ranges = tuple(
             (bytes.fromhex(element.key), bytes.fromhex(element.key_end or element.key), element)
@@ -54,7 +54,7 @@ def index_of(one: NftSet, elements: tuple[NftElement, ...]) -> Index:
     return Index("exact", exact, [], [], (), fields, rest)
 
 
-def find(index: Index, key: Value) -> NftElement | None | Unsure:
+def find(index: Index, key: Value) -> NftElement | Unsure | None:
     """
     Return the element that *key* hits, None for none, Unsure where what is not known decides.
 
@@ -90,7 +90,7 @@ def _parts(fields: tuple[int, ...], length: int) -> Iterator[tuple[int, int]]:
         start += (field + 3) & ~3
 
 
-def _possible(index: Index, key: Value) -> NftElement | None | Unsure:
+def _possible(index: Index, key: Value) -> NftElement | Unsure | None:
     """The one element that the key hits whatever the unknown part is, or None if it hits none."""
     if index.kind == "interval":
         low, high = key.low(), key.high()
@@ -98,22 +98,21 @@ def _possible(index: Index, key: Value) -> NftElement | None | Unsure:
         if first == last:
             return index.at[first - 1] if first else None
         return Unsure(key.reason)
-    tests: Iterator[tuple[Callable[[], Answered], NftElement]]
-    if index.kind == "exact":
-        tests = ((lambda data=data: compared(key, "eq", data), one) for data, one in index.exact.items())
-    else:
-        tests = (
-            (lambda low=low, high=high: _inside(index, key, low, high), one) for low, high, one in index.ranges
-        )
-    for number, (test, element) in enumerate(tests):
+    for number, (low, high, element) in enumerate(_alternatives(index)):
         if number > _MOST:
             return Unsure(key.reason)
-        answer = test()
+        answer = compared(key, "eq", low) if index.kind == "exact" else _inside(index, key, low, high)
         if isinstance(answer, Unsure):
             return answer
         if answer:
             return element
     return None
+
+
+def _alternatives(index: Index) -> Iterator[tuple[bytes, bytes, NftElement]]:
+    if index.kind == "exact":
+        return ((data, data, one) for data, one in index.exact.items())
+    return iter(index.ranges)
 
 
 def _inside(index: Index, key: Value, low: bytes, high: bytes) -> Answered:

@@ -221,9 +221,7 @@ def _mapped(value: Value, change: Callable[[bytes], bytes]) -> Value | None:
     draw = value.draw
     if draw is None or len(value.softs) > 1:
         return None
-    options = tuple(
-        change(value.data[: draw.start] + one + value.data[draw.end :]) for one in draw.options
-    )
+    options = tuple(change(value.data[: draw.start] + one + value.data[draw.end :]) for one in draw.options)
     return drawn_value(options, draw.reason)
 
 

@@ -25,7 +25,7 @@ class HookPoint(NamedTuple):
     @property
     def device(self) -> str | None:
         """The device that a step at this hook is shown at."""
-        if self.hook in ("output", "postrouting"):
+        if self.hook in ("output", "postrouting", "egress"):
             return self.out_device
         return self.in_device
 

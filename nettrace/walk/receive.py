@@ -31,7 +31,7 @@ def receive(run: Run, skb: Skb) -> Next:
             f"{', '.join(link.programs)} on {link.name} of {ns.name} decides, and no rule shows how",
             f"{ns.name}/links/{link.name}",
         )
-    netdev_hook(run, ns, link.name)
+    netdev_hook(run, skb, ns, link.name, "ingress")
     _meets_itself(run, skb)
     run.step(skb, Stage.RECEIVE, "receive", ref=f"{ns.name}/links/{link.name}", text=link.kind)
     if link.master is not None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from nettrace.model.addr import network_of
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour, Peer, PortAttrs
+from nettrace.model.nft import NftRuleset
 from nettrace.model.routes import TABLE_LOCAL, TABLE_MAIN, NextHop, PolicyRule, Route
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Netns
@@ -127,7 +128,7 @@ class Box:
             xt_nft=Known(self.xt or XtRuleset({})),
             xt_legacy=Known(XtRuleset({})),
             ipsets=Known(()),
-            nft=Known(()),
+            nft=Known(NftRuleset()),
         )
 
 

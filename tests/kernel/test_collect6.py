@@ -5,6 +5,7 @@ import socket
 from nettrace.collect.netns import in_netns
 from nettrace.collect.reader import Reader
 from nettrace.model.links import Neighbour
+from nettrace.model.nft import NftRuleset
 from nettrace.model.routes import NextHop
 from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.snapshot import Netns
@@ -46,7 +47,7 @@ def test_the_chains_of_ip6tables_come_on_demand(netns: Bed) -> None:
     assert found.section(SectionKey(a.name, "xt6/nft/nat/PREROUTING")) == NOT_READ
     assert found.section(SectionKey(a.name, "xt6/nft/nat/NO-SUCH")) == Known(None)
     assert known(found.section(SectionKey(a.name, "xt/nft/nat/SVC"))).rules == ()
-    assert found.namespaces[a.name].nft == Known(())
+    assert found.namespaces[a.name].nft == Known(NftRuleset())
 
 
 def test_both_back_ends_of_ip6tables_are_read(netns: Bed) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nettrace.collect.discover import Handle
 from nettrace.collect.reader import Reader
+from nettrace.model.nft import NftRuleset
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import XtChain, XtRuleset
@@ -76,7 +77,7 @@ def test_listing_creates_nothing(netns: Bed) -> None:
         found = reader.read_all(reader.skeleton()).namespaces[a.name]
     assert found.xt_nft == Known(XtRuleset({}))
     assert found.xt_legacy == Known(XtRuleset({}))
-    assert (found.nft, found.ipsets, found.conntrack) == (Known(()), Known(()), Known(()))
+    assert (found.nft, found.ipsets, found.conntrack) == (Known(NftRuleset()), Known(()), Known(()))
     assert a.run("nft", "list", "tables") == ""
     assert a.run("cat", "/proc/net/ip_tables_names") == ""
     assert a.run("ipset", "list", "-n") == ""

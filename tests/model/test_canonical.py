@@ -10,6 +10,7 @@ from nettrace.model.canonical import canonical, canonical_netns, difference, dig
 from nettrace.model.ipset import IpSet
 from nettrace.model.kube import Service
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour, Peer, PortAttrs
+from nettrace.model.nft import NftRuleset, NftTable
 from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Netns, Process, Snapshot
@@ -19,7 +20,6 @@ from nettrace.model.xt import (
     Counters,
     Drop,
     Negatable,
-    NftBaseChain,
     Tcp,
     XtChain,
     XtRule,
@@ -101,7 +101,7 @@ OTHER: list[tuple[str, Any, Any]] = [
     ("xt/nft/filter/A", XtChain(), None),
     ("xt/nft", ruleset(A=XtChain()), XtRuleset({})),
     ("ipsets", (IpSet(name="s", type="hash:ip", members=("1",)),), (IpSet(name="s", type="hash:ip"),)),
-    ("nft", (NftBaseChain(family="ip", table="t", chain="c", type="filter", hook="input", priority=0),), ()),
+    ("nft", NftRuleset(tables={"ip t": NftTable(family="ip", name="t")}), NftRuleset()),
     ("kube/services", (Service(name="a", selector={"x": "1"}),), (Service(name="a", selector={"x": "2"}),)),
 ]
 

@@ -82,7 +82,7 @@ def test_reading_undoes_writing(snapshot: Snapshot, data: bytes) -> None:
     """A snapshot comes back from its file, packed or not, as it was."""
     assert decode_snapshot(data, "node.json") == snapshot
     assert decode_snapshot(gzip.compress(data), "node.json.gz") == snapshot
-    assert data.startswith(b'{"apiVersion":"nettrace/v1","kind":"Snapshot","version":1,')
+    assert data.startswith(b'{"apiVersion":"nettrace/v1","kind":"Snapshot","version":2,')
 
 
 @given(st.lists(rules, max_size=3))
@@ -129,20 +129,20 @@ def test_damaged_gzip(data: bytes) -> None:
         (b"\xff\xfe", "malformed"),
         (b"[]", "expected `object`, got `array`"),
         (b"[" * 100_000, "not a Snapshot"),
-        (b'{"apiVersion":"nettrace/v1","kind":"Snapshot","version":1,"x":' + b"[" * 100_000, "recursion"),
+        (b'{"apiVersion":"nettrace/v1","kind":"Snapshot","version":2,"x":' + b"[" * 100_000, "recursion"),
         (b"{}", "JSON without a kind"),
         (b'{"kind":"Walk","apiVersion":"nettrace/v1"}', "kind Walk of nettrace/v1"),
         (b'{"kind":"Snapshot","apiVersion":"v1"}', "kind Snapshot of v1"),
         (b'{"kind":"Snapshot","apiVersion":"nettrace/v2","version":1}', "nettrace/v2 1, this nettrace reads"),
         (
-            b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":2,"new":1}',
-            "nettrace/v1 2, this nettrace",
+            b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":9,"new":1}',
+            "nettrace/v1 9, this nettrace",
         ),
         (b'{"kind":"Snapshot","apiVersion":"nettrace/v1"}', "no version"),
         (b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":"1"}', "`$.version`"),
-        (b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":1,"taken":"\xff"}', "utf-8"),
+        (b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":2,"taken":"\xff"}', "utf-8"),
         (b'{"kind":"\xff"}', "utf-8"),
-        (b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":1}x', "malformed"),
+        (b'{"kind":"Snapshot","apiVersion":"nettrace/v1","version":2}x', "malformed"),
     ],
 )
 def test_other_files(text: bytes, what: str) -> None:

@@ -1,32 +1,30 @@
 """The order within a hook, two back ends, native nftables chains."""
 
-from typing import Any
-
 import pytest
+from msgspec.structs import replace
 
+from nettrace.model import nft_expr as e
+from nettrace.model.nft import NftBase
+from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import Missing, MissingKind, SectionKey
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from nettrace.model.xt import NftBaseChain
+from tests.walk.native import (
+    ACCEPT,
+    DROP,
+    base,
+    chain,
+    dnat,
+    mark_is,
+    mark_set,
+    one_chain,
+    ruleset,
+    table,
+    tcp_dport,
+)
 from tests.walk.worlds import flow, one_path, router, walked
 
 TO_SERVER = flow("client", "10.2.0.2", 80)
-
-
-def native(**fields: Any) -> NftBaseChain:
-    """A native base chain with rules, at forward, priority 0."""
-    return NftBaseChain(
-        **{
-            "family": "inet",
-            "table": "fw",
-            "chain": "c",
-            "type": "filter",
-            "hook": "forward",
-            "priority": 0,
-            "empty": False,
-            **fields,
-        }
-    )
 
 
 def test_mangle_comes_before_nat_and_nat_before_filter() -> None:
@@ -115,69 +113,141 @@ def test_draws_in_two_back_ends_are_made_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "chain",
+    ("family", "at"),
     [
-        native(),
-        native(family="ip"),
-        native(hook="prerouting", priority=-350),
-        native(hook="prerouting", type="nat", priority=-100),
-        native(hook="postrouting", type="nat", priority=100),
-        native(family="netdev", hook="ingress", device="c"),
+        ("inet", base()),
+        ("ip", base()),
+        ("inet", base("prerouting", -350)),
+        ("inet", base("prerouting", -100, type="nat")),
+        ("inet", base("postrouting", 100, type="nat")),
+        ("netdev", base("ingress", devices=("c",))),
+        ("inet", base("ingress", devices=("x", "c"))),
+        ("netdev", base("egress", devices=("s",))),
     ],
 )
-def test_a_native_chain_with_rules_is_unknown(chain: NftBaseChain) -> None:
-    """A native chain on the path is named, not guessed."""
+def test_a_native_chain_drops(family: str, at: NftBase) -> None:
+    """A rule of a native chain on the path drops, and the step names it."""
     world = router()
-    world["r"].nft = [chain]
+    world["r"].nft = one_chain((), (DROP,), at=at, family=family)
     path = one_path(world, TO_SERVER)
-    assert path.outcome is Outcome.UNKNOWN
-    assert "fw c" in path.reason
+    assert path.verdict is Verdict.DROPPED_BY_RULE
+    step = path.failing_step
+    assert step is not None
+    assert (step.backend, step.table, step.chain, step.rule) == ("nftables", f"{family} fw", "c", 2)
+    assert step.why is not None
+    assert step.why.ref == f"r/nft/{family}/fw/c/2"
 
 
 @pytest.mark.parametrize(
-    "chain",
+    ("family", "at"),
     [
-        native(empty=True),
-        native(hook="input"),
-        native(hook="output"),
-        native(family="ip6"),
-        native(family="bridge"),
-        native(family="netdev", hook="ingress", device="other"),
+        ("inet", base("input")),
+        ("inet", base("output")),
+        ("ip6", base()),
+        ("bridge", base()),
+        ("netdev", base("ingress", devices=("other",))),
+        ("netdev", base("egress", devices=("other",))),
     ],
 )
-def test_a_native_chain_beside_the_path_does_not_matter(chain: NftBaseChain) -> None:
-    """Empty chains and those of other hooks, families and devices are no reason for doubt."""
+def test_a_native_chain_beside_the_path_does_not_matter(family: str, at: NftBase) -> None:
+    """Chains of other hooks, families and devices drop nothing."""
     world = router()
-    world["r"].nft = [chain]
+    world["r"].nft = one_chain((DROP,), at=at, family=family)
+    assert one_path(world, TO_SERVER).outcome is Outcome.CONNECTED
+
+
+def test_a_dormant_table_drops_nothing() -> None:
+    """The chains of a dormant table are hooked in nowhere."""
+    world = router()
+    world["r"].nft = ruleset(replace(table({"c": chain((DROP,), base=base())}), dormant=True))
     assert one_path(world, TO_SERVER).outcome is Outcome.CONNECTED
 
 
 def test_an_empty_native_chain_drops_by_its_policy() -> None:
     """A chain without rules and with policy drop is a certain drop."""
     world = router()
-    world["r"].nft = [native(empty=True, policy="drop")]
+    world["r"].nft = one_chain(at=base(policy="drop"))
     path = one_path(world, TO_SERVER)
     assert path.verdict is Verdict.DROPPED_BY_RULE
     assert path.failing_step is not None
     assert path.failing_step.why is not None
-    assert path.failing_step.why.ref == "r/nft/inet/fw/c"
+    assert path.failing_step.why.ref == "r/nft/inet/fw/c/0"
 
 
 def test_an_earlier_drop_is_certain() -> None:
     """What raw drops never reaches a native chain that hooks later."""
     world = router()
     world["r"].filter("-A PREROUTING -p tcp -j DROP", table="raw")
-    world["r"].nft = [native(hook="prerouting", priority=-150)]
+    world["r"].nft = one_chain((e.UnknownExpr("x"),), at=base("prerouting", -150))
     assert one_path(world, TO_SERVER).verdict is Verdict.DROPPED_BY_RULE
+
+
+def test_an_unknown_expression_is_unknown() -> None:
+    """An expression that nettrace does not know is named with its table, chain and rule."""
+    world = router()
+    world["r"].nft = one_chain((e.UnknownExpr("x"),))
+    path = one_path(world, TO_SERVER)
+    assert path.outcome is Outcome.UNKNOWN
+    assert "rule 1 of c in inet fw has an expression x" in path.reason
 
 
 def test_native_nat_sees_only_what_nobody_bound_before() -> None:
     """A native nat chain behind iptables' own is not reached once a rule bound the connection."""
     world = router()
     world["r"].nat("-A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.2.0.2:80")
-    world["r"].nft = [native(hook="prerouting", type="nat", priority=-90)]
+    world["r"].nft = one_chain((DROP,), at=base("prerouting", -90, type="nat"))
     assert one_path(world, flow("client", "10.1.0.1", 8080)).outcome is Outcome.CONNECTED
-    assert one_path(world, TO_SERVER).outcome is Outcome.UNKNOWN
+    assert one_path(world, TO_SERVER).verdict is Verdict.DROPPED_BY_RULE
+
+
+def test_native_nat_binds() -> None:
+    """A dnat rule of a native chain binds the connection, and the answers are translated back."""
+    world = router()
+    world["r"].nft = one_chain(
+        (*tcp_dport(8080), *dnat("10.2.0.2", 80)), at=base("prerouting", -100, type="nat")
+    )
+    assert one_path(world, flow("client", "10.1.0.1", 8080)).outcome is Outcome.CONNECTED
+
+
+def test_accept_ends_one_base_chain_only() -> None:
+    """What one base chain accepts the next one may drop; within a table the one made last is first."""
+    world = router()
+    world["r"].nft = ruleset(
+        table({"first": chain((ACCEPT,), base=base(priority=-1)), "second": chain((DROP,), base=base())})
+    )
+    assert one_path(world, TO_SERVER).verdict is Verdict.DROPPED_BY_RULE
+    chains = {
+        "made-first": chain(mark_set(1), base=base()),
+        "made-last": chain((*mark_is(1), DROP), base=base()),
+    }
+    world["r"].nft = ruleset(table(chains))
+    assert one_path(world, TO_SERVER).outcome is Outcome.CONNECTED
+    world["r"].nft = ruleset(table(dict(reversed(chains.items()))))
+    assert one_path(world, TO_SERVER).verdict is Verdict.DROPPED_BY_RULE
+
+
+def test_the_order_of_tables_is_unknown_where_it_matters() -> None:
+    """Two tables at one priority: UNKNOWN only if a mark of one decides the other."""
+    world = router()
+    one = table({"c": chain(mark_set(1), base=base())}, name="one")
+    other = table({"c": chain((*mark_is(1), DROP), base=base())}, name="other")
+    world["r"].nft = ruleset(one, other)
+    path = one_path(world, TO_SERVER)
+    assert path.outcome is Outcome.UNKNOWN
+    assert "c of table inet one and c of table inet other have the same priority" in path.reason
+    other = table({"c": chain((*mark_is(2), DROP), base=base())}, name="other")
+    world["r"].nft = ruleset(one, other)
+    assert one_path(world, TO_SERVER).outcome is Outcome.CONNECTED
+
+
+def test_a_route_chain_routes_again() -> None:
+    """A mark that a chain of type route sets in OUTPUT chooses another route; one of a filter chain does not."""
+    world = router()
+    world["client"].rules.insert(1, PolicyRule(priority=100, table=7, fwmark=1))
+    world["client"].routes.append(Route(dst="10.2.0.0/16", table=7, type="blackhole"))
+    for kind, verdict in (("filter", Verdict.DELIVERED), ("route", Verdict.BLACKHOLED)):
+        world["client"].nft = one_chain(mark_set(1), at=base("output", -150, type=kind))
+        assert one_path(world, TO_SERVER).verdict is verdict
 
 
 @pytest.mark.parametrize("section", ["xt/nft", "xt/legacy", "nft", "sysctls", "routes", "links"])

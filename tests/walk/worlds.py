@@ -24,13 +24,14 @@ from nettrace.model.links import (
     PortAttrs,
     VxlanAttrs,
 )
+from nettrace.model.nft import NftRuleset
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.routes import TABLE_LOCAL, NextHop, PolicyRule, Route
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket
 from nettrace.model.walk import Needs, Path, Walk
-from nettrace.model.xt import NftBaseChain, XtRuleset
+from nettrace.model.xt import XtRuleset
 from nettrace.parse.iptables import parse_save
 from nettrace.walk import walk
 
@@ -70,7 +71,7 @@ class Space:
         self.xt6_nft = XtRuleset({})
         self.xt6_legacy = XtRuleset({})
         self.ipsets: list[IpSet] = []
-        self.nft: list[NftBaseChain] = []
+        self.nft = NftRuleset()
         self.conf("all", **CONF)
         self.add_link("lo", "loopback", mtu=65536)
         self.address("lo", "127.0.0.1/8", scope="host")
@@ -206,7 +207,7 @@ class Space:
             xt6_nft=Known(self.xt6_nft),
             xt6_legacy=Known(self.xt6_legacy),
             ipsets=Known(tuple(self.ipsets)),
-            nft=Known(tuple(self.nft)),
+            nft=Known(self.nft),
         )
 
 

@@ -35,7 +35,8 @@ def _inside(expr: e.Expression) -> str:
             into = f" dreg {expr.dreg}" if expr.dreg is not None else ""
             return f"lookup reg {expr.sreg} set {expr.set}{into}{' 0x1' if expr.invert else ''}"
         case e.ImmediateExpr():
-            return f"immediate reg {expr.dreg} {verdict_text(expr.verdict) if expr.verdict else f'0x{expr.data}'}"
+            shown = verdict_text(expr.verdict) if expr.verdict is not None else f"0x{expr.data}"
+            return f"immediate reg {expr.dreg} {shown}"
         case e.UnknownExpr():
             return expr.name
         case _:
