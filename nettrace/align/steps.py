@@ -25,6 +25,13 @@ _NAT = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"})
 _ENDING = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
 #: Of iptables' targets: the rule does something, and the next one follows.
 _CONTINUING = frozenset({"continue", "MARK", "CONNMARK", "CT", "NOTRACK", "LOG", "NFLOG", "TCPMSS"})
+#: Of nftables' statements with a verdict of their own.
+_NATIVE = {"dnat": "accept", "snat": "accept", "masquerade": "accept", "redirect": "accept", "reject": "drop"}
+
+#: iptables' tables that packets of a known connection meet too.
+_FOR_ALL = frozenset({"raw", "mangle", "filter", "security"})
+#: Of these families a packet may pass chains before it is recognised.
+_BELOW = ("bridge ", "netdev ")
 
 
 def compare_steps(walk: Walk, observed: Observed) -> tuple[Comparison, ...]:
@@ -116,7 +123,7 @@ class _Leg:
         # The order of iptables-legacy's rules among the others is not known.
         self._rules: dict[tuple[str, str], list[Hit]] = {}
         for hit in hits:
-            if hit.chain and hit.family in ("ip", "ip6"):
+            if hit.chain and hit.family != "arp":
                 self._rules.setdefault((hit.netns, hit.backend), []).append(hit)
 
     def run(self) -> None:
@@ -125,7 +132,7 @@ class _Leg:
             if step.netns not in self.watched or step.verdict.lower() == "unknown":
                 continue
             met: str | None
-            if step.stage is Stage.HOOK and step.backend in ("nft", "legacy") and step.rule is not None:
+            if step.stage is Stage.HOOK and step.backend is not None and step.rule is not None:
                 self.marks[index], met = self._rule(step)
             else:
                 self.marks[index], met = self._stage(index, step)
@@ -149,14 +156,19 @@ class _Leg:
 
     def _rule(self, step: Step) -> tuple[bool | None, str]:
         """Take the next rule that was met; tell which, if it is another one."""
-        waiting = self._rules.get((step.netns, step.backend or ""), [])
-        self._skip(waiting, step)
-        hit = waiting[0] if waiting else None
+        native = step.backend == "nftables"
+        waiting = self._rules.get((step.netns, "nft" if native else step.backend or ""), [])
+        at = _of_another_table(waiting, step)
+        if not at:
+            self._skip(waiting, step)
+        hit = waiting[at] if waiting else None
         if hit is not None and _is(hit, step) and _same_verdict(step.verdict, hit.verdict):
-            del waiting[0]
+            del waiting[at]
             return True, ""
-        if _is_carriers_nat(step) and (hit is None or not _is(hit, step)):
-            return None, ""
+        if hit is None or not _is(hit, step):
+            below = (step.table or "").startswith(_BELOW)
+            if below or _is_carriers_nat(step) or step.note.startswith("if it matches"):
+                return None, ""
         return False, _hit_text(hit) if hit is not None else "no further rule"
 
     @staticmethod
@@ -171,7 +183,7 @@ class _Leg:
         while waiting and (step is None or not _is(waiting[0], step)):
             hit = waiting[0]
             nothing = hit.rule == 0 and hit.verdict == "policy accept"
-            if not nothing and not (hit.tunnelled and hit.table == "nat"):
+            if not nothing and not (hit.tunnelled and hit.table not in _FOR_ALL):
                 return
             del waiting[0]
 
@@ -237,6 +249,8 @@ class _Leg:
     def _routed(self, index: int, step: Step, here: Sequence[Hit], packet: Packet) -> tuple[bool | None, str]:
         if self._visits.stops_at_once(index):
             return None, ""
+        if step.verdict == "local" and self._visits.is_routed_again(index):
+            return None, ""
         if step.verdict == "local":
             return _said(_any_to(here, packet, "input"), "did not deliver it here")
         if step.verdict == "forward":
@@ -264,12 +278,33 @@ class _Leg:
 
 
 def _is(hit: Hit, step: Step) -> bool:
-    return (hit.table, hit.chain, hit.rule) == (step.table, step.chain, step.rule)
+    table = hit.table
+    if step.backend == "nftables":
+        table = f"{hit.family} {hit.table}"
+    elif hit.family not in ("ip", "ip6"):
+        return False
+    return (table, hit.chain, hit.rule) == (step.table, step.chain, step.rule)
+
+
+def _of_another_table(waiting: Sequence[Hit], step: Step) -> int:
+    """
+    Return how many hits of other tables at this hook stand before the one of *step*; 0 if it has none.
+
+    Which of two tables with one priority is first, the walk cannot know where it does not matter.
+    """
+    for index, hit in enumerate(waiting):
+        if hit.hook != step.hook:
+            return 0
+        if _is(hit, step):
+            return index
+        if step.table in (hit.table, f"{hit.family} {hit.table}"):
+            return 0
+    return 0
 
 
 def _is_carriers_nat(step: Step) -> bool:
     packet = step.before or step.after
-    return step.table == "nat" and packet is not None and is_tunnelled(packet)
+    return step.table not in _FOR_ALL and packet is not None and is_tunnelled(packet)
 
 
 def _said(agrees: bool, otherwise: str) -> tuple[bool, str]:
@@ -308,6 +343,10 @@ def _same_verdict(predicted: str, seen: str) -> bool:
         return True  # all that iptables-legacy tells of a target that is not a common one
     if word == "policy":
         return seen == predicted.lower()
+    if word in _NATIVE:
+        return seen == _NATIVE[word]
+    if word in ("accept", "drop", "return", "jump", "goto"):
+        return seen == predicted
     if word in _ENDING:
         return seen == _ENDING[word]
     if word in _NAT:

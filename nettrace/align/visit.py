@@ -59,6 +59,10 @@ class Visits:
                 break
         return frozenset(device for device in found if device is not None)
 
+    def is_routed_again(self, index: int) -> bool:
+        """Does OUTPUT choose another route than the one of this step?"""
+        return any(step.stage is Stage.ROUTE for step in self._rest(index))
+
     def stops_in(self, index: int) -> bool:
         """Does the leg end in this visit?"""
         return any(step.stops for step in self._rest(index))

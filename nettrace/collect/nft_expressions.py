@@ -271,7 +271,9 @@ def _exthdr(found: _Found) -> e.Expression:
     if 1 not in found:
         return e.ExthdrSetExpr(sreg=_register(found, 7), op=op, option=kind, offset=offset, length=length)
     present = bool(_number(found, 5) & 1)
-    return e.ExthdrExpr(dreg=be32(found[1]), op=op, option=kind, offset=offset, length=length, present=present)
+    return e.ExthdrExpr(
+        dreg=be32(found[1]), op=op, option=kind, offset=offset, length=length, present=present
+    )
 
 
 def _limit(found: _Found) -> e.Expression:

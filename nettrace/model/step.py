@@ -70,8 +70,9 @@ class Why(Struct, frozen=True):
     The state that decided.
 
     ``ref`` is a path into the snapshot: ``NETNS/xt/nft/nat/CHAIN/N`` (rule N, from 1; 0 is the
-    policy; ``xt6`` for ip6tables), ``NETNS/routes/TABLE/PREFIX``, ``NETNS/sysctls/NAME``,
-    ``NETNS/links/DEVICE``, ``NETNS/fdb/DEVICE/MAC``, ``NETNS/neighbours/DEVICE/ADDRESS``,
+    policy; ``xt6`` for ip6tables), ``NETNS/nft/FAMILY/TABLE/CHAIN/N`` for nftables' own rules,
+    ``NETNS/routes/TABLE/PREFIX``, ``NETNS/sysctls/NAME``, ``NETNS/links/DEVICE``,
+    ``NETNS/fdb/DEVICE/MAC``, ``NETNS/neighbours/DEVICE/ADDRESS``,
     ``NETNS/sockets/PROTO/PORT``, ``NETNS/conntrack/...``.  ``text`` is what stands there.
     """
 
@@ -94,7 +95,7 @@ class Step(Struct, frozen=True, kw_only=True):
     verdict: str
     device: str | None = None
     hook: str | None = None  # prerouting input forward output postrouting
-    backend: str | None = None  # nft or legacy
+    backend: str | None = None  # nft, legacy, or nftables for a rule that is not iptables'
     table: str | None = None
     chain: str | None = None
     rule: int | None = None

@@ -42,7 +42,7 @@ _RULE_HANDLE = 3
 _NFNLGRP_NFTRACE = 9
 _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
 _BUFFER = 8 << 20  # bytes
-_NUMBERS = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
+_NUMBERS = {"inet": 1, "ip": 2, "netdev": 5, "bridge": 7, "ip6": 10}
 
 #: Seconds without an event after which a probe that has ended counts as seen, and at most.
 _QUIET, _LONGEST = 0.03, 1.0

@@ -240,7 +240,14 @@ def test_native_base_chains(netns: Bed) -> None:
         }
         """,
     )
-    found = {(chain.family, chain.table, chain.chain): chain for chain in known(read(a, "nft").nft)}
+    tables = known(read(a, "nft").nft).tables
+    found = {
+        (*key.split(), name): chain
+        for key, table in tables.items()
+        if not table.dormant
+        for name, chain in table.chains.items()
+        if chain.base is not None
+    }
     assert set(found) == {
         ("inet", "mine", "pre"),
         ("inet", "mine", "last"),
@@ -248,15 +255,22 @@ def test_native_base_chains(netns: Bed) -> None:
         ("netdev", "edge", "in"),
         ("bridge", "br", "out"),
     }
-    assert {key: chain.empty for key, chain in found.items() if chain.empty} == {
-        ("inet", "mine", "pre"): True,
-        ("bridge", "br", "out"): True,
+    assert set(tables) == {"inet mine", "ip nat2", "netdev edge", "bridge br", "ip off"}
+    assert tables["inet mine"].chains["helper"].base is None
+    assert {key for key, chain in found.items() if chain.rules == Known(())} == {
+        ("inet", "mine", "pre"),
+        ("inet", "mine", "last"),
+        ("bridge", "br", "out"),
     }
-    forward = found["inet", "mine", "last"]
+    assert all(chain.rules in (Known(()), NOT_READ) for chain in found.values())
+    forward = found["inet", "mine", "last"].base
     assert (forward.type, forward.hook, forward.priority, forward.policy) == ("filter", "forward", 5, "drop")
-    assert (found["inet", "mine", "pre"].priority, found["ip", "nat2", "post"].type) == (-350, "nat")
-    assert found["netdev", "edge", "in"].device == "v0"
-    assert found["netdev", "edge", "in"].hook == "ingress"
+    assert found["inet", "mine", "pre"].base.priority == -350
+    assert found["ip", "nat2", "post"].base.type == "nat"
+    assert (found["netdev", "edge", "in"].base.devices, found["netdev", "edge", "in"].base.hook) == (
+        ("v0",),
+        "ingress",
+    )
     assert set(known(read(a, "xt/nft").xt_nft).tables) == {"nat", "filter"}
 
 
@@ -266,7 +280,7 @@ def test_a_native_table_with_a_name_of_iptables(netns: Bed) -> None:
     a.run("nft", "add table ip nat")
     a.run("nft", "add chain ip nat post { type nat hook postrouting priority 100 ; }")
     found = read(a, "nft", "xt/nft")
-    assert [chain.chain for chain in known(found.nft)] == ["post"]
+    assert list(known(found.nft).tables["ip nat"].chains) == ["post"]
     assert known(found.xt_nft).tables == {}
 
 
@@ -280,8 +294,7 @@ def test_an_owned_table_names_its_owner(netns: Bed) -> None:
         "{ type filter hook input priority 0; }\\n}'), flush=True); time.sleep(60)"
     )
     a.python(code)
-    (chain,) = known(read(a, "nft").nft)
-    assert chain.owner.startswith("port id ")
+    assert known(read(a, "nft").nft).tables["ip held"].owner
 
 
 def test_ipsets(netns: Bed) -> None:

@@ -241,7 +241,7 @@ def test_the_order_of_tables_is_unknown_where_it_matters() -> None:
 
 
 def test_a_route_chain_routes_again() -> None:
-    """A mark that a chain of type route sets in OUTPUT chooses another route; one of a filter chain does not."""
+    """A mark that a chain of type route sets in OUTPUT routes again; one of a filter chain does not."""
     world = router()
     world["client"].rules.insert(1, PolicyRule(priority=100, table=7, fwmark=1))
     world["client"].routes.append(Route(dst="10.2.0.0/16", table=7, type="blackhole"))
