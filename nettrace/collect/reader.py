@@ -218,5 +218,5 @@ _NODE_SECTIONS = ("files", "processes")
 
 def _all_missing(netns: Netns, names: Iterable[str], reason: Missing) -> Netns:
     """Mark the sections that hold *names* as missing; of a rule set, the whole."""
-    fields = {"_".join(name.split("/", 2)[:2]) for name in names}
+    fields = {"nft" if name.startswith("nft/") else "_".join(name.split("/", 2)[:2]) for name in names}
     return replace(netns, **dict.fromkeys(fields, reason))
