@@ -10,8 +10,9 @@ Not here: outcomes (nettrace.align.outcome).
 from collections.abc import Sequence
 
 from nettrace.align.drops import with_drops
+from nettrace.align.frames import frames_of, on_device, unnamed
 from nettrace.align.visit import Visits, is_tunnelled
-from nettrace.model.observation import Attempt, Comparison, Hit, LegSeen, Observed, Parting
+from nettrace.model.observation import Attempt, Comparison, Frame, Hit, LegSeen, Observed, Parting
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Step, Verdict
 from nettrace.model.walk import Leg, Outcome, Path, Walk
@@ -20,6 +21,9 @@ __all__ = ["compare_steps", "parting_text"]
 
 #: Of these legs a real connection sends a packet that can be told from the others.
 _LEGS = frozenset({"request", "reply", "error", "ack"})
+
+#: An answer may be one of the far end or an error on the way.
+_KINDS = {"reply": ("reply", "error"), "error": ("error", "reply")}
 
 _NAT = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"})
 _ENDING = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
@@ -38,12 +42,12 @@ def compare_steps(walk: Walk, observed: Observed) -> tuple[Comparison, ...]:
     """Hold every attempt that was watched against the branch of *walk* that fits it best."""
     if not walk.paths:
         return ()
-    watched = frozenset(observed.watched)
+    watched, captured = frozenset(observed.watched), frozenset(observed.captured)
     return tuple(
         max(
             (
                 with_drops(
-                    _compare_path(number, attempt, index, walk.paths[index], watched),
+                    _compare_path(number, attempt, index, walk.paths[index], watched, captured),
                     walk.paths[index],
                     attempt,
                     watched=observed.drops_watched,
@@ -53,7 +57,7 @@ def compare_steps(walk: Walk, observed: Observed) -> tuple[Comparison, ...]:
             key=lambda found: (found.parted is None, found.agreed),
         )
         for number, attempt in enumerate(observed.attempts)
-        if attempt.legs or attempt.drops
+        if attempt.legs or attempt.drops or attempt.frames
     )
 
 
@@ -82,17 +86,25 @@ def _candidates(walk: Walk, attempt: Attempt) -> Sequence[int]:
 
 
 def _compare_path(
-    number: int, attempt: Attempt, index: int, path: Path, watched: frozenset[str]
+    number: int,
+    attempt: Attempt,
+    index: int,
+    path: Path,
+    watched: frozenset[str],
+    captured: frozenset[str],
 ) -> Comparison:
     checked: dict[str, tuple[bool | None, ...]] = {}
     parted: Parting | None = None
     for leg in path.legs:
-        if leg.kind not in _LEGS or parted is not None or not attempt.legs:
+        if leg.kind not in _LEGS or parted is not None or not (attempt.legs or attempt.frames):
             continue  # without any hit its rules were not watched
         seen = _leg_seen(attempt, leg.kind)
-        if seen is None and not _has_to_be_seen(attempt, leg):
+        frames = frames_of(attempt, _KINDS.get(leg.kind, (leg.kind,)))
+        if seen is None and not frames and not _has_to_be_seen(attempt, leg):
             continue
-        compared = _Leg(leg, seen.hits if seen is not None else (), attempt, watched)
+        rules_of = watched if attempt.legs else frozenset[str]()
+        compared = _Leg(leg, seen.hits if seen is not None else (), attempt, rules_of)
+        compared.frames, compared.captured = frames, captured
         compared.run()
         checked[leg.kind] = tuple(compared.marks)
         parted = compared.parted
@@ -101,7 +113,7 @@ def _compare_path(
 
 def _leg_seen(attempt: Attempt, kind: str) -> LegSeen | None:
     """Return what was seen of a leg; an answer may be one of the far end or an error on the way."""
-    kinds = {"reply": ("reply", "error"), "error": ("error", "reply")}.get(kind, (kind,))
+    kinds = _KINDS.get(kind, (kind,))
     found = {leg.kind: leg for leg in attempt.legs}
     return next((found[one] for one in kinds if one in found), None)
 
@@ -119,6 +131,8 @@ class _Leg:
         self.leg, self.hits, self.attempt, self.watched = leg, hits, attempt, watched
         self.marks: list[bool | None] = [None] * len(leg.steps)
         self.parted: Parting | None = None
+        self.frames: tuple[Frame, ...] = ()
+        self.captured: frozenset[str] = frozenset()
         self._visits = Visits(leg.steps)
         # The order of iptables-legacy's rules among the others is not known.
         self._rules: dict[tuple[str, str], list[Hit]] = {}
@@ -129,13 +143,23 @@ class _Leg:
     def run(self) -> None:
         """Fill ``marks`` and ``parted``."""
         for index, step in enumerate(self.leg.steps):
-            if step.netns not in self.watched or step.verdict.lower() == "unknown":
+            if step.verdict.lower() == "unknown":
                 continue
             met: str | None
+            if step.stage in (Stage.RECEIVE, Stage.TRANSMIT) and step.netns in self.captured:
+                self.marks[index], met = on_device(step, self.frames)
+                if self.marks[index] is False:
+                    self._part(index, _step_text(step), met)
+                    return
+            if step.netns not in self.watched or step.stage is Stage.TRANSMIT:
+                continue
+            seen = self.marks[index]
             if step.stage is Stage.HOOK and step.backend is not None and step.rule is not None:
                 self.marks[index], met = self._rule(step)
             else:
                 self.marks[index], met = self._stage(index, step)
+            if self.marks[index] is None:
+                self.marks[index] = seen
             if met is not None and self.marks[index] is False:
                 self._part(index, _step_text(step), met)
                 return
@@ -202,6 +226,10 @@ class _Leg:
         stranger = next((hit for hit in self.hits if self._visits.last_in(hit.netns) is None), None)
         if stranger is not None:
             self._part(last, said, f"went on to {stranger.netns}")
+            return
+        beyond = unnamed(self.leg.steps, self.frames, self.captured)
+        if beyond:
+            self._part(last, said, beyond)
 
     # --- the rest ------------------------------------------------------------------------
 

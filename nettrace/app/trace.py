@@ -4,6 +4,10 @@ Trace: resolve, walk, diagnose, and if asked prove it with a real connection.
 Lives here: the use case behind `nettrace trace`, and the parts that repair runs again.
 """
 
+from pathlib import Path
+
+from msgspec.structs import replace
+
 from nettrace.align.outcome import compare
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
@@ -16,6 +20,8 @@ from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet
 from nettrace.model.report import TraceReport
 from nettrace.model.walk import Walk
+from nettrace.observe.dissect import dissect
+from nettrace.observe.pcapng import write_pcapng
 from nettrace.observe.rule_trace import watched_connect
 from nettrace.observe.shape import Shape
 from nettrace.walk import walk
@@ -29,16 +35,32 @@ BRIEF = 0.9
 PATIENT = 4.0
 
 
-def trace(context: Context, question: Question, *, with_probe: bool = False, count: int = 1) -> TraceReport:
+def trace(
+    context: Context,
+    question: Question,
+    *,
+    with_probe: bool = False,
+    count: int = 1,
+    pcap: Path | None = None,
+    dissected: bool = False,
+) -> TraceReport:
     """
     Answer *question* on *context*.
 
-    With *with_probe*, *count* real connections are made afterwards and compared with the walk.
+    With *with_probe*, *count* real connections are made afterwards and compared with the walk;
+    their frames are written to *pcap*, and those of the first one *dissected*.
     """
     walked = walk_of(context, question)
     diagnosis = diagnosis_of(context, walked)
     remember(context.label, question)
     observed = probe(context, walked, count=count, sport=question.sport) if with_probe else None
+    if observed is not None and pcap is not None:
+        frames = [(n, frame) for n, attempt in enumerate(observed.attempts) for frame in attempt.frames]
+        write_pcapng(pcap, frames)
+    if observed is not None and dissected and observed.attempts:
+        first, *others = observed.attempts
+        first = replace(first, frames=dissect(first.first_frames))
+        observed = replace(observed, attempts=(first, *others))
     return TraceReport(
         walk=walked,
         findings=diagnosis.findings,

@@ -1,5 +1,7 @@
 """``nettrace trace SRC DST``."""
 
+from pathlib import Path
+
 import click
 
 from nettrace.cli.codes import of_trace
@@ -16,6 +18,13 @@ __all__ = ["trace"]
 @click.option(
     "--count", type=click.IntRange(1, 10_000), default=None, help="How many of them; implies --probe.  [1]"
 )
+@click.option(
+    "--pcap",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the probe's frames on every device (pcapng); implies --probe.",
+)
+@click.option("--frames", is_flag=True, help="Show them, dissected by tshark; implies --probe.")
 @packet_options
 @source_options
 @output_options
@@ -27,6 +36,8 @@ def trace(
     *,
     probe: bool,
     count: int | None,
+    pcap: Path | None,
+    frames: bool,
     packet: PacketOptions,
     source: Source,
     sink: Sink,
@@ -34,14 +45,21 @@ def trace(
     """
     Walk a packet from SRC to DST through the state as it is, and its reply back.
 
-    Reading changes nothing.  Only --probe sends packets: plain connections from SRC.
+    Reading changes nothing.  Only --probe sends packets, from SRC.
     """
     from nettrace.app.trace import trace as run
     from nettrace.render.document import walk_document
 
     with source.open() as context:
         question = packet.question(src, dst, source.manifests)
-        report = run(context, question, with_probe=probe or count is not None, count=count or 1)
+        report = run(
+            context,
+            question,
+            with_probe=probe or count is not None or pcap is not None or frames,
+            count=count or 1,
+            pcap=pcap,
+            dissected=frames,
+        )
         document = walk_document(report, context.snapshot)
     sink.emit(document)
     ctx.exit(of_trace(report))

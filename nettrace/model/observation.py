@@ -9,7 +9,17 @@ from msgspec import Struct
 from nettrace.model.packet import Packet
 from nettrace.model.walk import Outcome
 
-__all__ = ["Agreement", "Attempt", "Comparison", "Drop", "Hit", "LegSeen", "Observed", "Parting"]
+__all__ = [
+    "Agreement",
+    "Attempt",
+    "Comparison",
+    "Drop",
+    "Frame",
+    "Hit",
+    "LegSeen",
+    "Observed",
+    "Parting",
+]
 
 
 class Hit(Struct, frozen=True, kw_only=True):
@@ -40,6 +50,31 @@ class Hit(Struct, frozen=True, kw_only=True):
     packet: Packet | None = None
     tunnelled: bool = False
     backend: str = "nft"
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """
+    A packet of the probe on one device.
+
+    ``time`` is the kernel's, seconds since the epoch.  ``leg`` is the kind of leg it is the first
+    packet of or was sent again for, ``later`` for what follows in the same connection.  ``packet``
+    is the outermost one, what it carries is its ``inner``; ``tunnelled`` tells that the probe is
+    inside.  ``for_us`` False: an incoming frame for another MAC address than the device's.
+    ``data`` are its bytes, ``link`` the kind of their first header (LINKTYPE of pcap: 1 is
+    Ethernet, 101 none); ``layers`` what dissectors say of it, empty where none was asked.
+    """
+
+    netns: str
+    device: str
+    outgoing: bool
+    for_us: bool = True
+    time: float
+    leg: str
+    packet: Packet
+    tunnelled: bool = False
+    link: int = 1
+    data: bytes = b""
+    layers: tuple[str, ...] = ()
 
 
 class LegSeen(Struct, frozen=True, kw_only=True):
@@ -82,8 +117,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     ``errno`` is the name (``ECONNREFUSED``) or None; ``delay`` in seconds until the client
     knew.  ``answer`` is the first line that the far end sent, ``answered_by`` the name in it.
-    ``source`` and ``sport`` are what the client's socket was bound to.  ``drops`` are in the order
-    of time.
+    ``source`` and ``sport`` are what the client's socket was bound to.  ``legs`` are the rules
+    that its packets met, ``drops`` and ``frames`` are in the order of time.
     """
 
     outcome: Outcome
@@ -95,19 +130,32 @@ class Attempt(Struct, frozen=True, kw_only=True):
     sport: int | None = None
     legs: tuple[LegSeen, ...] = ()
     drops: tuple[Drop, ...] = ()
+    frames: tuple[Frame, ...] = ()
+
+    @property
+    def first_frames(self) -> tuple[Frame, ...]:
+        """The first frame of each kind of leg at each device and direction."""
+        found: dict[tuple[str, str, str, bool, bool], Frame] = {}
+        for frame in self.frames:
+            if frame.leg != "later":
+                key = (frame.leg, frame.netns, frame.device, frame.outgoing, frame.tunnelled)
+                found.setdefault(key, frame)
+        return tuple(found.values())
 
 
 class Observed(Struct, frozen=True, kw_only=True):
     """
     All attempts of one probe.
 
-    ``watched`` are the namespaces whose rules were watched, ``drops_watched`` tells whether every
-    drop would have been seen, ``notes`` are sentences about what could not be.
+    ``watched`` are the namespaces whose rules were watched, ``captured`` those whose frames
+    were, ``drops_watched`` tells whether every drop would have been seen, ``notes`` are sentences
+    about what could not be.
     """
 
     attempts: tuple[Attempt, ...]
     watched: tuple[str, ...] = ()
     drops_watched: bool = False
+    captured: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -23,7 +23,7 @@ from nettrace.observe.nft_batch import (
 )
 from nettrace.observe.tag import TAG_BYTES
 
-__all__ = ["ARMING", "CHAIN_KINDS", "CHECKPOINTS", "ENDS", "TABLE", "arm"]
+__all__ = ["ARMING", "CHAIN_KINDS", "CHECKPOINTS", "ENDS", "FAMILIES", "TABLE", "Form", "arm", "forms"]
 
 #: What the table's name begins with; collecting leaves out what begins with nettrace.
 TABLE = "nettrace-probe"
@@ -44,7 +44,7 @@ _TCP, _UDP = 6, 17
 _UDP_HEADER, _VXLAN_HEADER, _ETHERNET = 8, 8, 14
 
 
-class _Family(NamedTuple):
+class Family(NamedTuple):
     """The numbers in which IPv4 and IPv6 differ."""
 
     number: int  # NFPROTO_...
@@ -53,11 +53,11 @@ class _Family(NamedTuple):
     icmp: int
 
 
-_FAMILIES = {4: _Family(2, 20, 12, 1), 6: _Family(10, 40, 8, 58)}
+FAMILIES = {4: Family(2, 20, 12, 1), 6: Family(10, 40, 8, 58)}
 _ECHO = {4: (8, 0), 6: (128, 129)}
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """
     Where the layer-4 header of the probe's packet stands in a packet that carries it.
 
@@ -70,7 +70,7 @@ class _Form(NamedTuple):
     at: int
 
 
-def _forms(family: _Family, protocol: int) -> tuple[_Form, ...]:
+def forms(family: Family, protocol: int) -> tuple[Form, ...]:
     """
     As it is; in VXLAN; in UDP as flannel's udp backend does; in IPIP.
 
@@ -78,10 +78,10 @@ def _forms(family: _Family, protocol: int) -> tuple[_Form, ...]:
     then looks behind the transport header.
     """
     return (
-        _Form(protocol, _TRANSPORT, 0),
-        _Form(_UDP, _TRANSPORT, _UDP_HEADER + _VXLAN_HEADER + _ETHERNET + family.header),
-        _Form(_UDP, _TRANSPORT, _UDP_HEADER + family.header),
-        _Form(None, _NETWORK, 2 * family.header),
+        Form(protocol, _TRANSPORT, 0),
+        Form(_UDP, _TRANSPORT, _UDP_HEADER + _VXLAN_HEADER + _ETHERNET + family.header),
+        Form(_UDP, _TRANSPORT, _UDP_HEADER + family.header),
+        Form(None, _NETWORK, 2 * family.header),
     )
 
 
@@ -98,7 +98,7 @@ def arm(
 
     Returns the socket that owns the table.  OSError with the kernel's errno.
     """
-    family = _FAMILIES[version]
+    family = FAMILIES[version]
     batch = Batch(family.number, table)
     for number in range(len(tags)):
         for letter in CHAIN_KINDS:
@@ -120,7 +120,7 @@ def arm(
 _Rule = tuple[bytes, ...]
 
 
-def _tcp(batch: Batch, family: _Family, tags: Sequence[bytes]) -> list[_Rule]:
+def _tcp(batch: Batch, family: Family, tags: Sequence[bytes]) -> list[_Rule]:
     """
     Recognise the SYN, what acknowledges it, what follows it, and ICMP errors about them.
 
@@ -135,34 +135,34 @@ def _tcp(batch: Batch, family: _Family, tags: Sequence[bytes]) -> list[_Rule]:
     batch.verdict_map("acknowledged", [(after[n], f"r{n}") for n in numbered])
     batch.verdict_map("offending", [(value, f"e{n}") for n in numbered for value in (tags[n], after[n])])
     rules: list[_Rule] = []
-    for form in _forms(family, _TCP):
+    for form in forms(family, _TCP):
         rules.append(_look(form, 4, 4, "sequence"))
         rules.append(_look(form, 8, 4, "acknowledged"))
-    for form in _forms(family, family.icmp):
+    for form in forms(family, family.icmp):
         rules.append(_look(form, 8 + family.header + 4, 4, "offending"))
     return rules
 
 
 def _datagrams(batch: Batch, version: int, proto: str, tags: Sequence[bytes]) -> list[_Rule]:
     """Recognise what carries a tag behind a header of 8 bytes, and ICMP errors about it."""
-    family = _FAMILIES[version]
+    family = FAMILIES[version]
     batch.verdict_map("request", [(tag, f"q{n}") for n, tag in enumerate(tags)])
     batch.verdict_map("offending", [(tag, f"e{n}") for n, tag in enumerate(tags)])
     rules: list[_Rule] = []
     if proto == "udp":
-        rules.extend(_look(form, 8, TAG_BYTES, "request") for form in _forms(family, _UDP))
+        rules.extend(_look(form, 8, TAG_BYTES, "request") for form in forms(family, _UDP))
     else:
         batch.verdict_map("answer", [(tag, f"r{n}") for n, tag in enumerate(tags)])
-        for form in _forms(family, family.icmp):
+        for form in forms(family, family.icmp):
             for kind, name in zip(_ECHO[version], ("request", "answer"), strict=True):
                 of_kind = (load_payload(form.base, form.at, 1), compare(bytes((kind,))))
                 rules.append(_look(form, 8, TAG_BYTES, name, *of_kind))
-    for form in _forms(family, family.icmp):
+    for form in forms(family, family.icmp):
         rules.append(_look(form, 8 + family.header + 8, TAG_BYTES, "offending"))
     return rules
 
 
-def _look(form: _Form, offset: int, length: int, name: str, *first: bytes) -> _Rule:
+def _look(form: Form, offset: int, length: int, name: str, *first: bytes) -> _Rule:
     return (
         *_of_protocol(form),
         *first,
@@ -171,11 +171,11 @@ def _look(form: _Form, offset: int, length: int, name: str, *first: bytes) -> _R
     )
 
 
-def _of_protocol(form: _Form) -> _Rule:
+def _of_protocol(form: Form) -> _Rule:
     return () if form.protocol is None else (load_l4proto(), compare(bytes((form.protocol,))))
 
 
-def _answers(family: _Family, version: int, replies: Sequence[Packet]) -> list[_Rule]:
+def _answers(family: Family, version: int, replies: Sequence[Packet]) -> list[_Rule]:
     """Recognise the predicted answers by their addresses and ports, as far as these are certain."""
     rules: dict[_Rule, None] = {}
     for reply in replies:
@@ -183,7 +183,7 @@ def _answers(family: _Family, version: int, replies: Sequence[Packet]) -> list[_
             continue
         kind = socket.AF_INET6 if version == 6 else socket.AF_INET
         ends = [socket.inet_pton(kind, end) for end in (reply.src, reply.dst)]
-        for form in _forms(family, _UDP):
+        for form in forms(family, _UDP):
             base, at = form.base, form.at - family.header + family.addresses
             if form.at == 0:
                 base, at = _NETWORK, family.addresses

@@ -180,11 +180,14 @@ class Listener:
     ) -> None:
         self._close()
 
-    def _close(self) -> None:
+    def _end_thread(self) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def _close(self) -> None:
+        self._end_thread()
         open_ = list(self._open.values())
         # The kernel waits for its other CPUs before it removes a table.
         for future in [one.worker.submit(one.owner.close) for one in open_]:
@@ -232,11 +235,16 @@ class Listener:
                 self._raw.append((name, data))
 
     def settle(self) -> tuple[Seen, ...]:
-        """Wait until nothing comes any more; return what came, per namespace in the kernel's order."""
+        """Wait until nothing comes any more, and stop; return what came, in order per namespace."""
         until = time.monotonic() + _LONGEST
         self._last = time.monotonic()
         while self._open and time.monotonic() < min(until, self._last + _QUIET):
             time.sleep(_QUIET / 3)
+        self._end_thread()
+        for name, one in self._open.items():  # what a busy machine kept the thread from
+            self._read(one.trace, name, is_log=False)
+            if one.legacy is not None:
+                self._read(one.legacy.sock, name, is_log=True)
         return tuple(Seen(name, event) for name, data in tuple(self._raw) for event in decode_events(data))
 
     def legacy(self) -> tuple[LegacySeen, ...]:

@@ -1,5 +1,5 @@
 """
-Which rules the packets of a probe met, in every namespace of the way.
+Which rules the packets of a probe met, and what they looked like, in every namespace of the way.
 
 Lives here: real connections under watch, and sorting the kernel's events into attempts, legs and
 hits.  Of each kind of packet the first counts: what is sent again meets other rules, since its
@@ -20,9 +20,11 @@ from nettrace.model.addr import family_of
 from nettrace.model.observation import Hit, LegSeen, Observed
 from nettrace.model.packet import Packet, PortRange
 from nettrace.observe.arming import ARMING, CHAIN_KINDS, CHECKPOINTS, ENDS, TABLE, arm
+from nettrace.observe.capture import Capture
 from nettrace.observe.connect import connect
 from nettrace.observe.legacy_hits import with_legacy
 from nettrace.observe.listener import ChainKey, Listener, Seen
+from nettrace.observe.packet_filter import packet_filter
 from nettrace.observe.probe_drops import ProbeDrops
 from nettrace.observe.recognise import Recogniser
 from nettrace.observe.shape import PLAIN, Shape
@@ -90,6 +92,7 @@ def watched_connect(
         attempts=tuple(attempt for one in found for attempt in one.attempts),
         watched=tuple(dict.fromkeys(name for one in found for name in one.watched)),
         drops_watched=all(one.drops_watched for one in found),
+        captured=tuple(dict.fromkeys(name for one in found for name in one.captured)),
         notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
     )
 
@@ -114,10 +117,14 @@ def _watched(
     def armed() -> socket.socket:
         return arm(proto, version, tags, replies=replies, table=table)
 
+    recogniser = Recogniser(proto, tags, replies)
+    capture = Capture(namespaces, packet_filter(proto, version, tags, replies), recogniser)
     with (
         ProbeDrops(proto, version, tags, replies, namespaces) as drops,
+        capture,
         Listener(namespaces, armed, version=version, journal=journal) as listener,
     ):
+        tagged = bool(listener.watched or capture.captured)
         observed = connect(
             path,
             source,
@@ -129,20 +136,22 @@ def _watched(
             sport=sport,
             shape=shape,
             # Choosing a sequence number takes the privilege that arming takes.
-            tags=tags if listener.watched else (),
+            tags=tags if tagged else (),
         )
         sorter = _Sorter(listener, table, proto, tags, replies)
         for seen in listener.settle():
             sorter.take(seen)
-        legs = with_legacy(sorter.legs(), listener, Recogniser(proto, tags, replies))
+        legs = with_legacy(sorter.legs(), listener, recogniser)
+        frames = capture.settle()
         return drops.added_to(
             Observed(
                 attempts=tuple(
-                    replace(attempt, legs=legs.get(number, ()))
+                    replace(attempt, legs=legs.get(number, ()), frames=frames.get(number, ()))
                     for number, attempt in enumerate(observed.attempts)
                 ),
                 watched=listener.watched,
-                notes=listener.notes,
+                captured=capture.captured if tagged else (),
+                notes=(*listener.notes, *capture.notes),
             )
         )
 

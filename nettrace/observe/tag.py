@@ -2,8 +2,9 @@
 Tags: what a probe's packets are recognised by, after NAT, on other nodes and inside tunnels.
 
 Lives here: a fresh tag for each attempt, and where it stands in the attempt's packets.
-TCP: the initial sequence number, which the answers acknowledge.  UDP and echo: the first bytes
-of the payload.  None of them is changed by NAT, forwarding or encapsulation.
+TCP: the initial sequence number, which the answers acknowledge; SCTP: the initiate tag, which
+they carry.  UDP and echo: the first bytes of the payload.  None of them is changed by NAT,
+forwarding or encapsulation.
 Not here: sockets that send with a tag (tcp, udp, echo), matching it (arming).
 """
 
@@ -26,12 +27,12 @@ def fresh_tags(proto: str, port: int | None, count: int) -> tuple[bytes, ...]:
     """
     Return *count* different tags for attempts at *port*.
 
-    4 bytes for TCP, the sequence number of the SYN; 16 for UDP, the first of the payload, and
+    4 bytes for TCP, the sequence number of the SYN, and SCTP; 16 for UDP, the first of the payload, and
     for echo, the first after the header.
     """
     found: dict[bytes, None] = {}
     while len(found) < count:
-        if proto == "tcp":
+        if proto in ("tcp", "sctp"):
             # The kernel takes 0 for "none was chosen".
             found[(secrets.randbelow(0xFFFFFFFE) + 1).to_bytes(4, "big")] = None
         elif proto == "udp" and port == _DNS_PORT:

@@ -30,6 +30,7 @@ __all__ = [
     "FindingDocument",
     "FindingView",
     "FlowView",
+    "FrameView",
     "HistoryDocument",
     "LegView",
     "ObservedView",
@@ -225,13 +226,35 @@ class DropView(Struct, frozen=True, kw_only=True):
     count: int
 
 
+class FrameView(Struct, frozen=True, kw_only=True):
+    """
+    The first packet of a leg on one device.
+
+    ``attempt`` is an index into ``attempts``; ``direction`` is ``in`` or ``out``; ``time`` is in
+    seconds since the epoch, ``length`` in bytes with the link's header.  ``layers`` are what
+    dissectors say of it, a line each, with --frames.
+    """
+
+    attempt: int
+    leg: str
+    netns: str
+    device: str
+    direction: str
+    time: float
+    length: int
+    packet: PacketView
+    tunnelled: bool
+    layers: tuple[str, ...] = ()
+
+
 class ObservedView(Struct, frozen=True, kw_only=True):
     """
     All real connections of one probe, and how often each outcome was seen.
 
     ``steps`` are the rules that their packets met in the namespaces ``watched``, in the
     kernel's order within each; ``drops`` are those packets that it dropped, where
-    ``drops_watched``; ``notes`` tell what could not be watched.
+    ``drops_watched``; ``frames`` what packets were like on the devices of the namespaces
+    ``captured``.  ``notes`` tell what could not be watched.
     """
 
     attempts: tuple[AttemptView, ...]
@@ -240,6 +263,8 @@ class ObservedView(Struct, frozen=True, kw_only=True):
     watched: tuple[str, ...] = ()
     drops: tuple[DropView, ...] = ()
     drops_watched: bool = False
+    captured: tuple[str, ...] = ()
+    frames: tuple[FrameView, ...] = ()
     notes: tuple[str, ...] = ()
 
 

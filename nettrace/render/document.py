@@ -16,7 +16,7 @@ from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow, ObjectRef
 from nettrace.model.lab import LabRecord
-from nettrace.model.observation import Agreement, Attempt, Drop, Hit, Observed
+from nettrace.model.observation import Agreement, Attempt, Drop, Frame, Hit, Observed
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
@@ -36,6 +36,7 @@ from nettrace.render.contract import (
     FindingDocument,
     FindingView,
     FlowView,
+    FrameView,
     HistoryDocument,
     LegView,
     ObservedView,
@@ -242,14 +243,35 @@ def _observed(observed: Observed) -> ObservedView:
             _drop(number, drop) for number, attempt in enumerate(observed.attempts) for drop in attempt.drops
         ),
         drops_watched=observed.drops_watched,
+        captured=observed.captured,
+        frames=tuple(
+            _frame(number, frame)
+            for number, attempt in enumerate(observed.attempts)
+            for frame in attempt.first_frames
+        ),
         notes=observed.notes,
     )
 
 
 def _attempt(attempt: Attempt) -> AttemptView:
     fields = asdict(attempt)
-    del fields["legs"], fields["drops"]  # told by the steps and drops of all
+    del fields["legs"], fields["drops"], fields["frames"]  # told by the lists of all
     return AttemptView(**fields)
+
+
+def _frame(number: int, frame: Frame) -> FrameView:
+    return FrameView(
+        attempt=number,
+        leg=frame.leg,
+        netns=frame.netns,
+        device=frame.device,
+        direction="out" if frame.outgoing else "in",
+        time=frame.time,
+        length=len(frame.data),
+        packet=packet_view(frame.packet),
+        tunnelled=frame.tunnelled,
+        layers=frame.layers,
+    )
 
 
 def _seen(number: int, leg: str, hit: Hit) -> SeenStepView:

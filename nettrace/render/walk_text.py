@@ -15,6 +15,7 @@ from nettrace.render.contract import ComparisonView, LegView, ObservedView, Path
 from nettrace.render.culprit import culprit
 from nettrace.render.drop_text import drop_lines
 from nettrace.render.finding_text import finding_page
+from nettrace.render.frame_text import frame_lines
 from nettrace.render.packet_text import end, ends
 from nettrace.render.page import Line, Look, Page, Span, Style, line, width_of, wrapped
 from nettrace.render.step_text import Row, rows
@@ -50,6 +51,8 @@ def walk_page(document: WalkDocument, look: Look) -> Page:
     elif shown is not None:
         lines.extend(_branch(shown, document, look))
         lines.extend(_others(shown, document.paths, look))
+    if document.observed is not None:
+        lines.extend(frame_lines(document.observed.frames, look))
     lines.append(())
     lines.extend(_summary(document, look))
     for finding in document.findings:

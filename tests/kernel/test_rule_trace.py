@@ -67,6 +67,7 @@ def agreed(report: TraceReport, least: int) -> None:
     assert report.observed.notes == ()
     assert report.agreement.differences == ()
     assert report.agreement.agrees is True
+    assert report.observed.captured
     assert len(report.agreement.comparisons) == len(report.observed.attempts)
     for comparison in report.agreement.comparisons:
         assert comparison.parted is None
