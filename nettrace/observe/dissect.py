@@ -7,8 +7,8 @@ A run of tshark takes about a second, however few frames there are.
 """
 
 import asyncio
+import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
@@ -57,8 +57,10 @@ def dissect(frames: Sequence[Frame]) -> tuple[Frame, ...]:
             where="--frames",
             hint="scripts/setup installs it (Debian: apt-get install tshark); --pcap FILE needs it not",
         )
-    with tempfile.TemporaryDirectory(prefix="nettrace-") as folder:
-        path = Path(folder, "frames.pcapng")
+    # A file without a name: nothing of it remains, however this ends.
+    descriptor = os.memfd_create("frames", os.MFD_CLOEXEC)
+    try:
+        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
         write_pcapng(path, [(0, frame) for frame in frames])
         lines: list[tuple[str, ...]] = []
         failed: list[BaseException] = []
@@ -66,6 +68,8 @@ def dissect(frames: Sequence[Frame]) -> tuple[Frame, ...]:
         thread = Thread(target=_run, args=(path, _tunnels(frames), lines, failed), name="dissect")
         thread.start()
         thread.join()
+    finally:
+        os.close(descriptor)
     if failed:
         words = str(failed[0]).splitlines() or [type(failed[0]).__name__]
         raise UserError(

@@ -276,26 +276,31 @@ class _Sorter:
         Tell whose packet an event is about.
 
         The kernel's id changes where a bridge hands a packet to its own device
-        (nft_trace_init(), net/netfilter/nf_tables_trace.c): then the header tells, or what
-        came last.
+        (nft_trace_init(), net/netfilter/nf_tables_trace.c), and a later packet may get it again:
+        then the header tells.
         """
         if event.packet is not None:
             told = self._by_header(place, event)
+            known = place.packets.get(event.id)
+            another = known is not None and _is_another(place.looks[known], _looks(event))
             if told is not None:
                 place.packets[event.id] = told
-            elif event.id not in place.packets and self._may_be(place, place.last, event):
-                place.packets[event.id] = place.last
+            elif another or event.id not in place.packets:
+                place.packets.pop(event.id, None)
+                for whose in (place.last, *reversed(place.looks)):
+                    if whose is not None and self._may_be(place, whose, event):
+                        place.packets[event.id] = whose
+                        break
         found = place.packets.get(event.id)
         if found is not None and event.packet is not None:
             place.looks[found] = _looks(event)
         return found
 
-    def _may_be(self, place: _Place, whose: _Whose | None, event: TraceEvent) -> bool:
+    def _may_be(self, place: _Place, whose: _Whose, event: TraceEvent) -> bool:
         """May this be the packet of *whose*, seen under another id?  Other probes have theirs on the way."""
-        packet, before = event.packet, place.looks.get(whose) if whose is not None else None
-        if whose is None or packet is None or before is None:
+        packet, before, looks = event.packet, place.looks.get(whose), _looks(event)
+        if packet is None or before is None:
             return False
-        looks = _looks(event)
         if looks.ip_id != before.ip_id or (not looks.ip_id and looks != before):
             return False
         if whose.tunnelled or whose.kind == "error":
@@ -381,6 +386,11 @@ def _jumped_to(event: TraceEvent) -> str:
     verdict, _, chain = event.verdict.partition(" ")
     is_kind = chain[:1] in CHAIN_KINDS and chain[1:].isdigit()
     return chain if event.packet is not None and verdict == "jump" and is_kind else ""
+
+
+def _is_another(before: _Looks, now: _Looks) -> bool:
+    """Is this certainly another packet?  Where there is no id, NAT may have changed the rest."""
+    return bool(before.ip_id and now.ip_id and before.ip_id != now.ip_id)
 
 
 def _looks(event: TraceEvent) -> _Looks:
