@@ -48,7 +48,7 @@ _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 
 def read_sockets(session: Session, owners: Mapping[int, Owner]) -> tuple[Socket, ...]:
     """
-    Read the TCP and UDP sockets of the session's namespace.
+    Read the TCP, UDP and raw sockets of the session's namespace; a raw one's port is its protocol.
 
     *owners* maps socket inodes to processes.  OSError from the kernel.
     """
@@ -65,6 +65,7 @@ def read_sockets(session: Session, owners: Mapping[int, Owner]) -> tuple[Socket,
                 found += (_diag(proto, answer, names, owners) for answer in answers if answer[0] == family)
         else:
             found += _proc(proto, owners)
+    found += _proc("raw", owners)
     return tuple(sorted(found, key=_order))
 
 

@@ -77,6 +77,8 @@ _BRIDGE = (
     "bridge-nf-filter-vlan-tagged",
     "bridge-nf-pass-vlan-input-dev",
 )
+#: Absent unless the kernel has SCTP; one is enough to know.
+_SCTP = ("addip_enable",)
 #: Absent unless nf_conntrack is there.
 _NETFILTER = (
     "nf_conntrack_buckets",
@@ -103,6 +105,7 @@ def read_sysctls() -> dict[str, str]:
         ("ipv6", _IPV6),
         ("bridge", _BRIDGE),
         ("netfilter", _NETFILTER),
+        ("sctp", _SCTP),
     ):
         for name in names:
             _read(found, f"net.{directory}.{name.replace('/', '.')}", f"{_ROOT}/{directory}/{name}")

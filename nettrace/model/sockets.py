@@ -11,7 +11,7 @@ __all__ = ["ConntrackEntry", "Socket", "Tuple"]
 
 class Socket(Struct, frozen=True, kw_only=True):
     """
-    One TCP or UDP socket.
+    One TCP, UDP or raw socket.  The ``port`` of a raw one is the number of its IP protocol.
 
     ``state`` is ``listen``, ``established``, ``unconn`` (UDP) or the kernel's other TCP
     states in lower case.  ``address`` is ``0.0.0.0`` or ``::`` for a wildcard bind.

@@ -1,25 +1,22 @@
 """
 Does anybody here take the packet?
 
-Lives here: the lookup of sockets, echo requests, what is answered where nobody listens.
-Not here: the answers' way (exchange), tunnels' ends (tunnel).
-Sources: net/ipv4/tcp_ipv4.c, udp.c (__udp4_lib_lookup), inet_hashtables.c, icmp.c.
+Lives here: who takes it, echo requests, what is answered where nobody does.
+Not here: the lookup of sockets (lookup), the answers' way (exchange), tunnels' ends (tunnel).
+Sources: net/ipv4/ip_input.c (ip_protocol_deliver_rcu), tcp_ipv4.c, udp.c, icmp.c.
 """
 
-from nettrace.model.packet import Packet
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Delivery, Run, ended, undecided
-from nettrace.walk.icmp import PORT_UNREACHABLE, send_error, send_reset
+from nettrace.walk.icmp import PORT_UNREACHABLE, PROTOCOL_UNREACHABLE, send_error, send_reset
+from nettrace.walk.lookup import WILDCARDS, at_port, busy, raw_takers, takers
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.stages import Next
 from nettrace.walk.tunnel import decapsulate, tunnel_at
 
 __all__ = ["deliver"]
-
-_ANY4 = ("0.0.0.0", "*")
-_ANY6 = ("::",)
 
 
 def deliver(run: Run, skb: Skb) -> Next:
@@ -41,7 +38,9 @@ def deliver(run: Run, skb: Skb) -> Next:
     if packet.proto == "tcp" and ("ACK" in packet.tcp_flags or "RST" in packet.tcp_flags):
         send_reset(run, skb, attach=False)
         _end(run, skb, Verdict.UNEXPECTED, f"no socket here waits for anything from {packet.src}")
-    _listener(run, ns, skb)
+    if packet.proto in ("tcp", "udp"):
+        _listener(run, ns, skb)
+    _protocol(run, ns, skb)
     undecided("a stage that ends the leg came back")
 
 
@@ -66,10 +65,12 @@ def _end(run: Run, skb: Skb, verdict: Verdict, reason: str, ref: str = "") -> No
 
 
 def _echo(run: Run, ns: Namespace, skb: Skb) -> None:
-    """The kernel itself answers echo requests (icmp_echo)."""
+    """The kernel itself answers echo and timestamp requests, and no others (icmp_pointers)."""
     packet = skb.packet
+    if packet.icmp_type == 13:
+        _take(run, skb, "the kernel answers with its time of day", listens=True)
     if packet.icmp_type != 8:
-        _end(run, skb, Verdict.UNEXPECTED, f"nobody here sent what {packet.src} answers")
+        _end(run, skb, Verdict.UNEXPECTED, f"nobody here waits for ICMP type {packet.icmp_type}")
     name = "net.ipv4.icmp_echo_ignore_all"
     if ns.number(name):
         _end(run, skb, Verdict.NOT_LISTENING, f"{name} is 1", f"{ns.name}/sysctls/{name}")
@@ -77,27 +78,32 @@ def _echo(run: Run, ns: Namespace, skb: Skb) -> None:
 
 
 def _listener(run: Run, ns: Namespace, skb: Skb) -> None:
+    """Hand a TCP or UDP packet to its socket, or refuse it."""
     packet = skb.packet
-    if packet.dport is None:
-        undecided(f"who takes protocol {packet.proto} in {ns.name} is not walked yet", f"{ns.name}/sockets")
     sockets: tuple[Socket, ...] = run.section(ns.name, "sockets")
-    fitting = [one for one in sockets if _fits(one, packet, skb.device)]
-    if packet.dport.single is None and fitting:
+    fitting = takers(sockets, packet, _came_by(skb))
+    if packet.dport is not None and packet.dport.single is None and fitting:
         undecided(
             f"the kernel chooses the port from {packet.dport}, and some of them are listened at",
             f"{ns.name}/sockets/{packet.proto}/{fitting[0].port}",
         )
     ref = f"{ns.name}/sockets/{packet.proto}/{packet.dport}"
+    held = busy(sockets, packet)
+    if held is not None:
+        undecided(
+            f"{ns.name} still has a connection {held.state} from this very address and port, "
+            "and asks its peer before it begins another",
+            ref,
+        )
     if fitting:
-        chosen = max(fitting, key=lambda one: (one.remote is not None, one.address not in (*_ANY4, *_ANY6)))
         if skb.inner:
-            undecided(f"a program listens at {chosen.port} of {ns.name} and takes the tunnel's packets", ref)
-        who = chosen.process or f"a socket at {chosen.address}:{chosen.port}"
+            undecided(f"a program listens at {packet.dport} of {ns.name} and takes the tunnel's packets", ref)
+        who = _names(fitting)
         if run.leg != "request":
             _end(run, skb, Verdict.UNEXPECTED, f"{who} takes it, who did not ask for it", ref)
-        bound = None if chosen.address in (*_ANY4, *_ANY6) else chosen.address
-        _take(run, skb, who, ref=ref, listens=True, bound=bound)
-    elsewhere = sorted({one.address for one in sockets if _listens_at(one, packet)})
+        bound = {None if one.address in WILDCARDS else one.address for one in fitting}
+        _take(run, skb, who, ref=ref, listens=True, bound=bound.pop())
+    elsewhere = sorted({one.address for one in sockets if at_port(one, packet)})
     text = f"nobody listens at {packet.dst}:{packet.dport}/{packet.proto}"
     if elsewhere:
         text += f", only at {', '.join(elsewhere)}"
@@ -111,30 +117,37 @@ def _listener(run: Run, ns: Namespace, skb: Skb) -> None:
     ended(verdict, f"{text} in {ns.name}")
 
 
-def _listens_at(one: Socket, packet: Packet) -> bool:
-    """Is this a socket for new calls at the packet's port?"""
-    if one.proto != packet.proto or packet.dport is None:
-        return False
-    if one.state != ("listen" if packet.proto == "tcp" else "unconn"):
-        return (
-            packet.proto == "udp"
-            and one.remote is not None
-            and packet.dport.lo <= one.port <= packet.dport.hi
-        )
-    return packet.dport.lo <= one.port <= packet.dport.hi
+def _came_by(skb: Skb) -> str:
+    """inet_iif: over lo, the device that has the address (rt_iif, ip_route_output_key_hash_rcu)."""
+    if skb.device == "lo" and skb.route is not None and skb.route.route.nexthops:
+        return skb.route.route.nexthops[0].device or "lo"
+    return skb.device
 
 
-def _fits(one: Socket, packet: Packet, device: str) -> bool:
-    """Compute_score of inet_hashtables.c and udp.c: address, device, and who it is connected to."""
-    if not _listens_at(one, packet):
-        return False
-    if one.address in _ANY6:
-        if one.v6only:
-            return False
-    elif one.address not in (*_ANY4, packet.dst, f"::ffff:{packet.dst}"):
-        return False
-    if one.device is not None and one.device != device:
-        return False
-    if one.remote is None:
-        return True
-    return one.remote == packet.src and packet.sport is not None and packet.sport.single == one.remote_port
+def _names(fitting: list[Socket]) -> str:
+    """Name who takes it; several share the port and the kernel picks one by a hash."""
+    names = sorted({one.process or f"a socket at {one.address}:{one.port}" for one in fitting})
+    return names[0] if len(fitting) == 1 else f"one of {len(fitting)} sockets ({', '.join(names)})"
+
+
+#: Protocols that a kernel may or may not have, built in or as a module; no snapshot tells.
+_PERHAPS = frozenset({2, 4, 33, 41, 47, 50, 51, 103, 108, 115, 136, 137})
+_SCTP = 132
+
+
+def _protocol(run: Run, ns: Namespace, skb: Skb) -> None:
+    """Neither TCP nor UDP nor ICMP: raw sockets, or "protocol unreachable" (ip_protocol_deliver_rcu)."""
+    packet = skb.packet
+    ref = f"{ns.name}/sockets/{packet.proto}"
+    number = _SCTP if packet.proto == "sctp" else int(packet.proto)
+    raw = raw_takers(run.section(ns.name, "sockets"), packet, number, _came_by(skb))
+    if number == _SCTP and any(name.startswith("net.sctp.") for name in ns.sysctls):
+        undecided(f"the kernel of {ns.name} has SCTP, whose sockets are not read", ref)
+    if number in _PERHAPS:
+        undecided(f"whether the kernel of {ns.name} takes protocol {packet.proto} is in no snapshot", ref)
+    if raw:
+        _take(run, skb, f"{_names(raw)} reads all packets of protocol {packet.proto}", ref=ref)
+    text = f"nobody in {ns.name} takes protocol {packet.proto}"
+    run.step(skb, Stage.DELIVER, "drop", ref=ref, text=text, stops=True)
+    send_error(run, skb, 3, PROTOCOL_UNREACHABLE, local=True)
+    ended(Verdict.NOT_LISTENING, text)

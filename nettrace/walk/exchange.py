@@ -32,6 +32,8 @@ __all__ = ["exchange"]
 _HEADERS = 40
 #: What an end outside of the snapshot is taken to have.
 _USUAL_MSS = 1460
+#: Echo and timestamp: what the kernel answers by itself.
+_ICMP_ANSWERS = {8: 0, 13: 14}
 #: A full-size segment shrinks at most this often before the walk calls it a stall.
 _SHRINKS = 8
 
@@ -128,7 +130,7 @@ def exchange(run: Run) -> Path:
 def _first(run: Run) -> Packet:
     """Return the client's first packet, its source port a range if the kernel chooses it."""
     packet = run.flow.packet
-    if packet.proto in ("tcp", "udp") and packet.sport is None:
+    if packet.proto in ("tcp", "udp", "sctp") and packet.sport is None:
         ports = EPHEMERAL
         if run.flow.origin.device is None:
             ns = namespace(run, run.flow.origin.netns)
@@ -263,7 +265,7 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
         sport=asked.dport,
         dport=asked.sport,
         tcp_flags=_SYN_ACK if asked.proto == "tcp" else frozenset(),
-        icmp_type=0 if asked.proto == "icmp" else None,
+        icmp_type=_ICMP_ANSWERS[asked.icmp_type or 8] if asked.proto == "icmp" else None,
         icmp_code=0 if asked.proto == "icmp" else None,
         icmp_id=asked.icmp_id,
         size=asked.size if asked.proto == "icmp" else 60,

@@ -21,6 +21,7 @@ __all__ = [
     "NET_UNREACHABLE",
     "PORT_UNREACHABLE",
     "PROHIBITED",
+    "PROTOCOL_UNREACHABLE",
     "send_error",
     "send_reset",
 ]
@@ -28,6 +29,7 @@ __all__ = [
 # codes of type 3, destination unreachable (RFC 792, RFC 1812)
 NET_UNREACHABLE = 0
 HOST_UNREACHABLE = 1
+PROTOCOL_UNREACHABLE = 2
 PORT_UNREACHABLE = 3
 FRAGMENTATION_NEEDED = 4
 PROHIBITED = 13

@@ -18,7 +18,9 @@ from nettrace.walk.limits import Limits
 
 __all__ = ["walk"]
 
-_PROTOCOLS = ("tcp", "udp", "icmp")
+_WITH_PORTS = ("tcp", "udp", "sctp")
+#: Protocols that have names here; all others are written as their number.
+_NAMED = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "132": "sctp"}
 
 
 def walk(snapshot: Snapshot, flow: Flow, *, limits: Limits | None = None) -> Walk | Needs:
@@ -40,11 +42,11 @@ def _not_walked(flow: Flow) -> str:
     packet = flow.packet
     if ":" in packet.dst or ":" in packet.src:
         return "IPv6 is not walked yet"
-    if packet.proto not in _PROTOCOLS:
-        return f"protocol {packet.proto} is not walked yet"
-    if packet.proto == "icmp" and packet.icmp_type not in (None, 8):
-        return f"of ICMP only echo is walked, not type {packet.icmp_type}"
-    if packet.proto != "icmp" and packet.dport is None:
+    if packet.proto in _NAMED:
+        return f"protocol {packet.proto} is called {_NAMED[packet.proto]}"
+    if packet.proto not in (*_WITH_PORTS, "icmp") and not packet.proto.isdecimal():
+        return f"protocol {packet.proto} is not known"
+    if packet.proto in _WITH_PORTS and packet.dport is None:
         return "the flow has no destination port"
     return ""
 

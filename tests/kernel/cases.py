@@ -10,7 +10,7 @@ from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
-__all__ = ["Case", "c", "try_case"]
+__all__ = ["Case", "build", "c", "try_built", "try_case"]
 
 
 class Case(NamedTuple):
@@ -47,14 +47,24 @@ def c(
     )
 
 
-def try_case(net: Net, case: Case) -> None:
-    """Build it, walk it and try it; AssertionError where walk, kernel and the case's claim differ."""
+def build(net: Net, case: Case) -> None:
+    """Build the case's network and do to it what the case says."""
     TOPOLOGIES[case.topology](net)
     for label, line in case.commands:
         net.sh(label, line)
+
+
+def try_built(net: Net, case: Case) -> None:
+    """Walk and try a network that stands; AssertionError where walk, kernel and the case's claim differ."""
     source, dst, port, proto = case.probe
     flow = net.flow(source, dst, port, proto, **case.options)
     answer = net.agree(flow, count=case.tries)
     assert (answer.outcome, answer.verdict) == (case.outcome, case.verdict), [
         (path.outcome, path.reason) for path in answer.paths
     ]
+
+
+def try_case(net: Net, case: Case) -> None:
+    """Build a case's network, walk it and try it."""
+    build(net, case)
+    try_built(net, case)

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from nettrace.model.flow import Flow
 from nettrace.model.packet import PortRange
 from nettrace.model.section import Missing, MissingKind, SectionKey
+from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from tests.walk.worlds import World, flow, one_path, router
@@ -142,3 +144,117 @@ def test_a_source_that_is_not_there() -> None:
     """A socket cannot be bound to an address that the namespace has not."""
     path = one_path(router(), flow("client", "10.2.0.2", 80, src="10.1.0.99"))
     assert (path.outcome, path.errno) == (Outcome.UNREACHABLE, "EADDRNOTAVAIL")
+
+
+@pytest.mark.parametrize(
+    ("sockets", "sport", "outcome"),
+    [
+        ([{"remote": "10.9.9.9", "remote_port": 5}], None, Outcome.REFUSED),
+        ([{"remote": "10.1.0.2", "remote_port": 5555, "state": "established"}], 5555, Outcome.CONNECTED),
+        ([{"remote": "10.1.0.2", "remote_port": 5555}], 5556, Outcome.REFUSED),
+        ([{"remote": "10.9.9.9", "remote_port": 5}, {}], None, Outcome.CONNECTED),
+        ([{"device": "eth0"}], None, Outcome.CONNECTED),
+        ([{"device": "lo"}], None, Outcome.REFUSED),
+        ([{"address": "::", "v6only": True}], None, Outcome.REFUSED),
+        ([{"address": "::"}], None, Outcome.CONNECTED),
+        ([{"address": "::ffff:10.2.0.2"}], None, Outcome.CONNECTED),
+        ([{"address": "10.2.0.3"}], None, Outcome.REFUSED),
+    ],
+)
+def test_udp_sockets(sockets: list[dict[str, Any]], sport: int | None, outcome: Outcome) -> None:
+    """Address, device and peer of a UDP socket have to fit the packet."""
+    world = router()
+    for one in sockets:
+        attributes = {"state": "unconn", "address": "0.0.0.0", "proto": "udp", "port": 99, **one}
+        world["server"].sockets.append(Socket(**attributes))
+    assert one_path(world, flow("client", "10.2.0.2", 99, "udp", sport=sport)).outcome is outcome
+
+
+def test_the_better_socket_takes_it() -> None:
+    """An address before a wildcard, a device before none; of equals, one."""
+    world = router()
+    world["server"].listen(99, process="wild", device="eth0")
+    world["server"].listen(99, address="10.2.0.2", process="own")
+    path = one_path(world, flow("client", "10.2.0.2", 99))
+    assert path.request.last is not None
+    assert path.request.last.why is not None
+    assert path.request.last.why.text == "own"
+    world["server"].listen(99, address="10.2.0.2", process="twin")
+    path = one_path(world, flow("client", "10.2.0.2", 99))
+    assert path.request.last is not None
+    assert path.request.last.why is not None
+    assert path.request.last.why.text == "one of 2 sockets (own, twin)"
+
+
+@pytest.mark.parametrize(("device", "outcome"), [("eth0", Outcome.CONNECTED), ("lo", Outcome.REFUSED)])
+def test_an_own_address_over_lo(device: str, outcome: Outcome) -> None:
+    """A packet to oneself came by the device that has the address, though it went over lo."""
+    world = router()
+    world["server"].listen(99, device=device)
+    assert one_path(world, flow("server", "10.2.0.2", 99)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"), [("established", Outcome.UNKNOWN), ("time_wait", Outcome.CONNECTED)]
+)
+def test_a_connection_with_the_same_ports(state: str, outcome: Outcome) -> None:
+    """A server that still has the connection first asks its peer; in TIME_WAIT a SYN begins anew."""
+    world = router()
+    world["server"].sockets.append(
+        Socket(proto="tcp", address="10.2.0.2", port=80, state=state, remote="10.1.0.2", remote_port=4000)
+    )
+    assert one_path(world, flow("client", "10.2.0.2", 80, sport=4000)).outcome is outcome
+
+
+def icmp(kind: int) -> Flow:
+    """An ICMP message of the client's."""
+    asked = flow("client", "10.2.0.2", proto="icmp")
+    return replace(asked, packet=replace(asked.packet, icmp_type=kind))
+
+
+def test_icmp_that_is_no_echo() -> None:
+    """The kernel answers timestamps and nothing else."""
+    path = one_path(router(), icmp(13))
+    assert path.outcome is Outcome.CONNECTED
+    assert path.reply is not None
+    assert path.reply.steps[0].before is not None
+    assert path.reply.steps[0].before.icmp_type == 14
+    for kind in (0, 5, 14, 15, 17, 42):
+        assert one_path(router(), icmp(kind)).verdict is Verdict.UNEXPECTED
+
+
+@pytest.mark.parametrize("proto", ["sctp", "253"])
+def test_protocols_that_nobody_takes(proto: str) -> None:
+    """A protocol that the kernel has not is unreachable; a raw socket takes it, and its answer is open."""
+    asked = flow("client", "10.2.0.2", 99 if proto == "sctp" else None, proto)
+    path = one_path(router(), asked)
+    assert (path.verdict, path.outcome, path.errno) == (
+        Verdict.NOT_LISTENING,
+        Outcome.UNREACHABLE,
+        "ENOPROTOOPT",
+    )
+    world = router()
+    number = 132 if proto == "sctp" else int(proto)
+    world["server"].sockets.append(Socket(proto="raw", address="0.0.0.0", port=number, state="close"))
+    path = one_path(world, asked)
+    assert (path.verdict, path.outcome) == (Verdict.DELIVERED, Outcome.UNKNOWN)
+
+
+def test_a_kernel_with_sctp() -> None:
+    """Who listens at an SCTP port is not read."""
+    world = router()
+    world["server"].sysctls["net.sctp.addip_enable"] = "0"
+    path = one_path(world, flow("client", "10.2.0.2", 99, "sctp"))
+    assert path.outcome is Outcome.UNKNOWN
+    assert "SCTP" in path.reason
+
+
+def test_an_answer_that_another_socket_takes() -> None:
+    """An answer that NAT sends to a listener of the client's is not the client's."""
+    world = router()
+    world["client"].nat("-A PREROUTING -p udp -m udp --sport 53 -j DNAT --to-destination 10.1.0.2:53")
+    world["client"].filter("-A OUTPUT -j CT --notrack", table="raw")
+    world["client"].listen(53, "udp", process="resolver")
+    path = one_path(world, flow("client", "10.2.0.2", 53, "udp"))
+    assert (path.verdict, path.outcome) == (Verdict.UNEXPECTED, Outcome.TIMEOUT)
+    assert "resolver" in path.reason

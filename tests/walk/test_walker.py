@@ -97,7 +97,10 @@ def test_conntrack_and_sets_are_read_only_where_they_matter() -> None:
     ("asked", "about"),
     [
         (flow("client", "fd00::1", 80), "IPv6"),
-        (flow("client", "10.2.0.2", 80, "sctp"), "sctp"),
+        (flow("client", "10.2.0.2", None, "sctp"), "port"),
+        (flow("client", "10.2.0.2", None, "6"), "tcp"),
+        (flow("client", "10.2.0.2", None, "quic"), "quic"),
+        (flow("client", "10.2.0.2", None, "47"), "47"),
         (flow("client", "10.2.0.2", None, "tcp"), "port"),
         (flow("nobody", "10.2.0.2", 80), "nobody"),
         (flow("client", "224.0.0.1", 80, "udp"), "224.0.0.1"),
