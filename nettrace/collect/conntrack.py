@@ -6,6 +6,7 @@ nfnetlink_conntrack.h, nf_conntrack_common.h and nf_conntrack_tcp.h.
 """
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from nettrace.collect.failure import CollectError
@@ -22,7 +23,7 @@ _GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
 # enum ctattr_type
 _ORIG, _REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK, _ZONE = 1, 2, 3, 4, 7, 8, 18
 # enum ctattr_tuple, ctattr_ip, ctattr_l4proto
-_TUPLE_IP, _TUPLE_PROTO = 1, 2
+_TUPLE_IP, _TUPLE_PROTO, _TUPLE_ZONE = 1, 2, 3
 _V4_SRC, _V4_DST, _V6_SRC, _V6_DST = 1, 2, 3, 4
 _NUM, _SPORT, _DPORT = 1, 2, 3
 _ICMP_ID, _ICMP_TYPE, _ICMP_CODE, _ICMPV6_ID, _ICMPV6_TYPE, _ICMPV6_CODE = 4, 5, 6, 7, 8, 9
@@ -101,6 +102,7 @@ def _entry(payload: bytes) -> ConntrackEntry:
     found = attributes(payload, 4)
     proto, original = _tuple(found[_ORIG])
     _, reply = _tuple(found[_REPLY])
+    zone, side = _zone(found)
     status = be32(found[_STATUS]) if _STATUS in found else 0
     return ConntrackEntry(
         proto=proto,
@@ -109,9 +111,21 @@ def _entry(payload: bytes) -> ConntrackEntry:
         state=_state(proto, found.get(_PROTOINFO)),
         status=frozenset(name for bit, name in enumerate(_STATUS_NAMES) if status & 1 << bit),
         mark=be32(found[_MARK]) if _MARK in found else 0,
-        zone=int.from_bytes(found[_ZONE], "big") if _ZONE in found else 0,
+        zone=int.from_bytes(zone, "big"),
+        zone_side=side,
         timeout=be32(found[_TIMEOUT]) if _TIMEOUT in found else None,
     )
+
+
+def _zone(found: Mapping[int, bytes]) -> tuple[bytes, str | None]:
+    """Return the zone's number, and the direction that it holds for if that is only one."""
+    if _ZONE in found:
+        return found[_ZONE], None
+    for kind, side in ((_ORIG, "original"), (_REPLY, "reply")):
+        both = attributes(found[kind])
+        if _TUPLE_ZONE in both:
+            return both[_TUPLE_ZONE], side
+    return b"", None
 
 
 def _tuple(payload: bytes) -> tuple[str, Tuple]:

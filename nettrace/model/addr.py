@@ -7,11 +7,13 @@ Not here: which address belongs to whom (links, routes, kube).
 """
 
 from functools import lru_cache
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 
 __all__ = [
     "ANY4",
     "ANY6",
+    "address_text",
+    "address_value",
     "canonical_address",
     "canonical_prefix",
     "family_of",
@@ -56,6 +58,16 @@ def canonical_address(text: str) -> str:
 def canonical_prefix(text: str) -> str:
     """Return ``network/length`` with host bits cleared; a bare address gets its full length."""
     return str(ip_network(text, strict=False))
+
+
+def address_value(text: str) -> int:
+    """Return an address as a number."""
+    return _address(text)[1]
+
+
+def address_text(value: int, family: int) -> str:
+    """Return the address that a number is."""
+    return str(IPv4Address(value) if family == 4 else IPv6Address(value))
 
 
 def family_of(text: str) -> int:

@@ -11,7 +11,10 @@ class IpSet(Struct, frozen=True, kw_only=True):
 
     ``members`` are written as ``ipset save`` writes them, options stripped.  ``exceptions``
     are those added with ``nomatch``: what is in them is not in the set, although it may be
-    in a wider member.
+    in a wider member.  ``wildcards`` are those of ``members`` and ``exceptions`` whose device
+    is only the beginning of a name.  ``mask`` is what addresses are masked with before they are
+    kept and looked up: a length (``netmask``) or an address (``bitmask``); ``markmask`` the same
+    for marks.
     """
 
     name: str
@@ -19,3 +22,6 @@ class IpSet(Struct, frozen=True, kw_only=True):
     family: int = 4
     members: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
+    wildcards: tuple[str, ...] = ()
+    mask: str | None = None
+    markmask: int | None = None

@@ -57,4 +57,5 @@ class ConntrackEntry(Struct, frozen=True, kw_only=True):
     status: frozenset[str] = frozenset()
     mark: int = 0
     zone: int = 0
+    zone_side: str | None = None  # ``original`` or ``reply``: the zone holds for one direction
     timeout: int | None = None

@@ -25,6 +25,9 @@ class _Open(Struct):
     family: int
     members: list[str]
     exceptions: list[str]
+    wildcards: list[str]
+    mask: str | None
+    markmask: int | None
 
 
 def parse_ipset_save(text: str) -> tuple[IpSet, ...]:
@@ -52,6 +55,9 @@ def parse_ipset_save(text: str) -> tuple[IpSet, ...]:
             family=one.family,
             members=tuple(one.members),
             exceptions=tuple(one.exceptions),
+            wildcards=tuple(one.wildcards),
+            mask=one.mask,
+            markmask=one.markmask,
         )
         for one in sets.values()
     )
@@ -63,13 +69,25 @@ def _read(line: str, sets: dict[str, _Open]) -> None:
         name, kind, *options = words
         if name in sets:
             raise ValueError(f"set {name} is created twice")
-        sets[name] = _Open(name, kind, 6 if _follows(options, "family") == "inet6" else 4, [], [])
+        markmask = _follows(options, "markmask")
+        sets[name] = _Open(
+            name,
+            kind,
+            6 if _follows(options, "family") == "inet6" else 4,
+            [],
+            [],
+            [],
+            _follows(options, "netmask") or _follows(options, "bitmask"),
+            None if markmask is None else int(markmask, 0),
+        )
     elif command == "add" and len(words) >= 2:
         name, member, *options = words
         if name not in sets:
             raise ValueError(f"an entry of set {name} stands before the set")
         one = sets[name]
         (one.exceptions if "nomatch" in options else one.members).append(member)
+        if "wildcard" in options:
+            one.wildcards.append(member)
     else:
         raise ValueError(f"`{line[:60]}` is not a line of ipset save")
 

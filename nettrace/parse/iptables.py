@@ -10,11 +10,13 @@ Not here: how it is done (nettrace.parse.xt), running iptables (nettrace.collect
 
 from nettrace.parse.xt.chain import parse_chain
 from nettrace.parse.xt.extensions import extension_options
+from nettrace.parse.xt.matches_header import ICMP_NAMES
 from nettrace.parse.xt.options import Option
 from nettrace.parse.xt.rule import parse_rule, rule_args, rule_from_args, rule_text
 from nettrace.parse.xt.save import parse_save, save_text
 
 __all__ = [
+    "ICMP_NAMES",
     "Option",
     "extension_options",
     "parse_chain",

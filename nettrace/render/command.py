@@ -272,5 +272,6 @@ def _connection(entry: ConntrackEntry) -> list[str]:
         if value is not None:
             words += [option, str(value)]
     if entry.zone:
-        words += ["--zone", str(entry.zone)]
+        option = {"original": "--orig-zone", "reply": "--reply-zone"}.get(entry.zone_side or "", "--zone")
+        words += [option, str(entry.zone)]
     return words

@@ -15,7 +15,7 @@ from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Stage
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import namespace
-from nettrace.walk.skb import Conn, Skb, Tup, mirrored, tuple_of
+from nettrace.walk.skb import Conn, Skb, Tup, Zone, mirrored, tuple_of
 
 __all__ = ["confirm", "entry_of", "track"]
 
@@ -36,7 +36,7 @@ def track(run: Run, skb: Skb, hook: str) -> None:
         _track_error(run, skb, hook)
         return
     tup = tuple_of(packet)
-    conn, reply = _find(run, skb.netns, tup, packet)
+    conn, reply = _find(run, skb.netns, tup, packet, _zone(skb))
     if conn is None:
         _begin(run, skb, tup)
         return
@@ -49,17 +49,22 @@ def track(run: Run, skb: Skb, hook: str) -> None:
         conn.seen_reply = True
 
 
-def _find(run: Run, netns: str, tup: Tup, packet: Packet) -> tuple[Conn | None, bool]:
-    """Look in the connections that this walk made, then in the table as it was read."""
+def _zone(skb: Skb) -> Zone:
+    """Return the zone that a CT rule gave the packet (nf_ct_zone_tmpl)."""
+    zone = skb.template or Zone()
+    return zone._replace(id=skb.packet.mark & 0xFFFF) if zone.marked else zone
+
+
+def _find(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> tuple[Conn | None, bool]:
+    """Look in the connections that this walk made, then in the table as it was read; in one zone."""
     for conn in run.conns.get(netns, ()):
-        if conn.original == tup:
-            return conn, False
-        if conn.reply == tup:
-            return conn, True
-    return _find_listed(run, netns, tup, packet)
+        for held, reply in ((conn.original, False), (conn.reply, True)):
+            if held == tup and conn.zone.side(reply=reply) == zone.side(reply=reply):
+                return conn, reply
+    return _find_listed(run, netns, tup, packet, zone)
 
 
-def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet) -> tuple[Conn | None, bool]:
+def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> tuple[Conn | None, bool]:
     """
     Look in the table of the snapshot, for packets whose ports are all known.
 
@@ -75,10 +80,13 @@ def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet) -> tuple[Conn |
         return None, False
     entries: tuple[ConntrackEntry, ...] = run.section(netns, "conntrack")
     for entry in entries:
-        if entry.proto != tup.proto or entry.zone:
+        if entry.proto != tup.proto:
             continue
         original, reply = _tup(entry.proto, entry.original), _tup(entry.proto, entry.reply)
         if tup not in (original, reply):
+            continue
+        own = Zone(entry.zone, entry.zone_side != "reply", entry.zone_side != "original")
+        if own.side(reply=tup == reply) != zone.side(reply=tup == reply):
             continue
         if _reopened(entry, packet):
             continue
@@ -96,6 +104,7 @@ def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet) -> tuple[Conn |
             assured="assured" in entry.status,
             tcp=entry.state.lower() if entry.state else "",
             listed=True,
+            zone=own,
         )
         run.conns.setdefault(netns, []).append(conn)
         return conn, tup == reply
@@ -132,7 +141,7 @@ def _begin(run: Run, skb: Skb, tup: Tup) -> None:
     if packet.proto == "icmp" and packet.icmp_type not in (8, 13, 15, 17):
         skb.state = "INVALID"
         return
-    skb.conn = Conn(netns=skb.netns, original=tup, reply=mirrored(tup), tcp=state)
+    skb.conn = Conn(netns=skb.netns, original=tup, reply=mirrored(tup), tcp=state, zone=_zone(skb))
     skb.reply = False
     skb.state = "NEW"
 
@@ -185,7 +194,7 @@ def _track_error(run: Run, skb: Skb, hook: str) -> None:
         _invalid(run, skb, hook, "quotes nothing")
         return
     wanted = mirrored(tuple_of(inner))
-    conn, reply = _find(run, skb.netns, wanted, inner)
+    conn, reply = _find(run, skb.netns, wanted, inner, _zone(skb))
     if conn is None:
         _invalid(run, skb, hook, "quotes a connection that is not known here")
         return
@@ -237,6 +246,12 @@ def entry_of(conn: Conn) -> ConntrackEntry:
         state=conn.tcp.upper() or None,
         status=frozenset(name for name, on in flags.items() if on),
         mark=conn.mark,
+        zone=conn.zone.id,
+        zone_side=None
+        if conn.zone.original == conn.zone.reply
+        else "original"
+        if conn.zone.original
+        else "reply",
     )
 
 

@@ -139,6 +139,7 @@ class Run:
     seen: set[Hashable] = field(default_factory=set)
     views: dict[str, Any] = field(default_factory=dict)
     read: dict[tuple[str, str], tuple[Any]] = field(default_factory=dict)
+    ipsets: dict[tuple[str, str], Any] = field(default_factory=dict)  # those that SET rules changed
     expected: set[tuple[str, Tup]] = field(default_factory=set)
     elements: dict[tuple[str, str, str], dict[bytes, Any]] = field(default_factory=dict)  # put in by dynset
     quiet: bool = False

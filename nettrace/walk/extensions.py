@@ -19,7 +19,7 @@ from nettrace.walk.octets import length_of, octets, uses_ecn
 from nettrace.walk.point import Answered, HookPoint, Unsure, negated
 from nettrace.walk.skb import BROADCAST, Skb
 
-__all__ = ["HEADER_TESTS", "Options", "Test", "masked", "number_range"]
+__all__ = ["CLASSES", "HEADER_TESTS", "TOS_NAMES", "Options", "Test", "masked", "number_range"]
 
 Options: TypeAlias = Mapping[str, Option]
 Test: TypeAlias = Callable[[Run, Skb, HookPoint, Options], Answered]
@@ -28,14 +28,14 @@ Test: TypeAlias = Callable[[Run, Skb, HookPoint, Options], Answered]
 _NO_ETHERNET = ("loopback", "tun", "ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "vti", "ppp")
 
 #: --dscp-class (iptables' extensions/dscp_helper.c)
-_CLASSES = {
+CLASSES = {
     **{f"CS{n}": 8 * n for n in range(8)},
     **{f"AF{a}{b}": 8 * a + 2 * b for a in range(1, 5) for b in range(1, 4)},
     "BE": 0,
     "EF": 46,
 }
 
-_TOS_NAMES = {
+TOS_NAMES = {
     "Minimize-Delay": 0x10,
     "Maximize-Throughput": 0x08,
     "Maximize-Reliability": 0x04,
@@ -93,14 +93,14 @@ def _ipv6header(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answe
 def _dscp(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     name, option = next(iter(options.items()))
     text = option.values[0]
-    wanted = _CLASSES[text.upper()] if name == "--dscp-class" else int(text, 0)
+    wanted = CLASSES[text.upper()] if name == "--dscp-class" else int(text, 0)
     return (skb.packet.tos >> 2 == wanted) != option.invert
 
 
 def _tos(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     option = options["--tos"]
     text = option.values[0]
-    value, mask = (_TOS_NAMES[text], 0x3F) if text in _TOS_NAMES else masked(text, 0xFF)
+    value, mask = (TOS_NAMES[text], 0x3F) if text in TOS_NAMES else masked(text, 0xFF)
     return (skb.packet.tos & mask == value) != option.invert
 
 
@@ -198,7 +198,7 @@ def _tcpmss(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     packet = skb.packet
     if packet.proto != "tcp":
         return False
-    if "SYN" not in packet.tcp_flags:
+    if "SYN" not in packet.tcp_flags or 2 in skb.stripped:
         return option.invert
     if skb.mss is None:
         return Unsure("the MSS that the client announces is not known")

@@ -151,7 +151,9 @@ def _tuple_ports(original: Tup, reply: Tup, match: Conntrack) -> Answered:
 def _state_fits(skb: Skb, states: tuple[str, ...], *, invert: bool) -> bool:
     conn = skb.conn
     if conn is None:
-        held = ["UNTRACKED" if skb.state == "UNTRACKED" else "INVALID"]
+        # a CT rule leaves a template behind, which passes for a new connection
+        fresh = "NEW" if skb.template is not None and not skb.state else "INVALID"
+        held = ["UNTRACKED" if skb.state == "UNTRACKED" else fresh]
     else:
         held = [skb.state]
         held += ["SNAT"] if conn.src_nat else []

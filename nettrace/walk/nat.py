@@ -6,14 +6,15 @@ Not here: which rule asks for it (targets), the connection itself (conntrack).
 Sources: net/netfilter/nf_nat_core.c, nf_nat_proto.c, nf_nat_masquerade.c, nf_nat_redirect.c.
 """
 
-from fractions import Fraction
+from ipaddress import ip_address
 
 from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.xt import NatRange
-from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.context import Run, ended
+from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
 from nettrace.walk.skb import Conn, Skb, Tup, mirrored
 
 __all__ = ["MANIP_OF", "bind", "leave_alone", "needs_rules", "translate"]
@@ -24,8 +25,10 @@ MANIP_OF = {"prerouting": "dst", "output": "dst", "input": "src", "postrouting":
 #: An ICMP identifier that the kernel draws.
 _DRAWN = -1
 
-#: An address range with more choices than this is not drawn from.
-_MOST_ADDRESSES = 16
+#: So many ports are tried (NF_NAT_MAX_ATTEMPTS).
+_ATTEMPTS = 128
+
+_ALL = 0xFFFFFFFF
 
 
 def needs_rules(skb: Skb, manip: str) -> bool:
@@ -41,15 +44,18 @@ def leave_alone(run: Run, conn: Conn, manip: str) -> None:
     bind(run, conn, manip, NatRange())
 
 
-def bind(run: Run, conn: Conn, manip: str, to: NatRange, *, random: bool = False, where: str = "") -> None:
+def bind(
+    run: Run, conn: Conn, manip: str, to: NatRange, *, random: bool = False, persistent: bool = False
+) -> None:
     """
     Decide the connection's translation at one end, as nf_nat_setup_info does.
 
     *random*: the port is drawn although the old one may be free (``--random``,
     ``--random-fully``).  What the kernel draws freely becomes a range of ports.
+    *persistent*: the address is the same whomever the sender talks to.
     """
     current = mirrored(conn.reply)
-    new = _unique(run, conn, current, manip, to, random=random, where=where)
+    new = _unique(run, conn, current, manip, to, random=random, persistent=persistent)
     if new != current:
         conn.reply = mirrored(new)
         if manip == "src":
@@ -62,9 +68,15 @@ def bind(run: Run, conn: Conn, manip: str, to: NatRange, *, random: bool = False
         conn.dst_done = True
 
 
-def _unique(run: Run, conn: Conn, current: Tup, manip: str, to: NatRange, *, random: bool, where: str) -> Tup:
+def _unique(
+    run: Run, conn: Conn, current: Tup, manip: str, to: NatRange, *, random: bool, persistent: bool
+) -> Tup:
     """get_unique_tuple: the address of the range, then a port that makes the answers' tuple unique."""
-    address = _address(run, current, manip, to, where)
+    if manip == "src" and not random:
+        kept = current if _in_range(current, to) else _same_source(run, conn, current, to)
+        if kept is not None and not _taken(run, conn, kept):
+            return kept
+    address = _address(current, manip, to, conn.zone.id, persistent=persistent)
     if manip == "src":
         wanted = current._replace(src=address or current.src)
         port = wanted.sport
@@ -76,42 +88,98 @@ def _unique(run: Run, conn: Conn, current: Tup, manip: str, to: NatRange, *, ran
             return wanted._replace(icmp_id=_DRAWN)  # the identifier is what ports are to others
         return wanted
     if to.ports is not None:
-        if not random and port.inside(to.ports):
-            return wanted
-        return _with_port(wanted, manip, to.ports)
-    if random and manip == "src":
-        return _with_port(wanted, manip, _free_ports(port))
-    if manip == "src" and port.single is not None and _taken(run, conn, wanted):
+        return _with_port(wanted, manip, _port_of(run, conn, wanted, manip, to, random=random))
+    if manip == "src" and (random or _taken(run, conn, wanted)):
         return _with_port(wanted, manip, _free_ports(port))
     return wanted
 
 
-def _address(run: Run, current: Tup, manip: str, to: NatRange, where: str) -> str | None:
+def _port_of(run: Run, conn: Conn, wanted: Tup, manip: str, to: NatRange, *, random: bool) -> PortRange:
     """
-    Return the new address.
+    Return the port out of the rule's ports (nf_nat_l4proto_unique_tuple).
 
-    From a range the kernel picks by a hash of the addresses, unless an earlier connection of
-    the same sender holds one: a draw, as far as a snapshot tells.
+    A source's is drawn; a destination's is as far from the first as it was from the base, else
+    the first one.
     """
+    ports = to.ports or PortRange(0, 65535)
+    port = (wanted.sport if manip == "src" else wanted.dport) or ports
+    fits = not random and to.base is None and port.inside(ports)
+    if fits and (ports.single is not None or not _taken(run, conn, wanted)):
+        return port
+    if manip == "src" or random or ports.single is not None:
+        return ports
+    first = 0
+    if to.base is not None:
+        if port.single is None:
+            return ports
+        first = (port.single - to.base) & 0xFFFF
+    elif not port.disjoint(ports):
+        return ports
+    size = ports.hi - ports.lo + 1
+    for step in range(min(size, _ATTEMPTS)):
+        chosen = ports.lo + (first + step) % size
+        if not _taken(run, conn, _with_port(wanted, manip, PortRange(chosen, chosen))):
+            return PortRange(chosen, chosen)
+    return ports
+
+
+def _in_range(tup: Tup, to: NatRange) -> bool:
+    """Has the source an address and a port that the rule asks for already (nf_in_range)?"""
+    if to.lo is not None:
+        low, held, high = (int(ip_address(one)) for one in (to.lo, tup.src, to.hi or to.lo))
+        if not low <= held <= high:
+            return False
+    return to.ports is None or (tup.sport is not None and tup.sport.inside(to.ports))
+
+
+def _same_source(run: Run, conn: Conn, current: Tup, to: NatRange) -> Tup | None:
+    """Return what an earlier connection of the same address and port was given (find_appropriate_src)."""
+    if current.sport is None or current.sport.single is None:
+        return None
+    own = (current.proto, current.src, current.sport)
+    for other in run.conns.get(conn.netns, ()):
+        first = other.original
+        if (first.proto, first.src, first.sport) == own and other.zone.side(reply=False) == conn.zone.side(
+            reply=False
+        ):
+            found = current._replace(src=other.reply.dst, sport=other.reply.dport)
+            if _in_range(found, to):
+                return found
+    for entry in run.section(conn.netns, "conntrack"):
+        held, back = entry.original, entry.reply
+        if (entry.proto, held.src, held.sport) != (current.proto, current.src, current.sport.single):
+            continue
+        if entry.zone != conn.zone.id or back.dport is None:
+            continue
+        found = current._replace(src=back.dst, sport=PortRange(back.dport, back.dport))
+        if _in_range(found, to):
+            return found
+    return None
+
+
+def _address(current: Tup, manip: str, to: NatRange, zone: int, *, persistent: bool) -> str | None:
+    """Return the new address: of a range the one that a hash of both ends names (find_best_ips_proto)."""
     if to.lo is None or to.hi is None or to.hi == to.lo:
         return to.lo
-    low, high = _value(to.lo), _value(to.hi)
-    count = high - low + 1
-    if not 0 < count <= _MOST_ADDRESSES:
-        undecided(f"the kernel picks one of {count} addresses {to.lo}-{to.hi}", where)
-    key = f"{manip} {to.lo}-{to.hi} {current.src} {current.dst}"
-    index = run.choose(
-        [(Fraction(1, count), f"address {_text(low + i)} of {to.lo}-{to.hi}") for i in range(count)], key
-    )
-    return _text(low + index)
+    low, high = _host_words(to.lo), _host_words(to.hi)
+    source, target = address_words(current.src), list(address_words(current.dst))
+    hashed = jhash2((*source, 0, 0, 0)[:4], 0 if persistent else target[-1] ^ zone)
+    found: list[int] = []
+    full = False
+    for index, (least, most) in enumerate(zip(low, high, strict=True)):
+        first, count = (0, _ALL) if full else (least, (most - least + 1) & _ALL)
+        word = (first + reciprocal_scale(hashed, count)) & _ALL
+        found.append(word)
+        full = full or word != most
+        swapped = int.from_bytes(word.to_bytes(4), "little")
+        if not persistent:
+            hashed ^= swapped if manip == "dst" else target[index]
+    return str(ip_address(b"".join(word.to_bytes(4) for word in found)))
 
 
-def _value(address: str) -> int:
-    return int.from_bytes(bytes(int(part) for part in address.split(".")))
-
-
-def _text(value: int) -> str:
-    return ".".join(str(part) for part in value.to_bytes(4))
+def _host_words(address: str) -> tuple[int, ...]:
+    packed = ip_address(address).packed
+    return tuple(int.from_bytes(packed[at : at + 4]) for at in range(0, len(packed), 4))
 
 
 def _free_ports(port: PortRange) -> PortRange:
@@ -128,21 +196,33 @@ def _with_port(tup: Tup, manip: str, port: PortRange) -> Tup:
 
 
 def _taken(run: Run, conn: Conn, wanted: Tup) -> bool:
-    """nf_nat_used_tuple: would answers to *wanted* be taken for those of another connection?"""
-    answers = mirrored(wanted)
-    if any(other.reply == answers for other in run.conns.get(conn.netns, ()) if other is not conn):
-        return True
+    """
+    nf_nat_used_tuple: would answers to *wanted* be taken for those of another connection?
+
+    A port that is still to be chosen is nobody's.
+    """
     if wanted.sport is None or wanted.sport.single is None:
         return False
-    for entry in run.section(conn.netns, "conntrack"):
-        held = entry.reply
-        if (entry.proto, held.src, held.dst, held.dport) == (
-            wanted.proto,
-            wanted.dst,
-            wanted.src,
-            wanted.sport.single,
-        ) and (wanted.dport is None or held.sport == wanted.dport.single):
+    answers = mirrored(wanted)
+    zone = conn.zone.side(reply=True)
+    for other in run.conns.get(conn.netns, ()):
+        if other is conn:
+            continue
+        if other.reply == answers and other.zone.side(reply=True) == zone:
             return True
+        if other.original == answers and other.zone.side(reply=False) == zone:
+            return True
+    for entry in run.section(conn.netns, "conntrack"):
+        if entry.zone != zone:
+            continue
+        for held in (entry.reply, entry.original):
+            if (entry.proto, held.src, held.dst, held.dport) == (
+                wanted.proto,
+                wanted.dst,
+                wanted.src,
+                wanted.sport.single,
+            ) and (wanted.dport is None or held.sport == wanted.dport.single):
+                return True
     return False
 
 

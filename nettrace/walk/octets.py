@@ -91,7 +91,7 @@ def length_of(run: Run, skb: Skb) -> tuple[int, int]:
     if packet.proto == "tcp" and "RST" not in packet.tcp_flags:
         if run.leg in ("data", "reply-data"):
             return header + 20, _MOST
-        if not _usual_options(run):
+        if not _usual_options(run) or ("stripped" in run.remembered and packet.tcp_flags != {"SYN"}):
             return header + 20, header + 60
     return packet.size, packet.size
 
@@ -112,8 +112,8 @@ def tcp_option(run: Run, skb: Skb, kind: int) -> bool | None:
         return False
     if "SYN" not in flags and kind in _OF_SYN:
         return False
-    if not _usual_options(run):
-        return None
+    if not _usual_options(run) or ("stripped" in run.remembered and flags != {"SYN"}):
+        return None  # what a SYN did not offer is not answered
     if "SYN" in flags:
         return kind in (*_OF_SYN, _TIMESTAMPS)
     return None if kind == _SACK else kind == _TIMESTAMPS

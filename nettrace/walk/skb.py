@@ -12,12 +12,33 @@ from typing import NamedTuple
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.routes import NextHop, Route
 
-__all__ = ["BROADCAST", "Conn", "Decision", "Flowing", "Skb", "Tup", "mirrored", "tuple_of"]
+__all__ = ["BROADCAST", "Conn", "Decision", "Flowing", "Skb", "Tup", "Zone", "mirrored", "tuple_of"]
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 #: ICMP types that conntrack pairs (net/netfilter/nf_conntrack_proto_icmp.c, invmap).
 _ICMP_PAIRS = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
+
+
+class Zone(NamedTuple):
+    """
+    A conntrack zone (struct nf_conntrack_zone): connections of one zone do not see another's.
+
+    ``original`` and ``reply``: the directions it holds for; the other one is in zone 0.
+    ``marked``: the packet's mark is its number.
+    """
+
+    id: int = 0
+    original: bool = True
+    reply: bool = True
+    marked: bool = False
+
+    def side(self, *, reply: bool) -> int:
+        """Return the zone of one direction (nf_ct_zone_id)."""
+        return self.id if (self.reply if reply else self.original) else 0
+
+
+DEFAULT_ZONE = Zone()
 
 
 class Tup(NamedTuple):
@@ -80,6 +101,7 @@ class Conn:
     seen_reply: bool = False
     assured: bool = False
     tcp: str = ""
+    zone: Zone = DEFAULT_ZONE
     labels: frozenset[str] = frozenset()  # set by -m connlabel --set
     listed: bool = False  # it was in the table when the snapshot was taken
 
@@ -120,6 +142,7 @@ class Skb:
     errnos.  ``conn``, ``reply``, ``state`` are skb->_nfct: ``state`` is "" before conntrack,
     then NEW ESTABLISHED RELATED INVALID UNTRACKED; ``reply`` the direction.  ``attached``: an
     answer that the kernel made and tied to the connection itself (nf_ct_attach).
+    ``template`` is what a CT rule in raw asks conntrack for.
     ``in_port`` is the bridge port that a bridged frame came by.  ``physin`` and ``physout`` are
     the ports as br_netfilter remembers them, ``prerouted`` that PREROUTING ran inside the bridge
     already.  ``mss`` is the option of a SYN as it is now,
@@ -139,6 +162,7 @@ class Skb:
     reply: bool = False
     state: str = ""
     attached: bool = False
+    template: Zone | None = None
     physin: str | None = None
     physout: str | None = None
     prerouted: bool = False
@@ -154,3 +178,4 @@ class Skb:
         self.reply = False
         self.state = ""
         self.attached = False
+        self.template = None

@@ -8,6 +8,7 @@ Sources: net/netfilter/xt_*.c and net/ipv4/netfilter/ipt_REJECT.c.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -34,12 +35,14 @@ from nettrace.model.xt import (
     UnknownTarget,
     XtRule,
 )
+from nettrace.parse.iptables import extension_options
 from nettrace.walk.context import Run, undecided
+from nettrace.walk.effect import Effect, bound
+from nettrace.walk.extension_targets import EXTENSION_TARGETS
 from nettrace.walk.icmp import send_error, send_reset
-from nettrace.walk.nat import bind
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import FlowKey, Found, address_type, lookup
-from nettrace.walk.skb import Skb
+from nettrace.walk.skb import Skb, Zone
 from nettrace.walk.source import first_address, select_address
 
 __all__ = ["Effect", "Place", "apply_target", "target_word"]
@@ -82,14 +85,6 @@ class Place(NamedTuple):
     rule: int
 
 
-class Effect(NamedTuple):
-    """What a target did: ``bound`` a translation, which ends the nat hook; ``ends`` the leg."""
-
-    note: str = ""
-    bound: bool = False
-    ends: Verdict | None = None
-
-
 def target_word(target: Target) -> str:
     """Return the target's name as it is written after ``-j``."""
     if isinstance(target, Jump):
@@ -122,42 +117,60 @@ def _mark(run: Run, skb: Skb, point: HookPoint, place: Place, target: MarkTarget
 
 
 def _connmark(run: Run, skb: Skb, point: HookPoint, place: Place, target: ConnmarkTarget) -> Effect:
-    """xt_connmark.c, connmark_tg_shift."""
+    """xt_connmark.c, connmark_tg_shift: set shifts the new mark, save and restore what they copy."""
     conn = skb.conn
     if conn is None:
         return Effect(note="no connection, nothing done")
     if target.action == "set":
-        conn.mark = (conn.mark & ~target.ctmask ^ target.value) & 0xFFFFFFFF
+        conn.mark = _shifted(conn.mark & ~target.ctmask ^ target.value, target.shift)
         return Effect(note=f"connection's mark {conn.mark:#x}")
     if target.action == "save":
-        conn.mark = (conn.mark & ~target.ctmask ^ skb.packet.mark & target.nfmask) & 0xFFFFFFFF
+        copied = _shifted(skb.packet.mark & target.nfmask, target.shift)
+        conn.mark = (conn.mark & ~target.ctmask ^ copied) & 0xFFFFFFFF
         return Effect(note=f"connection's mark {conn.mark:#x}")
-    mark = (skb.packet.mark & ~target.nfmask ^ conn.mark & target.ctmask) & 0xFFFFFFFF
+    copied = _shifted(conn.mark & target.ctmask, target.shift)
+    mark = (skb.packet.mark & ~target.nfmask ^ copied) & 0xFFFFFFFF
     skb.packet = replace(skb.packet, mark=mark)
     return Effect(note=f"mark {mark:#x}")
 
 
+def _shifted(mark: int, shift: int) -> int:
+    return (mark << shift if shift >= 0 else mark >> -shift) & 0xFFFFFFFF
+
+
 def _notrack(run: Run, skb: Skb, point: HookPoint, place: Place, target: Notrack) -> Effect:
-    if skb.conn is None:
+    """xt_CT.c, xt_ct_target: the first rule of the kind stands."""
+    if skb.conn is None and skb.template is None:
         skb.state = "UNTRACKED"
-    return Effect(note="not tracked")
+        return Effect(note="not tracked")
+    return Effect(note="nothing done")
 
 
 def _ct(run: Run, skb: Skb, point: HookPoint, place: Place, target: Ct) -> Effect:
     """Helpers, timeouts and events change no packet of the walk; zones keep connections apart."""
-    if "zone" in target.text:
-        undecided(
-            f"rule {place.rule} of {place.chain} puts the connection into a zone of its own: {target.text}"
-        )
-    return Effect()
+    if skb.conn is not None or skb.template is not None or skb.state == "UNTRACKED":
+        return Effect(note="nothing done")
+    zone = Zone()
+    for option, text in pairwise(target.text.split()):
+        if option in ("--zone", "--zone-orig", "--zone-reply"):
+            zone = Zone(
+                0 if text == "mark" else int(text, 0),
+                original=option != "--zone-reply",
+                reply=option != "--zone-orig",
+                marked=text == "mark",
+            )
+    skb.template = zone
+    return Effect(note=f"zone {'of the mark' if zone.marked else zone.id}" if zone != Zone() else "")
 
 
 def _tcpmss(run: Run, skb: Skb, point: HookPoint, place: Place, target: Tcpmss) -> Effect:
     """xt_TCPMSS.c, tcpmss_mangle_packet: never raised."""
     if skb.mss is None or "SYN" not in skb.packet.tcp_flags:
         return Effect(note="no MSS in this packet")
-    wanted = target.mss if target.mss is not None else _path_mtu(run, skb, point) - 40
+    headers = 60 if skb.packet.family == 6 else 40
+    wanted = target.mss if target.mss is not None else _path_mtu(run, skb, point) - headers
     skb.mss = min(skb.mss, wanted)
+    skb.stripped -= {2}
     return Effect(note=f"MSS {skb.mss}")
 
 
@@ -189,11 +202,18 @@ def _reject(run: Run, skb: Skb, point: HookPoint, place: Place, target: Reject) 
 
 
 def _dnat(run: Run, skb: Skb, point: HookPoint, place: Place, target: Dnat) -> Effect:
-    return _bind(run, skb, point, place, "dst", target.to, random=target.random)
+    return bound(run, skb, "dst", target.to, random=target.random, persistent=target.persistent)
 
 
 def _snat(run: Run, skb: Skb, point: HookPoint, place: Place, target: Snat) -> Effect:
-    return _bind(run, skb, point, place, "src", target.to, random=target.random or target.random_fully)
+    return bound(
+        run,
+        skb,
+        "src",
+        target.to,
+        random=target.random or target.random_fully,
+        persistent=target.persistent,
+    )
 
 
 def _masquerade(run: Run, skb: Skb, point: HookPoint, place: Place, target: Masquerade) -> Effect:
@@ -205,11 +225,9 @@ def _masquerade(run: Run, skb: Skb, point: HookPoint, place: Place, target: Masq
     address = select_address(point.ns, device, near)
     if address is None:
         return Effect(note=f"{device} has no address to masquerade with", ends=Verdict.DROPPED_BY_RULE)
-    return _bind(
+    return bound(
         run,
         skb,
-        point,
-        place,
         "src",
         NatRange(lo=address, hi=address, ports=target.ports),
         random=target.random or target.random_fully,
@@ -223,33 +241,25 @@ def _redirect(run: Run, skb: Skb, point: HookPoint, place: Place, target: Redire
         address = first_address(point.ns, point.in_device or "")
     if address is None:
         return Effect(note=f"{point.in_device} has no address to redirect to", ends=Verdict.DROPPED_BY_RULE)
-    return _bind(
+    return bound(
         run,
         skb,
-        point,
-        place,
         "dst",
         NatRange(lo=address, hi=address, ports=target.ports),
         random=target.random,
     )
 
 
-def _bind(
-    run: Run, skb: Skb, point: HookPoint, place: Place, manip: str, to: NatRange, *, random: bool
-) -> Effect:
-    conn = skb.conn
-    if conn is None:
-        return Effect(note="no connection, nothing done")
-    where = f"{point.ns.name}/xt/{place.backend}/{place.table}/{place.chain}/{place.rule}"
-    bind(run, conn, manip, to, random=random, where=where)
-    end = (conn.reply.src, conn.reply.sport) if manip == "dst" else (conn.reply.dst, conn.reply.dport)
-    port = "" if end[1] is None else f":{end[1] if end[1].single is not None else '*'}"
-    return Effect(note=f"{'to' if manip == 'dst' else 'from'} {end[0]}{port}", bound=True)
-
-
 def _extension(run: Run, skb: Skb, point: HookPoint, place: Place, target: ExtensionTarget) -> Effect:
+    """Apply what is kept as text; values that cannot be read leave it open."""
     if target.name in _HARMLESS:
         return Effect()
+    apply = EXTENSION_TARGETS.get(target.name)
+    if apply is not None:
+        try:
+            return apply(run, skb, point, extension_options(target))
+        except (KeyError, ValueError):
+            pass
     return _unknown(run, skb, point, place, target)
 
 

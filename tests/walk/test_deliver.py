@@ -104,14 +104,16 @@ def test_a_udp_server_with_several_addresses() -> None:
 
 
 def test_a_port_that_the_kernel_chooses() -> None:
-    """DNAT to a range of ports is undecided where some of them are listened at, refused where none is."""
+    """DNAT to a range of ports draws one with --random only, else it is the first."""
     world = router()
     rule = "-A PREROUTING -d 10.1.0.1/32 -p tcp -j DNAT --to-destination 10.2.0.2:{}"
     asked = flow("client", "10.1.0.1", 5)
-    world["r"].nat(rule.format("70-90"))
+    world["r"].nat(rule.format("70-90") + " --random")
     assert one_path(world, asked).outcome is Outcome.UNKNOWN
-    world["r"].nat(rule.format("81-90"))
+    world["r"].nat(rule.format("70-90"))
     assert one_path(world, asked).outcome is Outcome.REFUSED
+    world["r"].nat(rule.format("80-90"))
+    assert one_path(world, asked).outcome is Outcome.CONNECTED
 
 
 def test_the_endpoint_knows_whom_it_saw() -> None:

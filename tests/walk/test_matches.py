@@ -162,7 +162,7 @@ def test_what_is_certain(spec: str, expected: bool) -> None:
         ("-m limit --limit 5/min", "limit"),
         ("-m recent --name x --rcheck --seconds 60", "recent"),
         ("-m string --algo bm --string x", "string"),
-        ("-m set --match-set macs src", "hash:mac"),
+        ("-m set --match-set macs src", "MAC"),
         ("-m set --match-set nobody src", "nobody"),
         ("-m limit --limit 1/sec", "limit"),
     ],

@@ -124,7 +124,7 @@ def test_what_cannot_be_told_is_passed_over_where_the_rest_does_not_match() -> N
     assert one_path(world, TO_SERVER).outcome is Outcome.CONNECTED
 
 
-@pytest.mark.parametrize("target", ["-j HMARK --hmark-tuple src --hmark-mod 2", "-j CT --zone 5"])
+@pytest.mark.parametrize("target", ["-j HMARK --hmark-tuple src --hmark-mod 2", "-j NFQUEUE --queue-num 5"])
 def test_targets_that_are_not_understood(target: str) -> None:
     """A target that may change the packet's fate makes it UNKNOWN; one that only counts does not."""
     world = router()

@@ -21,7 +21,7 @@ from nettrace.parse.xt.values import (
     ports_text,
 )
 
-__all__ = ["GRAMMARS", "WRITERS"]
+__all__ = ["GRAMMARS", "ICMP_NAMES", "WRITERS"]
 
 _PORT_ALIASES = {"--source-port": "--sport", "--destination-port": "--dport"}
 
@@ -87,6 +87,13 @@ _ICMP6_NAMES: dict[str, tuple[int, int | None]] = {
     "neighbour-advertisement": (136, None),
     "neighbor-advertisement": (136, None),
     "redirect": (137, None),
+}
+
+
+#: Match -> its names of types, with their codes.
+ICMP_NAMES: Mapping[str, Mapping[str, tuple[int, int | None]]] = {
+    "icmp": _ICMP_NAMES,
+    "icmp6": _ICMP6_NAMES,
 }
 
 
