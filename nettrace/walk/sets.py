@@ -90,6 +90,13 @@ def _in_set(run: Run, query: _Query, one: IpSet) -> Answered:
 
 
 def _in_members(query: _Query, one: IpSet, kinds: list[str]) -> Answered:
+    """
+    Look for the most specific entry.
+
+    Of ``net,iface`` the most specific network ends the search, whatever its device (``multi``).
+    """
+    if kinds == ["net", "iface"]:
+        one = _of_longest(query, one)
     best: tuple[int, ...] = ()
     inside: bool | None = None
     for members, verdict in ((one.members, True), (one.exceptions, False)):
@@ -102,6 +109,20 @@ def _in_members(query: _Query, one: IpSet, kinds: list[str]) -> Answered:
     if query.returns_nomatch and "net" in kinds:
         return inside is False
     return inside is True
+
+
+def _of_longest(query: _Query, one: IpSet) -> IpSet:
+    address = _address(query.skb.packet, query.sides[0])
+    networks = {member: member.partition(",")[0] for member in (*one.members, *one.exceptions)}
+    lengths = [prefix_length(net) for net in networks.values() if in_prefix(address, net)]
+    if not lengths:
+        return replace(one, members=(), exceptions=())
+    longest = max(lengths)
+
+    def kept(members: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(member for member in members if prefix_length(networks[member]) == longest)
+
+    return replace(one, members=kept(one.members), exceptions=kept(one.exceptions))
 
 
 def _plain(one: IpSet) -> frozenset[str]:

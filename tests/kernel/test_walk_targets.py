@@ -339,7 +339,8 @@ def difference(net: Net, backend: str, flow: Flow, rules: list[str]) -> str:
     for leg in path.legs:
         for step in leg.steps:
             if "if it matches" in step.note:
-                real.pop((step.table or "", step.chain or "", step.rule or 0), None)
+                for found in (real, said):
+                    found.pop((step.table or "", step.chain or "", step.rule or 0), None)
     if flow.packet.proto == "tcp":  # how many segments TCP sends is its own affair
         real, said = type(real)(dict.fromkeys(real, 1)), type(said)(dict.fromkeys(said, 1))
     if real != said:
