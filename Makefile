@@ -5,10 +5,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock
+.PHONY: help setup demo test kill-campaign lint format lock
 
 help: ## show these lines
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## install the system packages that are missing, and the environment into .venv
 	@scripts/setup
@@ -20,6 +20,9 @@ test: lint ## lint, then all tests (those of the kernel need root)
 	@$(PYTHON) -m pytest -n 2 || { \
 	    echo 'Failed while two ran at once; once more, one at a time:'; \
 	    $(PYTHON) -m pytest --last-failed --last-failed-no-failures none; }
+
+kill-campaign: setup ## kill 220 probes at every point of theirs, and look what is left (root)
+	@NETTRACE_KILLS=220 $(PYTHON) -m pytest -s -p no:cacheprovider tests/kernel/test_kill.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

@@ -16,7 +16,7 @@ __all__ = ["Question", "forget", "recall", "remember", "state_directory"]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked: the two target texts and the packet's options."""
+    """What was asked: the two target texts and the packet's options; ``at``: NETNS/DEVICE it arrives at."""
 
     source: str
     target: str
@@ -25,6 +25,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     mark: int = 0
     ttl: int = 64
     df: bool = True
+    at: str | None = None
     manifests: str | None = None
 
 

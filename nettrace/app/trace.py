@@ -9,13 +9,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from nettrace.align.outcome import compare
+from nettrace.app.arrival import arrival_of
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
 from nettrace.app.owed import owed_state
 from nettrace.app.remember import Question, remember, state_directory
 from nettrace.diagnose import Diagnosis, diagnose
 from nettrace.kube.resolve import FIRST_SIZES, resolve
-from nettrace.model.errors import UserError
 from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet
 from nettrace.model.report import TraceReport
@@ -43,17 +43,21 @@ def trace(
     count: int = 1,
     pcap: Path | None = None,
     dissected: bool = False,
+    crafted: bool = False,
 ) -> TraceReport:
     """
     Answer *question* on *context*.
 
     With *with_probe*, *count* real connections are made afterwards and compared with the walk;
-    their frames are written to *pcap*, and those of the first one *dissected*.
+    their frames are written to *pcap*, and those of the first one *dissected*.  *crafted*: single
+    packets by a raw socket instead.
     """
     walked = walk_of(context, question)
     diagnosis = diagnosis_of(context, walked)
     remember(context.label, question)
-    observed = probe(context, walked, count=count, sport=question.sport) if with_probe else None
+    observed = (
+        probe(context, walked, count=count, sport=question.sport, crafted=crafted) if with_probe else None
+    )
     if observed is not None and pcap is not None:
         frames = [(n, frame) for n, attempt in enumerate(observed.attempts) for frame in attempt.frames]
         write_pcapng(pcap, frames)
@@ -86,6 +90,7 @@ def walk_of(context: Context, question: Question) -> Walk:
             mark=question.mark,
             ttl=question.ttl,
             df=question.df,
+            at=question.at,
         ),
     )
     return ask(context, lambda snapshot: walk(snapshot, flow))
@@ -100,23 +105,26 @@ def diagnosis_of(context: Context, walked: Walk) -> Diagnosis:
     )
 
 
-def probe(context: Context, walked: Walk, *, count: int = 1, sport: int | None = None) -> Observed:
+def probe(
+    context: Context, walked: Walk, *, count: int = 1, sport: int | None = None, crafted: bool = False
+) -> Observed:
     """
-    Make *count* real connections from the flow's source.
+    Make *count* real connections from the flow's source, or send as many *crafted* packets.
 
-    Raises UserError where the flow starts as a frame from outside, which no socket can send.
+    A flow that arrives as a frame is sent by the other end of the device it arrives at; UserError
+    where that is not reachable from here.
     """
     flow = walked.flow
-    if flow.origin.device is not None:
-        raise UserError(
-            "a flow that arrives from outside the snapshot cannot be probed from here",
-            where=str(flow.source),
-            hint="run the probe on the sender, or trace from a namespace of this machine",
-        )
     packet = flow.packet
+    shape = _shape(packet)._replace(crafted=crafted)
+    path = context.path(flow.origin.netns)
+    if flow.origin.device is not None:
+        arrival = arrival_of(context, flow)
+        shape = shape._replace(arrival=arrival.frame)
+        path = context.path(arrival.netns)
     return watched_connect(
         {name: context.path(name) for name in _namespaces(walked)},
-        context.path(flow.origin.netns),
+        path,
         packet.src or None,
         packet.dst,
         packet.dport.single if packet.dport else None,
@@ -125,7 +133,7 @@ def probe(context: Context, walked: Walk, *, count: int = 1, sport: int | None =
         count=count,
         sport=sport,
         replies=_replies(walked),
-        shape=_shape(packet),
+        shape=shape,
         journal=state_directory() / "journal",
     )
 

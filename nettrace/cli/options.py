@@ -49,6 +49,7 @@ class PacketOptions(NamedTuple):
     mark: int
     ttl: int
     df: bool
+    at: str | None
 
     def question(self, source: str, target: str, manifests: Path | None) -> "Question":
         """Return the question that these options ask."""
@@ -102,7 +103,7 @@ def source_options(command: Command) -> Command:
 
 
 def packet_options(command: Command) -> Command:
-    """Add ``--sport --size --mark --ttl --df``; the command gets them as ``packet``."""
+    """Add ``--sport --size --mark --ttl --df --at``; the command gets them as ``packet``."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -120,6 +121,11 @@ def packet_options(command: Command) -> Command:
             "--ttl", type=click.IntRange(1, 255), default=64, show_default=True, help="Time to live."
         ),
         click.option("--df/--no-df", default=True, show_default=True, help="The don't-fragment bit."),
+        click.option(
+            "--at",
+            metavar="NETNS/DEVICE",
+            help="It arrives there as a frame; SRC is the address it comes from.",
+        ),
     ]
     for option in reversed(options):
         wrapped = option(wrapped)

@@ -25,6 +25,7 @@ __all__ = ["trace"]
     help="Write the probe's frames on every device (pcapng); implies --probe.",
 )
 @click.option("--frames", is_flag=True, help="Show them, dissected by tshark; implies --probe.")
+@click.option("--crafted", is_flag=True, help="Send single packets by a raw socket instead; implies --probe.")
 @packet_options
 @source_options
 @output_options
@@ -38,6 +39,7 @@ def trace(
     count: int | None,
     pcap: Path | None,
     frames: bool,
+    crafted: bool,
     packet: PacketOptions,
     source: Source,
     sink: Sink,
@@ -55,10 +57,11 @@ def trace(
         report = run(
             context,
             question,
-            with_probe=probe or count is not None or pcap is not None or frames,
+            with_probe=probe or count is not None or pcap is not None or frames or crafted,
             count=count or 1,
             pcap=pcap,
             dissected=frames,
+            crafted=crafted,
         )
         document = walk_document(report, context.snapshot)
     sink.emit(document)

@@ -62,22 +62,42 @@ def resolve(
     mark: int = 0,
     ttl: int = 64,
     df: bool = True,
+    at: str | None = None,
 ) -> Flow | Needs:
     """
     Turn two target texts into a flow.
 
     Returns Needs with the sections to read first.  Raises UserError for a name that is
-    not there, one that means several things, and a target without a usable port.
+    not there, one that means several things, and a target without a usable port.  *at*,
+    ``NETNS/DEVICE``: the packet arrives there from outside, and the source is an address.
     """
     wanted_from, wanted_to = parse_target(source), parse_target(target)
     try:
-        start = _find(snapshot, wanted_from, as_source=True)
+        start = (
+            _find(snapshot, wanted_from, as_source=True)
+            if at is None
+            else _arriving(snapshot, wanted_from, at)
+        )
         if start.netns is None:
             _fail(f"{source} is not something that sends packets", _sources(snapshot), where=source)
         end = _find(snapshot, wanted_to, as_source=False)
         return _flow(snapshot, start, end, wanted_to, sport=sport, size=size, mark=mark, ttl=ttl, df=df)
     except _Wanted as wanted:
         return Needs(wanted.keys)
+
+
+def _arriving(snapshot: Snapshot, source: Target, at: str) -> _End:
+    """Return the source of a packet that arrives at a device."""
+    netns, _, device = at.rpartition("/")
+    if netns not in snapshot.namespaces:
+        _fail(f"{at!r} names no device", "write NETNS/DEVICE, with a name of `show namespaces`", where=at)
+    links = _known(snapshot, SectionKey(netns, "links")) or ()
+    if device not in {link.name for link in links}:
+        _fail(f"{netns} has no device {device!r}", "nettrace show links", where=at)
+    if not _is_address(source.name):
+        _fail(f"{source.text!r} is not an address", "what arrives has one: ip/203.0.113.9", where=source.text)
+    address = canonical_address(source.name)
+    return _End(ObjectRef(kind="ip", name=address), netns, (address,), device)
 
 
 def _flow(

@@ -2,13 +2,14 @@
 Real connections from inside a namespace, and what the client saw of them.
 
 Lives here: several attempts at once, each with a socket of its own, and what their errors mean.
-Not here: how each protocol is spoken (tcp, udp, echo), what was predicted (nettrace.align).
+Not here: how each protocol is spoken (tcp, udp, echo, crafted), what was predicted (nettrace.align).
 """
 
 import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from nettrace.collect.netns import in_netns
 from nettrace.model.addr import family_of
@@ -16,11 +17,11 @@ from nettrace.model.errors import UserError
 from nettrace.model.observation import Attempt, Observed
 from nettrace.observe.attempt import Try
 from nettrace.observe.echo import EchoTry
-from nettrace.observe.shape import PLAIN, Shape
+from nettrace.observe.shape import PLAIN, SOCKET_SYN, Shape
 from nettrace.observe.tcp import TcpTry
 from nettrace.observe.udp import UdpTry
 
-__all__ = ["connect"]
+__all__ = ["connect", "is_crafted"]
 
 #: Seconds.  A neighbour that does not answer is given up after three ARP requests, one a second
 #: (net.ipv4.neigh.default.mcast_solicit), and the client has EHOSTUNREACH after 3.1 s.
@@ -63,14 +64,14 @@ def connect(
     UserError if the namespace cannot be entered, the source address is not there, the port is
     taken, or *proto* cannot be probed.
     """
-    make = _PROTOCOLS.get(proto)
+    make = _crafted(proto) if is_crafted(proto, shape, dst) else _PROTOCOLS.get(proto)
     if make is None:
         raise UserError(
             f"{proto} cannot be probed",
             where=dst,
-            hint="tcp, udp and icmp can; `trace` without --probe walks it",
+            hint="tcp, udp, sctp and icmp can; `trace` without --probe walks it",
         )
-    if port is None and proto in ("tcp", "udp"):
+    if port is None and proto in ("tcp", "udp", "sctp"):
         raise UserError(f"a {proto} probe needs a port", where=dst, hint=f"{dst}:PORT/{proto}")
     family = socket.AF_INET6 if family_of(dst) == 6 else socket.AF_INET
     tries = [
@@ -87,6 +88,25 @@ def connect(
         for number in range(count)
     ]
     return Observed(attempts=in_netns(path, _run, tries))
+
+
+def is_crafted(proto: str, shape: Shape, dst: str) -> bool:
+    """Is the packet made byte by byte?  Where that was asked for, or no socket sends one like it."""
+    if shape.crafted or shape.arrival is not None or proto == "sctp":
+        return proto in (*_PROTOCOLS, "sctp")
+    usual = SOCKET_SYN[family_of(dst)]
+    return proto == "tcp" and shape.size not in (None, usual)
+
+
+def _crafted(proto: str) -> Callable[..., Try]:
+    from nettrace.observe.crafted import CraftedTry  # noqa: PLC0415  (rarely needed)
+
+    def make(**options: Any) -> Try:
+        made = CraftedTry(**options)
+        made.proto = proto
+        return made
+
+    return make
 
 
 def _run(tries: list[Try]) -> tuple[Attempt, ...]:

@@ -21,7 +21,8 @@ from nettrace.model.observation import Hit, LegSeen, Observed
 from nettrace.model.packet import Packet, PortRange
 from nettrace.observe.arming import ARMING, CHAIN_KINDS, CHECKPOINTS, ENDS, TABLE, arm
 from nettrace.observe.capture import Capture
-from nettrace.observe.connect import connect
+from nettrace.observe.connect import connect, is_crafted
+from nettrace.observe.crafted_seen import without_reset
 from nettrace.observe.legacy_hits import with_legacy
 from nettrace.observe.listener import ChainKey, Listener, Seen
 from nettrace.observe.packet_filter import packet_filter
@@ -143,7 +144,7 @@ def _watched(
             sorter.take(seen)
         legs = with_legacy(sorter.legs(), listener, recogniser)
         frames = capture.settle()
-        return drops.added_to(
+        found = drops.added_to(
             Observed(
                 attempts=tuple(
                     replace(attempt, legs=legs.get(number, ()), frames=frames.get(number, ()))
@@ -154,6 +155,9 @@ def _watched(
                 notes=(*listener.notes, *capture.notes),
             )
         )
+        if not is_crafted(proto, shape, dst):
+            return found
+        return without_reset(found, next((name for name in namespaces if namespaces[name] == path), ""))
 
 
 class _Whose(NamedTuple):

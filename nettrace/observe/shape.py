@@ -8,7 +8,7 @@ Not here: packets of which a socket cannot be told (craft).
 import socket
 from typing import NamedTuple
 
-__all__ = ["PLAIN", "SOCKET_SYN", "Shape", "set_options"]
+__all__ = ["PLAIN", "SOCKET_SYN", "Arrival", "Shape", "set_options"]
 
 #: Bytes of the SYN that a socket sends: options for MSS, SACK, time stamps and scaling.
 SOCKET_SYN = {4: 60, 6: 80}
@@ -19,12 +19,26 @@ _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 10, 23
 _DONT, _DO = 0, 2
 
 
+class Arrival(NamedTuple):
+    """
+    A frame that arrives at a device, sent by its other end.
+
+    ``device`` is the other end's name in the namespace that the probe is sent from, the MAC
+    addresses are text.
+    """
+
+    device: str
+    source_mac: str
+    dest_mac: str
+
+
 class Shape(NamedTuple):
     """
     One packet's looks.
 
     ``size`` is that of the whole IP packet in bytes, None for the usual one; None for ``ttl``,
-    ``tos`` and ``df``: what the kernel gives.
+    ``tos`` and ``df``: what the kernel gives.  ``crafted``: made byte by byte and sent by a raw
+    socket, with ``arrival`` as a frame.
     """
 
     mark: int = 0
@@ -32,6 +46,8 @@ class Shape(NamedTuple):
     tos: int | None = None
     size: int | None = None
     df: bool | None = None
+    crafted: bool = False
+    arrival: Arrival | None = None
 
     def payload(self, version: int, usual: int) -> int:
         """Bytes behind a layer-4 header of 8 bytes; *usual* where no size was chosen."""

@@ -103,6 +103,16 @@ def _loop_back(run: Run, skb: Skb) -> Next:
 
 def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
     """Come out of the other end of a veth; into another namespace without mark and connection."""
+    if (ns.name, link.name) == (run.flow.origin.netns, run.flow.origin.device):
+        run.step(
+            skb,
+            Stage.TRANSMIT,
+            "leaves",
+            ref=f"{ns.name}/links/{link.name}",
+            text="veth",
+            note="to where the first packet came from",
+        )
+        ended(Verdict.LEFT_SNAPSHOT, f"it left {ns.name} by {link.name}, where the first packet came from")
     peer = link.peer
     if peer is None or peer.netns is None or peer.netns not in run.snapshot.namespaces:
         run.step(
