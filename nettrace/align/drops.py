@@ -45,8 +45,8 @@ _FORWARDABLE = ("__dev_forward_skb2", "__dev_forward_skb", "dev_forward_skb", "v
 
 REASONS: Mapping[Verdict, Kernel] = {
     Verdict.DELIVERED: _kernel(),
-    Verdict.NOT_LISTENING: _kernel("NO_SOCKET", "IP_NOPROTO"),
-    Verdict.UNEXPECTED: _kernel("NO_SOCKET", "TCP_FLAGS", "TCP_RESET"),
+    Verdict.NOT_LISTENING: _kernel("NO_SOCKET", "IP_NOPROTO", at=("icmpv6_rcv", "tcp_v6_conn_request")),
+    Verdict.UNEXPECTED: _kernel("NO_SOCKET", "TCP_FLAGS", "TCP_RESET", at=("icmpv6_rcv",)),
     Verdict.REJECTED: _kernel("NETFILTER_DROP", surely=True),
     Verdict.DROPPED_BY_RULE: _kernel("NETFILTER_DROP", surely=True),
     Verdict.DENIED: _kernel("NETFILTER_DROP"),
@@ -64,7 +64,9 @@ REASONS: Mapping[Verdict, Kernel] = {
         "IP_INVALID_DEST",
         at=("ip_rcv_finish_core", "ip6_rcv_core", "ip_error"),
     ),
-    Verdict.NEIGHBOUR_FAILED: _kernel("NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD"),
+    Verdict.NEIGHBOUR_FAILED: _kernel(
+        "NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", at=("neigh_invalidate", "ndisc_error_report")
+    ),
     Verdict.NO_TUNNEL_DESTINATION: _kernel("NO_TX_TARGET", "VXLAN_VNI_NOT_FOUND"),
     Verdict.BRIDGE_DROPPED: _kernel(
         "NO_TX_TARGET",

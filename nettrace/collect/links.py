@@ -121,6 +121,7 @@ def _bridge(data: Any) -> BridgeAttrs:
         vlan_filtering=bool(data.get_attr("IFLA_BR_VLAN_FILTERING")),
         stp=bool(data.get_attr("IFLA_BR_STP_STATE")),
         nf_call_iptables=bool(data.get_attr("IFLA_BR_NF_CALL_IPTABLES")),
+        nf_call_ip6tables=bool(data.get_attr("IFLA_BR_NF_CALL_IP6TABLES")),
     )
 
 
@@ -136,6 +137,7 @@ def _port(message: Any) -> PortAttrs | None:
         flood=bool(data.get_attr("IFLA_BRPORT_UNICAST_FLOOD")),
         # a kernel that is older than an attribute does what it does with that attribute's default
         bcast_flood=data.get_attr("IFLA_BRPORT_BCAST_FLOOD") != 0,
+        mcast_flood=data.get_attr("IFLA_BRPORT_MCAST_FLOOD") != 0,
         neigh_suppress=bool(data.get_attr("IFLA_BRPORT_NEIGH_SUPPRESS")),
         proxy_arp=bool(data.get_attr("IFLA_BRPORT_PROXYARP")),
         proxy_arp_wifi=bool(data.get_attr("IFLA_BRPORT_PROXYARP_WIFI")),

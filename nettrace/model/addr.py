@@ -18,6 +18,7 @@ __all__ = [
     "canonical_prefix",
     "family_of",
     "in_prefix",
+    "is_link_local",
     "is_loopback",
     "is_multicast",
     "network_of",
@@ -104,6 +105,12 @@ def network_of(address: str, length: int) -> str:
 def is_loopback(address: str) -> bool:
     """127.0.0.0/8 or ::1."""
     return ip_address(address).is_loopback
+
+
+@lru_cache(maxsize=65536)
+def is_link_local(address: str) -> bool:
+    """169.254.0.0/16 or fe80::/10."""
+    return ip_address(address).is_link_local
 
 
 @lru_cache(maxsize=65536)

@@ -34,13 +34,15 @@ class BridgeAttrs(Struct, frozen=True, kw_only=True):
     vlan_filtering: bool = False
     stp: bool = False
     nf_call_iptables: bool = False  # the bridge's own switch, beside the namespace's sysctl
+    nf_call_ip6tables: bool = False
 
 
 class PortAttrs(Struct, frozen=True, kw_only=True):
     """
     ``bridge -d link``.  State: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking.
 
-    ``flood`` is for unicast frames that no entry names, ``bcast_flood`` for broadcasts.
+    ``flood`` is for unicast frames that no entry names, ``bcast_flood`` for broadcasts,
+    ``mcast_flood`` for multicasts that no entry names.
     ``locked``: only what a static entry names may come in here.
     """
 
@@ -49,6 +51,7 @@ class PortAttrs(Struct, frozen=True, kw_only=True):
     learning: bool = True
     flood: bool = True
     bcast_flood: bool = True
+    mcast_flood: bool = True
     neigh_suppress: bool = False
     proxy_arp: bool = False
     proxy_arp_wifi: bool = False

@@ -79,7 +79,7 @@ class Packet(Struct, frozen=True, kw_only=True):
     @property
     def family(self) -> int:
         """4 or 6."""
-        return family_of(self.src)
+        return family_of(self.dst)
 
     @property
     def is_icmp_error(self) -> bool:

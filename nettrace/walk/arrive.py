@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from nettrace.model.addr import is_loopback, is_multicast
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk.arrive6 import input_route6, refuse6
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.icmp import HOST_UNREACHABLE, NET_UNREACHABLE, PROHIBITED, send_error
 from nettrace.walk.namespace import Namespace, namespace
@@ -47,7 +48,13 @@ def route_input(run: Run, skb: Skb) -> Next:
     decided = skb.route
     if decided is None:
         ns = namespace(run, skb.netns)
-        found = input_route(run, ns, skb, skb.device)
+        if skb.packet.family == 6:
+            found6 = input_route6(run, ns, skb, skb.device)
+            if isinstance(found6, Failed):
+                refuse6(run, ns, skb, found6)
+            found: Decision | Refusal = found6
+        else:
+            found = input_route(run, ns, skb, skb.device)
         if isinstance(found, Refusal):
             refuse(run, ns, skb, found)
         decided = skb.route = found
@@ -69,7 +76,7 @@ def _ref(ns: Namespace, decided: Decision) -> str:
 
 def _words(decided: Decision) -> str:
     if decided.kind == "local":
-        return f"local {decided.route.dst} dev {decided.device}"
+        return f"{decided.route.type} {decided.route.dst} dev {decided.device}"
     via = f" via {decided.gateway}" if decided.gateway else ""
     return f"{decided.route.dst}{via} dev {decided.device}"
 

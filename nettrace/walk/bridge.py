@@ -9,9 +9,12 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arrive import Refusal, input_route, refuse
+from nettrace.walk.arrive6 import input_route6, refuse6
 from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.fib import Failed
 from nettrace.walk.hooks import bridge_hook, run_hook
 from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.nd import calls_ip6tables
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
@@ -44,7 +47,7 @@ def bridge_in(run: Run, skb: Skb) -> Next:
     skb.physin = skb.physout = None
     point = HookPoint(ns, "prerouting", port.name, None)
     bridge_hook(run, skb, point, below=_NF_PREROUTING)
-    if _calls_iptables(ns, bridge):
+    if _calls_iptables(ns, bridge, skb.packet.family):
         skb.physin = port.name
         _prerouting(run, ns, skb, bridge)
     bridge_hook(run, skb, point, above=_NF_PREROUTING)
@@ -65,8 +68,10 @@ def _admit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link) -> None:
         run.learned_ports[(ns.name, bridge.name, skb.source_mac)] = port.name
 
 
-def _calls_iptables(ns: Namespace, bridge: Link) -> bool:
+def _calls_iptables(ns: Namespace, bridge: Link, family: int) -> bool:
     """Does br_netfilter pass frames of this bridge to the ip hooks?"""
+    if family == 6:
+        return calls_ip6tables(ns, bridge)
     if ns.number("net.bridge.bridge-nf-call-iptables"):
         return True
     return bridge.bridge is not None and bridge.bridge.nf_call_iptables
@@ -85,6 +90,9 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
     run_hook(run, skb, HookPoint(ns, "prerouting", bridge.name, None))
     skb.prerouted = True
     if skb.packet.dst == dst:
+        return
+    if skb.packet.family == 6:
+        _changed6(run, ns, skb, bridge)
         return
     decided = input_route(run, ns, skb, bridge.name)
     if isinstance(decided, Refusal):
@@ -105,6 +113,34 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
         ref=where,
         text=f"{decided.route.dst} dev {decided.device}",
     )
+    skb.route = decided
+    skb.dest_mac = bridge.mac.lower()
+
+
+def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
+    """
+    Route a bridged IPv6 packet whose destination PREROUTING changed (br_nf_pre_routing_finish_ipv6).
+
+    Without a route it is gone without a word.  To a neighbour on the bridge it stays bridged, also
+    where forwarding is off; otherwise it goes up to the host with the route that was found.
+    """
+    decided = input_route6(run, ns, skb, bridge.name)
+    if isinstance(decided, Failed):
+        refuse6(run, ns, skb, decided, silent=True)
+    where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
+    bridged = decided.kind == "unicast" and decided.device == bridge.name
+    run.step(
+        skb,
+        Stage.ROUTE,
+        "bridged" if bridged else "local" if decided.kind == "local" else "forward",
+        ref=where,
+        text=f"{decided.route.dst} dev {decided.device}",
+        note=f"its new destination is on {bridge.name} too: it stays in the bridge" if bridged else "",
+    )
+    if bridged:
+        found = find_mac(run, ns, skb, bridge, decided.gateway or skb.packet.dst)
+        skb.dest_mac = found.mac.lower()
+        return
     skb.route = decided
     skb.dest_mac = bridge.mac.lower()
 

@@ -4,7 +4,8 @@ Connection tracking: which connection is this packet of, and is it a proper part
 Lives here: nf_conntrack_in, the part of TCP's state machine that a walk can meet, ICMP
 errors as RELATED, confirming.
 Not here: address translation (nat).
-Sources: net/netfilter/nf_conntrack_core.c, nf_conntrack_proto_tcp.c, nf_conntrack_proto_icmp.c.
+Sources: net/netfilter/nf_conntrack_core.c, nf_conntrack_proto_tcp.c, nf_conntrack_proto_icmp.c,
+nf_conntrack_proto_icmpv6.c.
 TCP windows are not modelled: every segment of the walk is the one that is expected.
 """
 
@@ -19,7 +20,11 @@ from nettrace.walk.skb import Conn, Skb, Tup, Zone, mirrored, tuple_of
 
 __all__ = ["confirm", "entry_of", "track"]
 
-_TRACKED = ("tcp", "udp", "icmp")
+#: ICMP types that begin a connection (valid_new of both files).
+_BEGIN = {"icmp": (8, 13, 15, 17), "icmpv6": (128, 139)}
+
+#: Multicast listeners, router and neighbour discovery: no connections (noct_valid_new).
+_UNTRACKED6 = frozenset({130, 131, 132, 133, 134, 135, 136, 143})
 
 
 def track(run: Run, skb: Skb, hook: str) -> None:
@@ -32,7 +37,10 @@ def track(run: Run, skb: Skb, hook: str) -> None:
     if skb.conn is not None or skb.state == "UNTRACKED":
         return
     packet = skb.packet
-    if packet.is_icmp_error and packet.proto == "icmp":
+    if packet.proto == "icmpv6" and packet.icmp_type in _UNTRACKED6:
+        skb.state = "UNTRACKED"
+        return
+    if packet.is_icmp_error:
         _track_error(run, skb, hook)
         return
     tup = tuple_of(packet)
@@ -138,7 +146,7 @@ def _begin(run: Run, skb: Skb, tup: Tup) -> None:
         if not state:
             skb.state = "INVALID"
             return
-    if packet.proto == "icmp" and packet.icmp_type not in (8, 13, 15, 17):
+    if packet.proto in _BEGIN and packet.icmp_type not in _BEGIN[packet.proto]:
         skb.state = "INVALID"
         return
     skb.conn = Conn(netns=skb.netns, original=tup, reply=mirrored(tup), tcp=state, zone=_zone(skb))

@@ -16,7 +16,7 @@ from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Stage, Step, Verdict, Why
 from nettrace.walk.limits import Limits
-from nettrace.walk.skb import Conn, Skb, Tup
+from nettrace.walk.skb import Conn, Decision, Skb, Tup
 
 __all__ = ["Answer", "Carried", "Delivery", "Ended", "Run", "Undecided", "Wanted", "ended", "undecided"]
 
@@ -66,6 +66,7 @@ class Answer:
     ``conn`` and ``reply`` are the connection it is tied to by nf_ct_attach, if any; ``delay``
     how long the kernel waits before it sends it, ``mtu`` what fragmentation-needed announces.
     ``frame`` is set where it goes straight out of a bridge port: port, source and destination MAC.
+    ``by`` is the device that an answer to a link-local address is bound to.
     """
 
     netns: str
@@ -75,6 +76,7 @@ class Answer:
     delay: float = 0.0
     mtu: int | None = None
     frame: tuple[str, str, str] | None = None
+    by: str | None = None
 
 
 class Carried(NamedTuple):
@@ -92,7 +94,11 @@ class Carried(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """Where a leg arrived, and the packet as it arrived.  ``listens``: a socket that takes calls."""
+    """
+    Where a leg arrived, and the packet as it arrived.
+
+    ``listens``: a socket that takes calls; ``came_by`` the device that an IPv6 packet came in by.
+    """
 
     netns: str
     packet: Packet
@@ -100,6 +106,7 @@ class Delivery:
     listens: bool = False
     bound_address: str | None = None
     mss: int | None = None
+    came_by: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +152,7 @@ class Run:
     quiet: bool = False
     looping: bool = False
     sent: Packet | None = None
+    connected: Decision | None = None  # the route of the client's socket
 
     # --- sections ------------------------------------------------------------------------
 
@@ -170,6 +178,8 @@ class Run:
         if found.kind is not MissingKind.NOT_READ:
             word = found.reason or found.kind.value
             raise Undecided(f"{key} is not known: {word}", Why(str(key), word))
+        if ":" in self.flow.packet.dst:
+            along = [name.replace("xt/", "xt6/") for name in along]
         others = [SectionKey(key.netns, name) for name in along if name != key.name]
         raise Wanted((key, *(one for one in others if self.unread(one))))
 

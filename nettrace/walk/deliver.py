@@ -3,13 +3,18 @@ Does anybody here take the packet?
 
 Lives here: who takes it, echo requests, what is answered where nobody does.
 Not here: the lookup of sockets (lookup), the answers' way (exchange), tunnels' ends (tunnel).
-Sources: net/ipv4/ip_input.c (ip_protocol_deliver_rcu), tcp_ipv4.c, udp.c, icmp.c.
+Sources: net/ipv4/ip_input.c (ip_protocol_deliver_rcu), tcp_ipv4.c, udp.c, icmp.c;
+net/ipv6/ip6_input.c (ip6_protocol_deliver_rcu), tcp_ipv6.c, udp.c, icmp.c.
 """
+
+from typing import NoReturn
 
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk import icmp6
 from nettrace.walk.context import Delivery, Run, ended, undecided
 from nettrace.walk.icmp import PORT_UNREACHABLE, PROTOCOL_UNREACHABLE, send_error, send_reset
+from nettrace.walk.icmp6 import send_error6
 from nettrace.walk.lookup import WILDCARDS, at_port, busy, raw_takers, takers
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.skb import Skb, mirrored, tuple_of
@@ -17,6 +22,8 @@ from nettrace.walk.stages import Next
 from nettrace.walk.tunnel import decapsulate, tunnel_at
 
 __all__ = ["deliver"]
+
+_ECHO_REQUEST6 = 128
 
 
 def deliver(run: Run, skb: Skb) -> Next:
@@ -33,7 +40,9 @@ def deliver(run: Run, skb: Skb) -> Next:
         _take(run, skb, "an ICMP error for a connection of this namespace")
     if (ns.name, tuple_of(wanted)) in run.expected:
         _take(run, skb, "a socket waits for it")
-    if packet.proto == "icmp":
+    if skb.route is not None and skb.route.route.type == "anycast":
+        _anycast(run, ns, skb)
+    if packet.proto in ("icmp", "icmpv6"):
         _echo(run, ns, skb)
     if packet.proto == "tcp" and ("ACK" in packet.tcp_flags or "RST" in packet.tcp_flags):
         send_reset(run, skb, attach=False)
@@ -46,7 +55,7 @@ def deliver(run: Run, skb: Skb) -> Next:
 
 def _take(
     run: Run, skb: Skb, text: str, *, ref: str = "", listens: bool = False, bound: str | None = None
-) -> None:
+) -> NoReturn:
     run.step(skb, Stage.DELIVER, "deliver", ref=ref or f"{skb.netns}/sockets", text=text)
     run.delivery = Delivery(
         netns=skb.netns,
@@ -55,11 +64,22 @@ def _take(
         listens=listens,
         bound_address=bound,
         mss=skb.mss,
+        came_by=_came_by(skb),
     )
     ended(Verdict.DELIVERED, text)
 
 
-def _end(run: Run, skb: Skb, verdict: Verdict, reason: str, ref: str = "") -> None:
+def _anycast(run: Run, ns: Namespace, skb: Skb) -> None:
+    """TCP does not answer at an anycast address (tcp_v6_conn_request); others answer from another one."""
+    packet = skb.packet
+    ref = f"{ns.name}/routes/255/{packet.dst}/128"
+    if packet.proto == "tcp":
+        verdict = Verdict.NOT_LISTENING if run.leg == "request" else Verdict.UNEXPECTED
+        _end(run, skb, verdict, f"{packet.dst} is an anycast address, at which TCP does not listen", ref)
+    undecided(f"{packet.dst} is an anycast address of {ns.name}, and who answers uses another one", ref)
+
+
+def _end(run: Run, skb: Skb, verdict: Verdict, reason: str, ref: str = "") -> NoReturn:
     run.step(skb, Stage.DELIVER, "drop", ref=ref or f"{skb.netns}/sockets", text=reason, stops=True)
     ended(verdict, f"{reason} ({skb.netns})")
 
@@ -67,11 +87,23 @@ def _end(run: Run, skb: Skb, verdict: Verdict, reason: str, ref: str = "") -> No
 def _echo(run: Run, ns: Namespace, skb: Skb) -> None:
     """The kernel itself answers echo and timestamp requests, and no others (icmp_pointers)."""
     packet = skb.packet
+    if packet.family == 6:
+        _echo6(run, ns, skb)
     if packet.icmp_type == 13:
         _take(run, skb, "the kernel answers with its time of day", listens=True)
     if packet.icmp_type != 8:
         _end(run, skb, Verdict.UNEXPECTED, f"nobody here waits for ICMP type {packet.icmp_type}")
     name = "net.ipv4.icmp_echo_ignore_all"
+    if ns.number(name):
+        _end(run, skb, Verdict.NOT_LISTENING, f"{name} is 1", f"{ns.name}/sysctls/{name}")
+    _take(run, skb, "the kernel answers echoes", ref=f"{ns.name}/sysctls/{name}", listens=True)
+
+
+def _echo6(run: Run, ns: Namespace, skb: Skb) -> NoReturn:
+    """icmpv6_rcv: it answers echo requests."""
+    packet, name = skb.packet, "net.ipv6.icmp.echo_ignore_all"
+    if packet.icmp_type != _ECHO_REQUEST6:
+        _end(run, skb, Verdict.UNEXPECTED, f"nobody here waits for ICMPv6 type {packet.icmp_type}")
     if ns.number(name):
         _end(run, skb, Verdict.NOT_LISTENING, f"{name} is 1", f"{ns.name}/sysctls/{name}")
     _take(run, skb, "the kernel answers echoes", ref=f"{ns.name}/sysctls/{name}", listens=True)
@@ -104,12 +136,15 @@ def _listener(run: Run, ns: Namespace, skb: Skb) -> None:
         bound = {None if one.address in WILDCARDS else one.address for one in fitting}
         _take(run, skb, who, ref=ref, listens=True, bound=bound.pop())
     elsewhere = sorted({one.address for one in sockets if at_port(one, packet)})
-    text = f"nobody listens at {packet.dst}:{packet.dport}/{packet.proto}"
+    at = f"[{packet.dst}]" if packet.family == 6 else packet.dst
+    text = f"nobody listens at {at}:{packet.dport}/{packet.proto}"
     if elsewhere:
         text += f", only at {', '.join(elsewhere)}"
     run.step(skb, Stage.DELIVER, "drop", ref=ref, text=text, stops=True)
     if packet.proto == "tcp":
         send_reset(run, skb, attach=False)
+    elif packet.family == 6:
+        send_error6(run, skb, icmp6.UNREACHABLE, icmp6.PORT_UNREACHABLE, attach=False)
     else:
         send_error(run, skb, 3, PORT_UNREACHABLE, local=True, attach=False)
     # an answer that finds no socket met the wrong one on its way, or lost its translation
@@ -149,5 +184,8 @@ def _protocol(run: Run, ns: Namespace, skb: Skb) -> None:
         _take(run, skb, f"{_names(raw)} reads all packets of protocol {packet.proto}", ref=ref)
     text = f"nobody in {ns.name} takes protocol {packet.proto}"
     run.step(skb, Stage.DELIVER, "drop", ref=ref, text=text, stops=True)
-    send_error(run, skb, 3, PROTOCOL_UNREACHABLE, local=True)
+    if packet.family == 6:
+        send_error6(run, skb, icmp6.PARAMETER_PROBLEM, icmp6.UNKNOWN_HEADER)
+    else:
+        send_error(run, skb, 3, PROTOCOL_UNREACHABLE, local=True)
     ended(Verdict.NOT_LISTENING, text)

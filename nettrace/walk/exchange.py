@@ -17,7 +17,6 @@ from nettrace.model.step import Verdict
 from nettrace.model.walk import Endpoint, Leg, Outcome, Path
 from nettrace.walk.conntrack import entry_of
 from nettrace.walk.context import Answer, Delivery, Run, Undecided
-from nettrace.walk.icmp import FRAGMENTATION_NEEDED
 from nettrace.walk.leg import Walked, walk_leg
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.outcome import of_answer, of_errno
@@ -28,12 +27,13 @@ from nettrace.walk.stages import Next
 
 __all__ = ["exchange"]
 
-#: IPv4 and TCP headers without options.
-_HEADERS = 40
+#: IP and TCP headers without options.
+_HEADERS = {4: 40, 6: 60}
 #: What an end outside of the snapshot is taken to have.
-_USUAL_MSS = 1460
+_USUAL_MSS = {4: 1460, 6: 1440}
 #: Echo and timestamp: what the kernel answers by itself.
-_ICMP_ANSWERS = {8: 0, 13: 14}
+_ICMP_ANSWERS = {8: 0, 13: 14, 128: 129}
+_ECHO = {"icmp": 8, "icmpv6": 128}
 #: A full-size segment shrinks at most this often before the walk calls it a stall.
 _SHRINKS = 8
 
@@ -46,8 +46,8 @@ _DATA = frozenset({"ACK", "PSH"})
 class _Mss(NamedTuple):
     """The largest segment that one end sends by itself, and the one that the other end was told of."""
 
-    own: int = _USUAL_MSS
-    told: int = _USUAL_MSS
+    own: int
+    told: int
 
 
 class _Talk:
@@ -59,7 +59,8 @@ class _Talk:
         self.endpoint: Endpoint | None = None
         self.sent = run.flow.packet
         self.server = Delivery("", self.sent, "")
-        self.client_mss = self.server_mss = _Mss()
+        usual = _USUAL_MSS[self.sent.family]
+        self.client_mss = self.server_mss = _Mss(usual, usual)
 
     def walk(self, kind: str, skb: Skb, begin: Next) -> Walked:
         walked = walk_leg(self.run, kind, skb, begin)
@@ -122,7 +123,8 @@ def exchange(run: Run) -> Path:
         source=taken.src,
         source_port=taken.sport,
     )
-    talk.client_mss = _Mss(request.skb.offered or _USUAL_MSS, delivery.mss or _USUAL_MSS)
+    usual = _USUAL_MSS[taken.family]
+    talk.client_mss = _Mss(request.skb.offered or usual, delivery.mss or usual)
     run.expected.add((delivery.netns, tuple_of(taken)))
     return _answered(talk, delivery)
 
@@ -139,8 +141,8 @@ def _first(run: Run) -> Packet:
         packet = replace(packet, sport=ports)
     if packet.proto == "tcp" and not packet.tcp_flags:
         packet = replace(packet, tcp_flags=_SYN)
-    if packet.proto == "icmp" and packet.icmp_type is None:
-        packet = replace(packet, icmp_type=8, icmp_code=0)
+    if packet.proto in _ECHO and packet.icmp_type is None:
+        packet = replace(packet, icmp_type=_ECHO[packet.proto], icmp_code=0)
     return packet
 
 
@@ -150,12 +152,16 @@ def _from_client(talk: _Talk, kind: str, packet: Packet) -> Walked:
     origin = run.flow.origin
     skb = Skb(packet, origin.netns, device=origin.device or "", own=origin.device is None)
     if origin.device is not None and packet.tcp_flags == _SYN:
-        skb.mss = skb.offered = namespace(run, origin.netns).link(origin.device).mtu - _HEADERS
+        mtu = namespace(run, origin.netns).link(origin.device).mtu
+        skb.mss = skb.offered = mtu - _HEADERS[packet.family]
     return talk.walk(kind, skb, Next.SEND if origin.device is None else Next.RECEIVE)
 
 
 def _from_server(talk: _Talk, kind: str, packet: Packet) -> Walked:
-    return talk.walk(kind, Skb(packet, talk.server.netns, own=True), Next.SEND)
+    skb = Skb(packet, talk.server.netns, own=True, hops=True)
+    if packet.proto == "icmpv6":
+        skb.prefers = talk.server.came_by  # icmpv6_echo_reply: flowi6_oif
+    return talk.walk(kind, skb, Next.SEND)
 
 
 # --- the request did not arrive ------------------------------------------------------------
@@ -200,7 +206,7 @@ def _is_redrawn(run: Run, request: Walked) -> bool:
 
 def _walk_answer(talk: _Talk, answer: Answer) -> Walked:
     """Walk an ICMP error or an RST from the namespace that made it."""
-    skb = Skb(answer.packet, answer.netns, conn=answer.conn, reply=answer.reply)
+    skb = Skb(answer.packet, answer.netns, conn=answer.conn, reply=answer.reply, bound=answer.by, hops=True)
     if answer.conn is not None:
         skb.state, skb.attached = "RELATED", True
     begin = Next.SEND
@@ -241,8 +247,9 @@ def _answered(talk: _Talk, delivery: Delivery) -> Path:
         return talk.path(Outcome.UNKNOWN if open_end else Outcome.TIMEOUT, failed=1)
     if proto != "tcp":
         return talk.path(Outcome.CONNECTED, reason=reply.leg.reason if not reply.arrived else "")
-    talk.server_mss = _Mss(reply.skb.offered or _USUAL_MSS, reply.skb.mss or _USUAL_MSS)
-    ack = replace(talk.sent, tcp_flags=_ACK, size=52)
+    usual = _USUAL_MSS[delivery.packet.family]
+    talk.server_mss = _Mss(reply.skb.offered or usual, reply.skb.mss or usual)
+    ack = replace(talk.sent, tcp_flags=_ACK, size=_HEADERS[talk.sent.family] + 12)
     third = _from_client(talk, "ack", ack)
     if not third.arrived:
         return _stalled(talk, third)
@@ -258,6 +265,8 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
     asked = delivery.packet
     ns = namespace(run, delivery.netns)
     mark = asked.mark if asked.proto == "tcp" and ns.number("net.ipv4.tcp_fwmark_accept") else 0
+    if asked.proto in _ECHO and ns.number(f"net.ipv{asked.family}.fwmark_reflect"):
+        mark = asked.mark
     answer = Packet(
         src=asked.dst,
         dst=asked.src,
@@ -265,12 +274,12 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
         sport=asked.dport,
         dport=asked.sport,
         tcp_flags=_SYN_ACK if asked.proto == "tcp" else frozenset(),
-        icmp_type=_ICMP_ANSWERS[asked.icmp_type or 8] if asked.proto == "icmp" else None,
-        icmp_code=0 if asked.proto == "icmp" else None,
+        icmp_type=_ICMP_ANSWERS[asked.icmp_type or 8] if asked.proto in _ECHO else None,
+        icmp_code=0 if asked.proto in _ECHO else None,
         icmp_id=asked.icmp_id,
-        size=asked.size if asked.proto == "icmp" else 60,
+        size=asked.size if asked.proto in _ECHO else _HEADERS[asked.family] + 20,
         ttl=ns.number("net.ipv4.ip_default_ttl"),
-        tos=asked.tos if asked.proto == "icmp" else 0,  # icmp_reply
+        tos=asked.tos if asked.proto in _ECHO else 0,  # icmp_reply, icmpv6_echo_reply
         df=asked.proto == "tcp",
         mark=mark,
     )
@@ -318,7 +327,7 @@ def _full_size(talk: _Talk) -> Path:
         ("reply-data", min(talk.server_mss.own, talk.client_mss.told), back, _from_server),
     )
     for kind, mss, packet, sender in sides:
-        size = talk.run.flow.segment or mss + _HEADERS
+        size = talk.run.flow.segment or mss + _HEADERS[packet.family]
         stopped = _shrinking(talk, kind, replace(packet, tcp_flags=_DATA, size=size), sender)
         if stopped is not None:
             return _stalled(talk, stopped)
@@ -343,7 +352,7 @@ def _told_to_shrink(talk: _Talk, walked: Walked, packet: Packet) -> int | None:
     if walked.leg.verdict is not Verdict.TOO_BIG:
         return None
     for answer in walked.answers:
-        if answer.packet.icmp_code != FRAGMENTATION_NEEDED or answer.mtu is None:
+        if answer.mtu is None:
             continue
         back = _walk_answer(talk, answer)
         if (back.arrived or _reaches_client(talk, back)) and answer.mtu < packet.size:

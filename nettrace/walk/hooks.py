@@ -59,7 +59,8 @@ def run_hook(run: Run, skb: Skb, point: HookPoint, *, reroute: Reroute | None = 
     *reroute* is called in OUTPUT where the kernel routes again: after mangle changed the
     addresses or the mark, after destination NAT changed the address.
     """
-    _rulesets(run, point.ns)
+    point = point._replace(family=skb.packet.family)
+    _rulesets(run, point)
     in_order(run, skb, point, _parties(run, skb, point, reroute))
     if point.hook in ("input", "postrouting"):
         confirm(run, skb)
@@ -100,7 +101,9 @@ def _xt_party(
         if reroute is not None and _other_way(before, skb.packet):
             reroute(run, skb)
 
-    name = f"{place.table} {place.chain} of iptables-{place.backend}"
+    name = (
+        f"{place.table} {place.chain} of {'ip6tables' if point.family == 6 else 'iptables'}-{place.backend}"
+    )
     return Party(priority, f"{place.backend}/{place.table}", name, go)
 
 
@@ -121,7 +124,9 @@ def _pf(skb: Skb) -> int:
 
 
 def _other_way(before: Any, after: Any) -> bool:
-    """Did anything change that a route depends on?"""
+    """Did anything change that a route depends on?  Of IPv6 the hop limit counts too (ip6t_mangle_out)."""
+    if after.family == 6 and before.ttl != after.ttl:
+        return True
     return (before.src, before.dst, before.mark, before.tos) != (after.src, after.dst, after.mark, after.tos)
 
 
@@ -150,24 +155,25 @@ def _standing(ruleset: XtRuleset) -> _Standing:
     return _Standing(tuple(unread), frozenset(active))
 
 
-def _rulesets(run: Run, ns: Namespace) -> frozenset[str]:
+def _rulesets(run: Run, point: HookPoint) -> frozenset[str]:
     """
     Return the built-in chains that may do anything, as ``BACKEND/table/CHAIN``.
 
     Asks at once for all built-in chains that were not read.
     """
-    if ns.standing is None:
+    ns = point.ns
+    standings: dict[str, frozenset[str]] = ns.standing
+    if point.xt not in standings:
         wanted: list[SectionKey] = []
         active: list[str] = []
         for backend in BACKENDS:
-            standing = derived(_standing, run.section(ns.name, f"xt/{backend}", along=NEIGHBOURHOOD))
-            wanted += [SectionKey(ns.name, f"xt/{backend}/{path}") for path in standing.unread]
+            standing = derived(_standing, run.section(ns.name, f"{point.xt}/{backend}", along=NEIGHBOURHOOD))
+            wanted += [SectionKey(ns.name, f"{point.xt}/{backend}/{path}") for path in standing.unread]
             active += [f"{backend}/{path}" for path in standing.active]
         if wanted:
             raise Wanted(wanted)
-        ns.standing = frozenset(active)
-    found: frozenset[str] = ns.standing
-    return found
+        standings[point.xt] = frozenset(active)
+    return standings[point.xt]
 
 
 # --- native nftables ---------------------------------------------------------------------
@@ -225,7 +231,7 @@ def _layer2_party(run: Run, skb: Skb, point: HookPoint, chain: NativeChain, pf: 
 
 def _places(run: Run, point: HookPoint, table: str) -> list[Place]:
     """Return the back ends' built-in chains of a table that can do anything at this hook."""
-    active = _rulesets(run, point.ns)
+    active = _rulesets(run, point)
     if not active:
         return []
     chain = point.hook.upper()

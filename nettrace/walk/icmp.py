@@ -100,10 +100,10 @@ def send_reset(run: Run, skb: Skb, *, attach: bool) -> bool:
         sport=packet.dport,
         dport=packet.sport,
         tcp_flags=frozenset({"RST"} if "ACK" in packet.tcp_flags else {"RST", "ACK"}),
-        size=40,
+        size=60 if packet.family == 6 else 40,
         ttl=ns.number("net.ipv4.ip_default_ttl"),
         tos=0 if attach else packet.tos,  # nf_reject_iphdr_put; tcp_v4_send_reset reflects
-        mark=packet.mark if ns.number("net.ipv4.fwmark_reflect") else 0,
+        mark=packet.mark if ns.number(f"net.ipv{packet.family}.fwmark_reflect") else 0,
     )
     by_port = attach and skb.physin is not None
     frame = (skb.physin or "", skb.dest_mac, skb.source_mac) if by_port else None

@@ -46,7 +46,7 @@ def _host(rule: XtRule) -> str | None:
     if rule.dst is None or rule.dst.invert:
         return None
     address, _, length = rule.dst.value.partition("/")
-    return address if length in ("", "32") else None
+    return address if length in ("", "128" if ":" in address else "32") else None
 
 
 def _dport(rule: XtRule) -> int | None:

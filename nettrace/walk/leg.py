@@ -15,6 +15,7 @@ from nettrace.walk.bridge import bridge_forward, bridge_in, bridge_out
 from nettrace.walk.context import Answer, Carried, Delivery, Ended, Run, Undecided
 from nettrace.walk.deliver import deliver
 from nettrace.walk.forward import forward
+from nettrace.walk.forward6 import forward6
 from nettrace.walk.leave import postrouting, transmit
 from nettrace.walk.neighbour import resolve
 from nettrace.walk.receive import ip_receive, local_in, receive
@@ -24,6 +25,11 @@ from nettrace.walk.stages import STAGE_OF, Next
 from nettrace.walk.tunnel import encapsulate
 
 __all__ = ["Walked", "walk_leg"]
+
+
+def _forward(run: Run, skb: Skb) -> Next:
+    return forward6(run, skb) if skb.packet.family == 6 else forward(run, skb)
+
 
 _STAGES: dict[Next, Callable[[Run, Skb], Next]] = {
     Next.SEND: send,
@@ -35,7 +41,7 @@ _STAGES: dict[Next, Callable[[Run, Skb], Next]] = {
     Next.BRIDGE_OUT: bridge_out,
     Next.IP_RECEIVE: ip_receive,
     Next.ROUTE_IN: route_input,
-    Next.FORWARD: forward,
+    Next.FORWARD: _forward,
     Next.LOCAL_IN: local_in,
     Next.POSTROUTING: postrouting,
     Next.NEIGHBOUR: resolve,

@@ -41,6 +41,7 @@ from nettrace.parse.iptables import extension_options
 from nettrace.walk.context import Run
 from nettrace.walk.extensions import HEADER_TESTS
 from nettrace.walk.extensions_state import STATE_TESTS
+from nettrace.walk.matches6 import addrtype6, rpfilter6
 from nettrace.walk.octets import tcp_option
 from nettrace.walk.point import Answered, HookPoint, Unsure, in_ports, negated
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
@@ -94,6 +95,8 @@ def _always(run: Run, skb: Skb, point: HookPoint, match: Comment | Nfacct) -> An
 
 def _addrtype(run: Run, skb: Skb, point: HookPoint, match: Addrtype) -> Answered:
     """xt_addrtype.c, addrtype_mt_v1."""
+    if point.family == 6:
+        return addrtype6(run, skb, point, match)
     device = None
     if match.limit_iface_in:
         device = point.in_device
@@ -269,9 +272,9 @@ def _both_ports(skb: Skb, sport: Ports | None, dport: Ports | None) -> Answered:
 
 
 def _icmp(run: Run, skb: Skb, point: HookPoint, match: Icmp) -> Answered:
-    """ip_tables.c, icmp_match; 255 is any type."""
+    """ip_tables.c, icmp_match, and ip6_tables.c, icmp6_match; 255 is any type."""
     packet = skb.packet
-    if packet.proto != "icmp" or match.proto != "icmp":
+    if packet.proto != ("icmpv6" if match.proto == "icmp6" else match.proto):
         return False
     kind = match.icmp_type in (None, 255, packet.icmp_type)
     code = match.icmp_type in (None, 255) or match.icmp_code in (None, packet.icmp_code)
@@ -303,6 +306,8 @@ def _limit(run: Run, skb: Skb, point: HookPoint, match: Limit) -> Answered:
 
 def _rpfilter(run: Run, skb: Skb, point: HookPoint, match: Rpfilter) -> Answered:
     """ipt_rpfilter.c, rpfilter_mt."""
+    if point.family == 6:
+        return rpfilter6(run, skb, point, match)
     device = point.in_device
     if device == "lo":
         return not match.invert

@@ -47,9 +47,17 @@ def _ports(links: tuple[Link, ...]) -> dict[str, tuple[Link, ...]]:
 
 
 def _addresses(addresses: tuple[Address, ...]) -> dict[str, tuple[Address, ...]]:
+    return _by_device(addresses, 4)
+
+
+def _addresses6(addresses: tuple[Address, ...]) -> dict[str, tuple[Address, ...]]:
+    return _by_device(addresses, 6)
+
+
+def _by_device(addresses: tuple[Address, ...], family: int) -> dict[str, tuple[Address, ...]]:
     found: dict[str, list[Address]] = {}
     for one in addresses:
-        if family_of(one.address) == 4:
+        if family_of(one.address) == family:
             found.setdefault(one.device, []).append(one)
     return {device: tuple(ones) for device, ones in found.items()}
 
@@ -59,7 +67,11 @@ def _owned(addresses: tuple[Address, ...]) -> frozenset[str]:
 
 
 def _neighbours(entries: tuple[Neighbour, ...]) -> dict[tuple[str, str], Neighbour]:
-    return {(one.device, one.address): one for one in entries}
+    return {(one.device, one.address): one for one in entries if one.state != "proxy"}
+
+
+def _proxies(entries: tuple[Neighbour, ...]) -> frozenset[tuple[str, str]]:
+    return frozenset((one.device, one.address) for one in entries if one.state == "proxy")
 
 
 def _fdb(entries: tuple[FdbEntry, ...]) -> dict[str, tuple[FdbEntry, ...]]:
@@ -78,9 +90,9 @@ class Namespace:
         self.run = run
         self.netns = netns
         self.name = netns.name
-        self.standing: Any = None  # what nettrace.walk.hooks made of the rule sets
+        self.standing: Any = {}  # what nettrace.walk.hooks made of the rule sets
         self._links: dict[str, Link] | None = None
-        self._conf: dict[tuple[str, str], tuple[int, str]] = {}
+        self._conf: dict[tuple[str, str, int], tuple[int, str]] = {}
 
     def _read(self, name: str) -> object:
         return self.run.section(self.name, name, along=NEIGHBOURHOOD)
@@ -122,6 +134,16 @@ class Namespace:
         found: tuple[Address, ...] = self._read("addresses")  # type: ignore[assignment]
         return derived(_addresses, found)
 
+    def addresses6(self, device: str) -> tuple[Address, ...]:
+        """Return the IPv6 addresses of a device, in the kernel's order."""
+        return self.all_addresses6.get(device, ())
+
+    @property
+    def all_addresses6(self) -> dict[str, tuple[Address, ...]]:
+        """IPv6 addresses by device."""
+        found: tuple[Address, ...] = self._read("addresses")  # type: ignore[assignment]
+        return derived(_addresses6, found)
+
     def owns(self, address: str) -> bool:
         """Is *address* configured on any device (inet_lookup_ifaddr_rcu)?"""
         found: tuple[Address, ...] = self._read("addresses")  # type: ignore[assignment]
@@ -131,6 +153,11 @@ class Namespace:
         """Return the neighbour entry for *address* on *device*."""
         found: tuple[Neighbour, ...] = self._read("neighbours")  # type: ignore[assignment]
         return derived(_neighbours, found).get((device, address))
+
+    def proxies(self, device: str, address: str) -> bool:
+        """Does *device* answer for *address* on behalf of somebody else (``ip neigh add proxy``)?"""
+        found: tuple[Neighbour, ...] = self._read("neighbours")  # type: ignore[assignment]
+        return (device, address) in derived(_proxies, found)
 
     def fdb(self, mac: str) -> tuple[FdbEntry, ...]:
         """Return the forwarding-database entries for *mac*, of all bridges and tunnels."""
@@ -165,28 +192,34 @@ class Namespace:
         except ValueError:
             undecided(f"sysctl {name} of {self.name} is {value!r}", f"{self.name}/sysctls/{name}", value)
 
-    def conf(self, device: str, what: str) -> tuple[int, str]:
+    def conf(self, device: str, what: str, *, family: int = 4) -> tuple[int, str]:
         """
-        Return ``net.ipv4.conf.DEVICE.WHAT`` and the sysctl's name.
+        Return ``net.ipv4.conf.DEVICE.WHAT`` (of IPv6 if *family* is 6) and the sysctl's name.
 
         A device's own dots are written as slashes, as sysctl(8) does.
         """
-        held = self._conf.get((device, what))
+        held = self._conf.get((device, what, family))
         if held is not None:
             return held
-        name = f"net.ipv4.conf.{device.replace('.', '/')}.{what}"
+        name = f"net.ipv{family}.conf.{device.replace('.', '/')}.{what}"
         value = self.sysctls.get(name)
         if value is None:
-            value = DEFAULTS.get(f"net.ipv4.conf.*.{what}")
+            value = DEFAULTS.get(f"net.ipv{family}.conf.*.{what}")
         if value is None:
             undecided(f"sysctl {name} of {self.name} is not in the snapshot", f"{self.name}/sysctls/{name}")
-        held = self._conf[device, what] = int(value), name
+        held = self._conf[device, what, family] = int(value), name
         return held
 
-    def conf_max(self, device: str, what: str) -> tuple[int, str]:
+    def conf_max(self, device: str, what: str, *, family: int = 4) -> tuple[int, str]:
         """IN_DEV_MAXCONF and IN_DEV_ORCONF: the larger of ``all`` and the device's, and its name."""
-        every, one = self.conf("all", what), self.conf(device, what)
+        every, one = self.conf("all", what, family=family), self.conf(device, what, family=family)
         return one if one[0] >= every[0] else every
+
+    def mtu6(self, device: str) -> int:
+        """Return the MTU that IPv6 uses on a device: its own, or a smaller one (ip6_mtu, cnf.mtu6)."""
+        mtu = self.link(device).mtu
+        found = self.sysctls.get(f"net.ipv6.conf.{device.replace('.', '/')}.mtu")
+        return min(mtu, int(found)) if found is not None else mtu
 
     def conf_both(self, device: str, what: str) -> bool:
         """IN_DEV_ANDCONF: set for all and for the device."""

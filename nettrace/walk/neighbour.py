@@ -1,21 +1,24 @@
 """
 To which MAC address?
 
-Lives here: the neighbour table, and ARP played through among those whom the snapshot knows.
-Not here: following a broadcast (segment), sending the frame (leave).
+Lives here: the neighbour table, and ARP and ND played through among those whom the snapshot knows.
+Not here: ND's messages (nd), following a broadcast (segment), sending the frame (leave).
 Sources: net/core/neighbour.c, net/ipv4/arp.c (arp_solicit, arp_process, arp_ignore).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
+from nettrace.model.addr import family_of
 from nettrace.model.links import Link, Neighbour
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arrive import Refusal, input_route
 from nettrace.walk.context import Run, Undecided, ended, undecided
 from nettrace.walk.icmp import HOST_UNREACHABLE, send_error
+from nettrace.walk.icmp6 import ADDRESS_UNREACHABLE, UNREACHABLE, send_error6
 from nettrace.walk.macvlan import macvlans
 from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.nd import asking_address6, discover
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
 from nettrace.walk.segment import (
     Asked,
@@ -86,11 +89,15 @@ def find_mac(run: Run, ns: Namespace, skb: Skb, link: Link, address: str) -> _Re
 
 
 def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Neighbour | None) -> _Resolved:
-    """Play ARP through: whoever on the segment would answer is the neighbour."""
+    """Play ARP or ND through: whoever on the segment would answer is the neighbour."""
     ref = f"{ns.name}/neighbours/{link.name}/{address}"
+    how = _how(address)
     sender = _asking_address(run, ns, skb, link, address)
+    if not sender:
+        _nobody(run, ns, skb, link, address, entry, f"{link.name} has no address to ask from")
     around = segment(run, ns.name, link.name, Asked(sender, address, link.mac.lower()))
-    answers, unsure = _answers(run, around, address, sender)
+    heard = _answers(run, ns, link, around, address, sender)
+    answers, unsure = heard.stations, heard.unsure
     taken = any(one.macvlan and one.macvlan.mode == "passthru" for _, one in macvlans(run, ns, link))
     own = link.mac.lower()
     answers = [one for one in answers if not taken and _comes_back(run, one.way, own, _mac_of(run, one))]
@@ -104,7 +111,7 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
                 + [f"{one.netns} ({one.bridge})" for one in proxies]
             )
         )
-        undecided(f"{where} both answer ARP for {address}; who is faster decides", ref)
+        undecided(f"{where} both answer {how} for {address}; who is faster decides", ref)
     if not answers and proxies:
         by = proxies[0]
         run.neighbours[(ns.name, link.name, address)] = by.mac
@@ -113,7 +120,7 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
             by.mac,
             "resolved",
             f"{by.netns}/neighbours/{by.bridge}/{address}",
-            f"bridge {by.bridge} of {by.netns} answers ARP for {address} itself",
+            f"bridge {by.bridge} of {by.netns} answers {how} for {address} itself",
         )
     if answers:
         mac = macs.pop()
@@ -122,14 +129,14 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
             mac,
             "resolved",
             f"{answers[0].netns}/links/{answers[0].device}",
-            f"{answers[0].netns} answers ARP for {address} at {answers[0].device}",
+            f"{answers[0].netns} answers {how} for {address} at {answers[0].device}",
         )
     if unsure:
-        undecided(f"whether anybody answers ARP for {address} is open: {unsure}", ref)
+        undecided(f"whether anybody answers {how} for {address} is open: {unsure}", ref)
     inside = [edge for edge in around.edges if not edge.outside]
     if inside:
         undecided(
-            f"nobody in the snapshot answers ARP for {address} on {link.name}; "
+            f"nobody in the snapshot answers {how} for {address} on {link.name}; "
             f"what is behind {inside[0].reason} cannot be told",
             ref,
         )
@@ -137,6 +144,19 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
         text = f"{address} is not in the snapshot; {around.edges[0].reason} leads out of it"
         run.step(skb, Stage.NEIGHBOUR, "leaves", ref=ref, text=text)
         ended(Verdict.LEFT_SNAPSHOT, f"the next hop {text}")
+    _nobody(run, ns, skb, link, address, entry, heard.lost)
+
+
+def _how(address: str) -> str:
+    return "ND" if family_of(address) == 6 else "ARP"
+
+
+def _nobody(
+    run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Neighbour | None, why: str
+) -> NoReturn:
+    """End the leg at a neighbour that does not answer; *why* is known of IPv6's only."""
+    ref = f"{ns.name}/neighbours/{link.name}/{address}"
+    how = _how(address)
     state = f"{address} {entry.state.upper()}" if entry is not None else f"no entry for {address}"
     run.step(
         skb,
@@ -144,18 +164,16 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
         "drop",
         ref=ref,
         text=state,
-        note=f"nobody answers ARP for {address}",
+        note=why or f"nobody answers {how} for {address}",
         stops=True,
     )
-    send_error(
-        run,
-        skb,
-        3,
-        HOST_UNREACHABLE,
-        local=address_type(run, ns, skb.packet.dst) == "LOCAL",
-        delay=ARP_PATIENCE,
-    )
-    ended(Verdict.NEIGHBOUR_FAILED, f"nobody on {link.name} of {ns.name} answers ARP for {address}")
+    if skb.packet.family == 6:
+        send_error6(run, skb, UNREACHABLE, ADDRESS_UNREACHABLE, delay=ARP_PATIENCE)
+    else:
+        local = address_type(run, ns, skb.packet.dst) == "LOCAL"
+        send_error(run, skb, 3, HOST_UNREACHABLE, local=local, delay=ARP_PATIENCE)
+    reason = f"nobody on {link.name} of {ns.name} answers {how} for {address}"
+    ended(Verdict.NEIGHBOUR_FAILED, f"{reason}: {why}" if why else reason)
 
 
 def _mac_of(run: Run, station: Station) -> str:
@@ -163,23 +181,42 @@ def _mac_of(run: Run, station: Station) -> str:
 
 
 def _asking_address(run: Run, ns: Namespace, skb: Skb, link: Link, address: str) -> str:
-    """Return the sender's address in the ARP request (arp_solicit, with arp_announce 0 and 2)."""
+    """
+    Return the sender's address in the request; "" where IPv6 has none and asks nobody.
+
+    arp_solicit, with arp_announce 0 and 2; ndisc_solicit.
+    """
+    if family_of(address) == 6:
+        return asking_address6(ns, link, skb.packet.src) or ""
     announce = ns.conf_max(link.name, "arp_announce")[0]
     if announce == 0 and address_type(run, ns, skb.packet.src) == "LOCAL":
         return skb.packet.src
     return select_address(ns, link.name, address, 253) or "0.0.0.0"
 
 
-def _answers(run: Run, around: Segment, address: str, sender: str) -> tuple[list[Station], str]:
+class _Heard(NamedTuple):
+    """Who answers, what is open about others, and what is in the way of an answer."""
+
+    stations: list[Station]
+    unsure: str
+    lost: str
+
+
+def _answers(run: Run, ns: Namespace, link: Link, around: Segment, address: str, sender: str) -> _Heard:
     found: list[Station] = []
-    unsure = ""
+    unsure = lost = ""
     for station in around.stations:
         try:
-            if _would_answer(run, station, address, sender):
+            if family_of(address) == 6:
+                silent = discover(run, ns, link, station, address, sender)
+                lost = lost or silent or ""
+                if silent is None:
+                    found.append(station)
+            elif _would_answer(run, station, address, sender):
                 found.append(station)
         except Undecided as open_question:
             unsure = unsure or open_question.reason
-    return found, unsure
+    return _Heard(found, unsure, lost)
 
 
 def _would_answer(run: Run, station: Station, address: str, sender: str) -> bool:
@@ -189,7 +226,9 @@ def _would_answer(run: Run, station: Station, address: str, sender: str) -> bool
     link = ns.link(device)
     if link.noarp or link.kind in _WITHOUT_MAC:
         return False
-    proxy = ns.conf_max(device, "proxy_arp")[0]
+    proxy = ns.conf_max(device, "proxy_arp")[0] or (
+        ns.conf(device, "forwarding")[0] and ns.proxies(device, address)
+    )
     if not proxy and not ns.owns(address) and address_type(run, ns, address) != "LOCAL":
         return False
     asked = Skb(Packet(src=sender, dst=address, proto="arp"), ns.name, device)

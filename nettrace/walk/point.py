@@ -14,13 +14,20 @@ class HookPoint(NamedTuple):
 
     ``hook`` is ``prerouting``, ``input``, ``forward``, ``output`` or ``postrouting``;
     devices are None where the hook has none.  POSTROUTING knows the device that a forwarded
-    packet came in by (ip_output passes skb->dev on).
+    packet came in by (ip_output passes skb->dev on).  ``family`` is the packet's, 4 or 6, which
+    run_hook sets.
     """
 
     ns: Namespace
     hook: str
     in_device: str | None
     out_device: str | None
+    family: int = 4
+
+    @property
+    def xt(self) -> str:
+        """What the section keys of its iptables rule sets begin with."""
+        return "xt6" if self.family == 6 else "xt"
 
     @property
     def device(self) -> str | None:

@@ -8,6 +8,7 @@ net/ipv4/ip_input.c.
 """
 
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk.arrive6 import take_frame6
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
 from nettrace.walk.macvlan import taken_above
@@ -105,6 +106,8 @@ def _meets_itself(run: Run, skb: Skb) -> None:
 def ip_receive(run: Run, skb: Skb) -> Next:
     """PREROUTING, unless it ran inside the bridge already (ip_sabotage_in)."""
     ns = namespace(run, skb.netns)
+    if skb.packet.family == 6:
+        take_frame6(run, ns, skb)
     if skb.prerouted:
         skb.prerouted = False
     else:

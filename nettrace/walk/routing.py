@@ -1,69 +1,31 @@
 """
 Choosing a route: policy rules, then the longest prefix of a table.
 
-Lives here: fib_lookup, the choice among several next hops.
-Not here: what the stages ask it for (arrive, send), source addresses (source).
+Lives here: fib_lookup of IPv4, the choice among several next hops.
+Not here: IPv6's tables (routing6), policy rules' selectors (fib), what the stages ask it for
+(arrive, send), source addresses (source).
 Sources: net/ipv4/fib_rules.c, net/ipv4/fib_trie.c (fib_table_lookup),
 net/ipv4/fib_semantics.c (fib_select_path).
 """
 
 from fractions import Fraction
-from typing import NamedTuple
 
-from nettrace.model.addr import family_of, in_prefix
-from nettrace.model.packet import Packet, PortRange
+from nettrace.model.addr import address_value, family_of
+from nettrace.model.packet import Packet
 from nettrace.model.routes import TABLE_LOCAL, NextHop, PolicyRule, Route
-from nettrace.walk.context import Run, undecided
+from nettrace.walk.context import Run
+from nettrace.walk.fib import RULE_ERRORS, Failed, FlowKey, Found, route_text, rule_matches
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
+from nettrace.walk.routing6 import address_type6, lookup6
 
 __all__ = ["Failed", "FlowKey", "Found", "address_type", "flow_key", "lookup", "select_hop", "usable_hops"]
 
 #: Route types that end a lookup (fib_props in net/ipv4/fib_semantics.c).
 _ERRORS = {"blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES"}
 
-#: The same for the actions of policy rules (fib4_rule_action).
-_RULE_ERRORS = {"blackhole": "EINVAL", "unreachable": "ENETUNREACH", "prohibit": "EACCES"}
-
-
-class FlowKey(NamedTuple):
-    """What a lookup is asked with (struct flowi4); ``iif`` is ``lo`` for what a host sends itself."""
-
-    dst: str
-    src: str = ""
-    iif: str = "lo"
-    oif: str | None = None
-    mark: int = 0
-    tos: int = 0
-    proto: str | None = None
-    sport: PortRange | None = None
-    dport: PortRange | None = None
-
-
-class Found(NamedTuple):
-    """A route; ``hop`` is its first usable next hop."""
-
-    route: Route
-    hop: NextHop | None
-    ref: str
-    text: str
-
-
-class Failed(NamedTuple):
-    """No route: the errno, and the state that says so."""
-
-    errno: str
-    ref: str
-    text: str
-    blackhole: bool = False
-
 
 _Prefixes = tuple[tuple[int, dict[int, tuple[Route, ...]]], ...]
-
-
-def _address_value(text: str) -> int:
-    a, b, c, d = text.split(".")
-    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
 
 
 def _tables(routes: tuple[Route, ...]) -> dict[int, _Prefixes]:
@@ -75,7 +37,7 @@ def _tables(routes: tuple[Route, ...]) -> dict[int, _Prefixes]:
         network, _, length = route.dst.partition("/")
         bits = int(length) if length else 32
         place = grouped.setdefault(route.table, {}).setdefault(bits, {})
-        place.setdefault(_address_value(network), []).append(route)
+        place.setdefault(address_value(network), []).append(route)
     return {
         table: tuple(
             (
@@ -93,6 +55,7 @@ def _tables(routes: tuple[Route, ...]) -> dict[int, _Prefixes]:
 
 def _custom_rules(rules: tuple[PolicyRule, ...]) -> bool:
     """Has anybody changed the three rules every namespace begins with (fib4_has_custom_rules)?"""
+    rules = tuple(rule for rule in rules if rule.family == 4)
     plain = [(0, 255), (32766, 254), (32767, 253)]
     return [(rule.priority, rule.table) for rule in rules] != plain or any(
         rule != PolicyRule(priority=rule.priority, table=rule.table) for rule in rules
@@ -136,22 +99,24 @@ def lookup(run: Run, ns: Namespace, key: FlowKey) -> Found | Failed:
 
     Undecided when a rule that would be reached tests what the walk cannot know.
     """
+    if family_of(key.dst) == 6:
+        return lookup6(run, ns, key)
     rules: tuple[PolicyRule, ...] = run.section(ns.name, "rules", along=NEIGHBOURHOOD)
     routes: tuple[Route, ...] = run.section(ns.name, "routes", along=NEIGHBOURHOOD)
     tables = derived(_tables, routes)
     skip_until = -1
     for rule in rules:
-        if rule.priority < skip_until:
+        if rule.priority < skip_until or rule.family != 4:
             continue
-        if not _rule_matches(ns, rule, key):
+        if not rule_matches(ns, rule, key):
             continue
         if rule.action == "goto":
             skip_until = rule.goto if rule.goto is not None else -1
             continue
-        if rule.action in _RULE_ERRORS:
+        if rule.action in RULE_ERRORS:
             text = f"rule {rule.priority} {rule.action}"
             return Failed(
-                _RULE_ERRORS[rule.action],
+                RULE_ERRORS[rule.action],
                 f"{ns.name}/rules/{rule.priority}",
                 text,
                 blackhole=rule.action == "blackhole",
@@ -164,50 +129,9 @@ def lookup(run: Run, ns: Namespace, key: FlowKey) -> Found | Failed:
     return Failed("ENETUNREACH", f"{ns.name}/routes", f"no route to {key.dst}")
 
 
-def _rule_matches(ns: Namespace, rule: PolicyRule, key: FlowKey) -> bool:
-    """fib4_rule_match; the invert flag turns the whole around."""
-    return _selectors_match(ns, rule, key) != rule.invert
-
-
-def _selectors_match(ns: Namespace, rule: PolicyRule, key: FlowKey) -> bool:
-    if rule.iif is not None and rule.iif != key.iif:
-        return False
-    if rule.oif is not None and rule.oif != key.oif:
-        return False
-    if rule.fwmark is not None and (key.mark ^ rule.fwmark) & rule.fwmask:
-        return False
-    if rule.src is not None and not in_prefix(key.src or "0.0.0.0", rule.src):
-        return False
-    if rule.dst is not None and not in_prefix(key.dst, rule.dst):
-        return False
-    if rule.tos is not None and rule.tos != key.tos:
-        return False
-    if rule.ipproto is not None and rule.ipproto != key.proto:
-        return False
-    for wanted, port, name in ((rule.sport, key.sport, "sport"), (rule.dport, key.dport, "dport")):
-        if wanted is None:
-            continue
-        if port is None:
-            return False
-        inside = PortRange(*wanted)
-        if port.disjoint(inside):
-            return False
-        if not port.inside(inside):
-            undecided(
-                f"rule {rule.priority} of {ns.name} tests {name}, which the kernel chooses from {port}",
-                f"{ns.name}/rules/{rule.priority}",
-            )
-    if rule.unknown:
-        undecided(
-            f"rule {rule.priority} of {ns.name} tests {', '.join(rule.unknown)}, which is not understood",
-            f"{ns.name}/rules/{rule.priority}",
-        )
-    return True
-
-
 def _in_table(ns: Namespace, rule: PolicyRule, table: _Prefixes, key: FlowKey) -> Found | Failed | None:
     """fib_table_lookup: a shorter prefix is tried where no route of the longer one is usable."""
-    value = _address_value(key.dst)
+    value = address_value(key.dst)
     for bits, networks in table:
         same = networks.get(value >> (32 - bits) << (32 - bits) if bits else 0)
         for route in same or ():
@@ -215,7 +139,9 @@ def _in_table(ns: Namespace, rule: PolicyRule, table: _Prefixes, key: FlowKey) -
                 continue
             ref = f"{ns.name}/routes/{route.table}/{route.dst}"
             if route.type in _ERRORS:
-                return Failed(_ERRORS[route.type], ref, _text(route), blackhole=route.type == "blackhole")
+                return Failed(
+                    _ERRORS[route.type], ref, route_text(route), blackhole=route.type == "blackhole"
+                )
             if route.type == "throw":
                 return None
             hops = usable_hops(ns, route, oif=key.oif)
@@ -223,7 +149,7 @@ def _in_table(ns: Namespace, rule: PolicyRule, table: _Prefixes, key: FlowKey) -
                 continue
             if rule.suppress_prefixlen is not None and bits <= rule.suppress_prefixlen:
                 return None
-            return Found(route, hops[0] if hops else None, ref, _text(route))
+            return Found(route, hops[0] if hops else None, ref, route_text(route))
     return None
 
 
@@ -251,17 +177,6 @@ def usable_hops(ns: Namespace, route: Route, *, oif: str | None = None) -> list[
     return found
 
 
-def _text(route: Route) -> str:
-    """``10.244.1.0/24 via 10.244.1.0 dev flannel.1``."""
-    kind = "" if route.type == "unicast" else f"{route.type} "
-    hops = " ".join(
-        f"{f'via {hop.via} ' if hop.via else ''}dev {hop.device}" for hop in route.nexthops if hop.device
-    )
-    table = "" if route.table in (254, 255) else f" table {route.table}"
-    dst = "default" if route.dst == "0.0.0.0/0" else route.dst
-    return f"{kind}{dst} {hops}".rstrip() + table
-
-
 def select_hop(run: Run, ns: Namespace, found: Found, key: FlowKey) -> NextHop | None:
     """
     Pick the next hop; several draw lots by weight, once for each flow (fib_select_multipath).
@@ -269,20 +184,24 @@ def select_hop(run: Run, ns: Namespace, found: Found, key: FlowKey) -> NextHop |
     The kernel hashes the flow with a secret of its own, so every share is possible, but the
     same flow always takes the same way.
     """
-    hops = usable_hops(ns, found.route, oif=key.oif)
-    if len(hops) < 2 or key.oif is not None:
-        return found.hop
+    if found.options:
+        hops, weights = [hop for hop, _ in found.options], [weight for _, weight in found.options]
+    else:
+        hops = usable_hops(ns, found.route, oif=key.oif)
+        weights = [hop.weight for hop in hops]
+        if len(hops) < 2 or key.oif is not None or family_of(key.dst) == 6:
+            return found.hop
     same_flow = (ns.name, found.route.table, found.route.dst, key.dst, key.src if key.iif != "lo" else "")
     if same_flow in run.remembered:
         return hops[run.remembered[same_flow]]
-    total = sum(hop.weight for hop in hops)
+    total = sum(weights)
     index = run.choose(
         [
             (
-                Fraction(hop.weight, total),
-                f"next hop {hop.via or hop.device} {hop.weight}/{total} in {ns.name}",
+                Fraction(weight, total),
+                f"next hop {hop.via or hop.device} {weight}/{total} in {ns.name}",
             )
-            for hop in hops
+            for hop, weight in zip(hops, weights, strict=True)
         ],
         key=f"{found.ref} hop {key.src} {key.dst}",
     )
@@ -296,6 +215,8 @@ def address_type(run: Run, ns: Namespace, address: str, device: str | None = Non
 
     inet_dev_addr_type asks the local table only; *device* narrows it to one device.
     """
+    if family_of(address) == 6:
+        return address_type6(run, ns, address)
     first = int(address.partition(".")[0])
     if first == 0 or address == "255.255.255.255":
         return "BROADCAST"
@@ -303,7 +224,7 @@ def address_type(run: Run, ns: Namespace, address: str, device: str | None = Non
         return "MULTICAST"
     routes: tuple[Route, ...] = run.section(ns.name, "routes", along=NEIGHBOURHOOD)
     table = derived(_tables, routes).get(TABLE_LOCAL, ())
-    value = _address_value(address)
+    value = address_value(address)
     for bits, networks in table:
         for route in networks.get(value >> (32 - bits) << (32 - bits) if bits else 0, ()):
             if device is None or any(hop.device == device for hop in route.nexthops):

@@ -10,7 +10,7 @@ Sources: net/ipv4/netfilter/ip_tables.c (ipt_do_table), net/netfilter/nf_tables_
 from fractions import Fraction
 
 from nettrace.model.packet import Packet
-from nettrace.model.section import Missing, SectionKey
+from nettrace.model.section import Missing, Section, SectionKey
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.xt import (
     Accept,
@@ -23,6 +23,7 @@ from nettrace.model.xt import (
     Statistic,
     XtChain,
     XtRule,
+    XtRuleset,
     XtTable,
 )
 from nettrace.parse.iptables import rule_text
@@ -45,29 +46,30 @@ _HARMLESS = (Log, Nflog, PassThrough)
 _STATISTIC_UNIT = 1 << 31
 
 
-def read_chain(run: Run, netns: str, backend: str, table: str, chain: str) -> XtChain | None:
+def read_chain(run: Run, point: HookPoint, backend: str, table: str, chain: str) -> XtChain | None:
     """Return a chain of a known table, None if it does not exist; Wanted or Undecided if missing."""
-    holder = _table(run, netns, backend, table)
+    holder = _table(run, point, backend, table)
     if holder is None:
         return None
     found = holder.chains.get(chain)
     if found is None:
         return None
     if isinstance(found, Missing):
-        run.missing(SectionKey(netns, f"xt/{backend}/{table}/{chain}"), found)
+        run.missing(SectionKey(point.ns.name, f"{point.xt}/{backend}/{table}/{chain}"), found)
     return found.value
 
 
-def _table(run: Run, netns: str, backend: str, table: str) -> XtTable | None:
+def _table(run: Run, point: HookPoint, backend: str, table: str) -> XtTable | None:
+    netns = point.ns.name
     where = run.snapshot.namespaces[netns]
-    ruleset = where.xt_nft if backend == "nft" else where.xt_legacy
+    ruleset: Section[XtRuleset] = getattr(where, f"{point.xt}_{backend}")
     if isinstance(ruleset, Missing):
-        run.missing(SectionKey(netns, f"xt/{backend}"), ruleset)
+        run.missing(SectionKey(netns, f"{point.xt}/{backend}"), ruleset)
     section = ruleset.value.tables.get(table)
     if section is None:
         return None
     if isinstance(section, Missing):
-        run.missing(SectionKey(netns, f"xt/{backend}/{table}"), section)
+        run.missing(SectionKey(netns, f"{point.xt}/{backend}/{table}"), section)
     return section.value
 
 
@@ -78,7 +80,7 @@ def run_chain(run: Run, skb: Skb, point: HookPoint, place: Place) -> None:
     Ends the leg at DROP and REJECT; undecided where a match is and that matters.
     """
     name = place.chain
-    chain = read_chain(run, point.ns.name, place.backend, place.table, name)
+    chain = read_chain(run, point, place.backend, place.table, name)
     if chain is None:
         return
     stack: list[tuple[str, XtChain, int]] = []
@@ -143,13 +145,13 @@ def run_chain(run: Run, skb: Skb, point: HookPoint, place: Place) -> None:
 def _jumped_to(run: Run, point: HookPoint, place: Place, name: str, origin: XtChain) -> XtChain:
     """Read the chain that a rule jumps to; with it, what its siblings of a short chain jump to."""
     try:
-        found = read_chain(run, point.ns.name, place.backend, place.table, name)
+        found = read_chain(run, point, place.backend, place.table, name)
     except Wanted as wanted:
         raise Wanted((*wanted.keys, *_siblings(run, point, place, name, origin))) from None
     if found is None:
         undecided(
             f"a rule of {place.table} jumps to {name}, which is not in the snapshot",
-            f"{point.ns.name}/xt/{place.backend}/{place.table}/{name}",
+            f"{point.ns.name}/{point.xt}/{place.backend}/{place.table}/{name}",
         )
     return found
 
@@ -158,12 +160,14 @@ def _siblings(run: Run, point: HookPoint, place: Place, name: str, origin: XtCha
     names = {rule.target.chain for rule in origin.rules if isinstance(rule.target, Jump)} - {name}
     if len(names) > _FEW:
         return []
-    keys = [SectionKey(point.ns.name, f"xt/{place.backend}/{place.table}/{one}") for one in sorted(names)]
+    keys = [
+        SectionKey(point.ns.name, f"{point.xt}/{place.backend}/{place.table}/{one}") for one in sorted(names)
+    ]
     return [key for key in keys if run.unread(key)]
 
 
 def _policy(run: Run, skb: Skb, point: HookPoint, place: Place) -> None:
-    chain = read_chain(run, point.ns.name, place.backend, place.table, place.chain)
+    chain = read_chain(run, point, place.backend, place.table, place.chain)
     policy = (chain.policy if chain is not None else None) or "ACCEPT"
     drops = policy == "DROP"
     run.step(
@@ -197,7 +201,7 @@ def _tells_sender(run: Run, skb: Skb, point: HookPoint) -> bool:
 
 
 def _ref(point: HookPoint, place: Place) -> str:
-    return f"{point.ns.name}/xt/{place.backend}/{place.table}/{place.chain}/{place.rule}"
+    return f"{point.ns.name}/{point.xt}/{place.backend}/{place.table}/{place.chain}/{place.rule}"
 
 
 def _record(

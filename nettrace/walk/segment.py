@@ -47,7 +47,7 @@ _VALID = frozenset({"permanent", "noarp", "reachable", "probe", "stale", "delay"
 
 
 class Asked(NamedTuple):
-    """An ARP request: from whom, about whom."""
+    """An ARP request or a neighbour solicitation: from whom, about whom."""
 
     sender: str
     target: str
@@ -278,7 +278,7 @@ class _Search:
         ports = [
             port
             for port in ports
-            if _flooded(port, unicast=self.asked is None, own=in_port is None)
+            if _flooded(port, self.asked, own=in_port is None)
             and not (suppressed and port.port is not None and port.port.neigh_suppress)
         ]
         together(self.run, tuple(dict.fromkeys(_peers(self.run, ports))), STATION_SECTIONS)
@@ -294,14 +294,16 @@ class _Search:
         ports = ns.ports(bridge)
         suppressing = any(port.port is not None and port.port.neigh_suppress for port in ports)
         came = ns.link(in_port).port if in_port is not None else None
-        proxy = came is not None and came.proxy_arp
+        proxy = came is not None and came.proxy_arp and ":" not in asked.target
         if not (suppressing or proxy) or (in_port is None and not suppressing):
             return False
         if came is not None and came.neigh_suppress:
             return False
-        if suppressing and (asked.sender in ("", "0.0.0.0", asked.target)):
+        if suppressing and (asked.sender in ("", "0.0.0.0", "::", asked.target)):
             return True
-        if suppressing and any(one.address == asked.target for one in ns.addresses(bridge)):
+        if suppressing and any(
+            one.address == asked.target for one in (*ns.addresses(bridge), *ns.addresses6(bridge))
+        ):
             return True
         mac = self.known(ns, bridge, asked.target)
         if mac is None:
@@ -350,14 +352,16 @@ def admitted(ns: Namespace, port: Link, mac: str) -> bool:
     return any(entry.device == port.name and not entry.permanent for entry in ns.fdb(mac))
 
 
-def _flooded(port: Link, *, unicast: bool, own: bool) -> bool:
+def _flooded(port: Link, asked: Asked | None, *, own: bool) -> bool:
     """Is a frame flooded to this port?  A broadcast of the host's *own* always is, but not to a proxy."""
     attributes = port.port
     if attributes is None:
         return True
     if attributes.proxy_arp:
         return False
-    return attributes.flood if unicast else attributes.bcast_flood or own
+    if asked is None:
+        return attributes.flood
+    return own or (attributes.mcast_flood if ":" in asked.target else attributes.bcast_flood)
 
 
 def allowed_out(ns: Namespace, port: Link, in_port: str | None) -> bool:

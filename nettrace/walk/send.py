@@ -12,11 +12,13 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from nettrace.model.addr import is_loopback, is_multicast
+from nettrace.model.links import Link
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.output6 import hop_limit, output_route6
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import Failed, address_type, flow_key, lookup, select_hop
 from nettrace.walk.skb import Decision, Skb
@@ -25,8 +27,8 @@ from nettrace.walk.stages import Next
 
 __all__ = ["local_out", "output_route", "send", "send_by_port"]
 
-#: IPv4 and TCP headers: what the MSS leaves of an MTU.
-_HEADERS = 40
+#: IP and TCP headers: what the MSS leaves of an MTU.
+_HEADERS = {4: 40, 6: 60}
 
 
 def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
@@ -36,6 +38,8 @@ def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
     A device that the socket is bound to is taken to reach everything when no route says so.
     """
     packet = skb.packet
+    if packet.family == 6:
+        return output_route6(run, ns, skb)
     if is_multicast(packet.dst) or packet.dst == "255.255.255.255":
         undecided(f"{packet.dst} is not one host; such packets are not walked", f"{ns.name}/routes")
     key = flow_key(packet, oif=skb.bound)
@@ -78,7 +82,7 @@ def send(run: Run, skb: Skb) -> Next:
             stops=True,
         )
         ended(Verdict.MARTIAN, f"{packet.src} is not an address of {ns.name}", "EADDRNOTAVAIL")
-    decided = output_route(run, ns, skb)
+    decided = _kept(run, skb) or output_route(run, ns, skb)
     if isinstance(decided, Failed):
         run.step(skb, Stage.SEND, "send")
         _no_route(run, skb, decided)
@@ -86,7 +90,7 @@ def send(run: Run, skb: Skb) -> Next:
         if not decided.source:
             undecided(f"{ns.name} has no source address towards {packet.dst}", f"{ns.name}/addresses")
         skb.packet = replace(packet, src=decided.source)
-        if skb.own and packet.proto in ("tcp", "udp"):
+        if skb.own and packet.proto in ("tcp", "udp") and packet.family == 4:
             # a connected socket looks again, now with its source (ip_route_connect)
             again = output_route(run, ns, skb)
             if isinstance(again, Failed):
@@ -94,9 +98,11 @@ def send(run: Run, skb: Skb) -> Next:
                 _no_route(run, skb, again)
             decided = again
     skb.route = decided
+    if skb.hops and packet.family == 6:
+        skb.packet = replace(skb.packet, ttl=hop_limit(ns, decided))
     run.step(skb, Stage.SEND, "send")
     device = lo if decided.device == "lo" else ns.link(decided.device)
-    mtu = decided.route.mtu or (device.mtu if device is not None else 65536)
+    mtu = decided.route.mtu or (_mtu(ns, device, packet.family) if device is not None else 65536)
     in_parts = packet.size > mtu and not packet.df
     _route_step(run, ns, skb, decided, note=f"leaves in fragments of {mtu}" if in_parts else "")
     if device is None or not device.up:
@@ -111,9 +117,11 @@ def send(run: Run, skb: Skb) -> Next:
         )
         ended(Verdict.LINK_DOWN, f"{decided.device} of {ns.name} is down", "ENETUNREACH")
     if run.leg == "request" and skb.own:
-        run.sent = skb.packet
+        run.sent, run.connected = skb.packet, decided
     if packet.proto == "tcp" and "SYN" in packet.tcp_flags:
-        skb.mss = skb.offered = mtu - _HEADERS
+        skb.mss = skb.offered = mtu - _HEADERS[packet.family]
+    if in_parts and packet.family == 6:
+        skb.fragments = mtu
     if packet.size > mtu and packet.df:
         run.step(
             skb,
@@ -127,6 +135,20 @@ def send(run: Run, skb: Skb) -> Next:
         )
         ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {decided.device}'s MTU {mtu}", "EMSGSIZE")
     return Next.LOCAL_OUT
+
+
+def _kept(run: Run, skb: Skb) -> Decision | None:
+    """
+    Return the route that a connected socket found for its first packet and keeps (sk_dst_check).
+
+    IPv6 looked for it without a source.  IPv4 looks again at once, with the source.
+    """
+    later = skb.own and run.leg in ("ack", "data")
+    return run.connected if later and skb.packet.family == 6 else None
+
+
+def _mtu(ns: Namespace, device: Link, family: int) -> int:
+    return ns.mtu6(device.name) if family == 6 else device.mtu
 
 
 def send_by_port(run: Run, skb: Skb) -> Next:

@@ -18,6 +18,8 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 #: ICMP types that conntrack pairs (net/netfilter/nf_conntrack_proto_icmp.c, invmap).
 _ICMP_PAIRS = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
+#: The same of ICMPv6 (nf_conntrack_proto_icmpv6.c): echo and node information.
+_ICMP6_PAIRS = {128: 129, 129: 128, 139: 140, 140: 139}
 
 
 class Zone(NamedTuple):
@@ -75,7 +77,7 @@ def mirrored(tup: Tup) -> Tup:
     """Return the tuple of an answer (nf_ct_invert_tuple)."""
     kind = tup.icmp_type
     if kind is not None:
-        kind = _ICMP_PAIRS.get(kind, kind)
+        kind = (_ICMP6_PAIRS if tup.proto == "icmpv6" else _ICMP_PAIRS).get(kind, kind)
     return Tup(tup.proto, tup.dst, tup.src, tup.dport, tup.sport, kind, tup.icmp_id)
 
 
@@ -148,6 +150,10 @@ class Skb:
     already.  ``mss`` is the option of a SYN as it is now,
     ``offered`` as it was sent; ``stripped`` are the TCP options that TCPOPTSTRIP took out.
     ``inner`` holds what a tunnel carries.
+    Of IPv6: ``iif`` is the device it came in by (IP6CB), None for a packet of this host's own;
+    ``prefers`` the device that an answer prefers to leave by without being bound to it;
+    ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large its
+    sender's fragments are.
     """
 
     packet: Packet
@@ -171,6 +177,10 @@ class Skb:
     offered: int | None = None
     stripped: frozenset[int] = frozenset()
     inner: list[Flowing] = field(default_factory=list)
+    iif: str | None = None
+    prefers: str | None = None
+    hops: bool = False
+    fragments: int | None = None
 
     def forget_conntrack(self) -> None:
         """nf_reset_ct: the packet leaves the namespace that tracked it."""
@@ -178,4 +188,5 @@ class Skb:
         self.reply = False
         self.state = ""
         self.attached = False
+        self.iif = None
         self.template = None

@@ -3,8 +3,9 @@ The sysctls that decide a packet's way, and what the kernel has for them by defa
 
 Lives here: names.  ``*`` stands for ``all`` and for each device.
 Source of the defaults: Documentation/networking/ip-sysctl.rst, nf_conntrack-sysctl.rst, and
-net/ipv4/devinet.c (ipv4_devconf).  Forwarding and rp_filter have none here: distributions and
-administrators set them, so a snapshot without them does not decide.
+net/ipv4/devinet.c (ipv4_devconf), net/ipv6/addrconf.c (ipv6_devconf).  Forwarding and
+rp_filter have none here: distributions and administrators set them, so a snapshot without
+them does not decide.
 """
 
 __all__ = ["DEFAULTS", "SYSCTLS"]
@@ -38,6 +39,19 @@ SYSCTLS: tuple[str, ...] = (
     "net.netfilter.nf_conntrack_tcp_be_liberal",
     "net.netfilter.nf_conntrack_tcp_loose",
     "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+    "net.ipv6.conf.*.disable_ipv6",
+    "net.ipv6.conf.*.force_forwarding",
+    "net.ipv6.conf.*.forwarding",
+    "net.ipv6.conf.*.hop_limit",
+    "net.ipv6.conf.*.ignore_routes_with_linkdown",
+    "net.ipv6.conf.*.mtu",
+    "net.ipv6.conf.*.proxy_ndp",
+    "net.ipv6.conf.*.use_oif_addrs_only",
+    "net.ipv6.conf.*.use_tempaddr",
+    "net.ipv6.anycast_src_echo_reply",
+    "net.ipv6.fwmark_reflect",
+    "net.ipv6.icmp.echo_ignore_all",
 )
 
 DEFAULTS: dict[str, str] = {
@@ -67,4 +81,15 @@ DEFAULTS: dict[str, str] = {
     "net.netfilter.nf_conntrack_tcp_loose": "1",
     # without br_netfilter the switch does not exist and bridged packets meet no ip hooks
     "net.bridge.bridge-nf-call-iptables": "0",
+    "net.bridge.bridge-nf-call-ip6tables": "0",
+    "net.ipv6.conf.*.disable_ipv6": "0",
+    "net.ipv6.conf.*.force_forwarding": "0",  # kernels before 6.17 do not have it
+    "net.ipv6.conf.*.hop_limit": "64",
+    "net.ipv6.conf.*.ignore_routes_with_linkdown": "0",
+    "net.ipv6.conf.*.proxy_ndp": "0",
+    "net.ipv6.conf.*.use_oif_addrs_only": "0",
+    "net.ipv6.conf.*.use_tempaddr": "0",
+    "net.ipv6.anycast_src_echo_reply": "0",
+    "net.ipv6.fwmark_reflect": "0",
+    "net.ipv6.icmp.echo_ignore_all": "0",
 }

@@ -40,10 +40,12 @@ from nettrace.walk.context import Run, undecided
 from nettrace.walk.effect import Effect, bound
 from nettrace.walk.extension_targets import EXTENSION_TARGETS
 from nettrace.walk.icmp import send_error, send_reset
+from nettrace.walk.icmp6 import UNREACHABLE, send_error6
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import FlowKey, Found, address_type, lookup
 from nettrace.walk.skb import Skb, Zone
 from nettrace.walk.source import first_address, select_address
+from nettrace.walk.source6 import first_address6, select_address6
 
 __all__ = ["Effect", "Place", "apply_target", "target_word"]
 
@@ -73,6 +75,17 @@ REJECT_CODES = {
     "icmp-net-prohibited": 9,
     "icmp-host-prohibited": 10,
     "icmp-admin-prohibited": 13,
+}
+
+#: --reject-with -> code of ICMPv6's type 1 (ip6t_REJECT.c, reject_tg6).
+REJECT_CODES6 = {
+    "icmp6-no-route": 0,
+    "icmp6-adm-prohibited": 1,
+    "icmp6-not-neighbour": 2,
+    "icmp6-addr-unreachable": 3,
+    "icmp6-port-unreachable": 4,
+    "icmp6-policy-fail": 5,
+    "icmp6-reject-route": 6,
 }
 
 
@@ -179,11 +192,15 @@ def _path_mtu(run: Run, skb: Skb, point: HookPoint) -> int:
     ns = point.ns
     mtus = [65535]
     if skb.route is not None:
-        mtus.append(skb.route.route.mtu or ns.link(skb.route.device).mtu)
+        mtus.append(skb.route.route.mtu or _mtu(point, skb.route.device))
     back = lookup(run, ns, FlowKey(dst=skb.packet.src))
     if isinstance(back, Found) and back.hop is not None and back.hop.device is not None:
-        mtus.append(back.route.mtu or ns.link(back.hop.device).mtu)
+        mtus.append(back.route.mtu or _mtu(point, back.hop.device))
     return min(mtus)
+
+
+def _mtu(point: HookPoint, device: str) -> int:
+    return point.ns.mtu6(device) if point.family == 6 else point.ns.link(device).mtu
 
 
 def _reject(run: Run, skb: Skb, point: HookPoint, place: Place, target: Reject) -> Effect:
@@ -191,13 +208,16 @@ def _reject(run: Run, skb: Skb, point: HookPoint, place: Place, target: Reject) 
     if target.with_ == "tcp-reset":
         answered = send_reset(run, skb, attach=True)
     else:
-        code = REJECT_CODES.get(target.with_)
+        code = (REJECT_CODES6 if point.family == 6 else REJECT_CODES).get(target.with_)
         if code is None:
             undecided(
                 f"rule {place.rule} of {place.chain} rejects with {target.with_}, which is not understood"
             )
-        local = address_type(run, point.ns, skb.packet.dst) == "LOCAL"
-        answered = send_error(run, skb, 3, code, local=local)
+        if point.family == 6:
+            answered = send_error6(run, skb, UNREACHABLE, code)
+        else:
+            local = address_type(run, point.ns, skb.packet.dst) == "LOCAL"
+            answered = send_error(run, skb, 3, code, local=local)
     return Effect(note=f"answered with {target.with_}" if answered else "not answered", ends=Verdict.REJECTED)
 
 
@@ -217,12 +237,15 @@ def _snat(run: Run, skb: Skb, point: HookPoint, place: Place, target: Snat) -> E
 
 
 def _masquerade(run: Run, skb: Skb, point: HookPoint, place: Place, target: Masquerade) -> Effect:
-    """nf_nat_masquerade_ipv4: the address of the device it leaves by, towards the next hop."""
+    """nf_nat_masquerade_ipv4, nf_nat_masquerade_ipv6: the address of the device it leaves by."""
     device = point.out_device or ""
     near = skb.packet.dst
-    if skb.route is not None and skb.route.gateway:
-        near = skb.route.gateway
-    address = select_address(point.ns, device, near)
+    if point.family == 6:
+        address = select_address6(point.ns, device, near)
+    else:
+        if skb.route is not None and skb.route.gateway:
+            near = skb.route.gateway
+        address = select_address(point.ns, device, near)
     if address is None:
         return Effect(note=f"{device} has no address to masquerade with", ends=Verdict.DROPPED_BY_RULE)
     return bound(
@@ -235,10 +258,12 @@ def _masquerade(run: Run, skb: Skb, point: HookPoint, place: Place, target: Masq
 
 
 def _redirect(run: Run, skb: Skb, point: HookPoint, place: Place, target: Redirect) -> Effect:
-    """nf_nat_redirect_ipv4."""
-    address: str | None = "127.0.0.1"
+    """nf_nat_redirect_ipv4, nf_nat_redirect_ipv6."""
+    six = point.family == 6
+    address: str | None = "::1" if six else "127.0.0.1"
     if point.hook != "output":
-        address = first_address(point.ns, point.in_device or "")
+        device = point.in_device or ""
+        address = first_address6(point.ns, device, skb.packet.dst) if six else first_address(point.ns, device)
     if address is None:
         return Effect(note=f"{point.in_device} has no address to redirect to", ends=Verdict.DROPPED_BY_RULE)
     return bound(
@@ -269,7 +294,7 @@ def _unknown(
     undecided(
         f"rule {place.rule} of {place.chain} in {place.table} does {target.name} {target.text}".rstrip()
         + ", which is not understood",
-        f"{point.ns.name}/xt/{place.backend}/{place.table}/{place.chain}/{place.rule}",
+        f"{point.ns.name}/{point.xt}/{place.backend}/{place.table}/{place.chain}/{place.rule}",
     )
 
 

@@ -114,8 +114,16 @@ def tunnel_at(ns: Namespace, packet: Packet) -> list[tuple[Link, VxlanAttrs]]:
     return [
         (link, link.vxlan)
         for link in ns.links.values()
-        if link.vxlan is not None and link.up and packet.dport.single == link.vxlan.port
+        if link.vxlan is not None
+        and link.up
+        and packet.dport.single == link.vxlan.port
+        and _family(link.vxlan) == packet.family
     ]
+
+
+def _family(attributes: VxlanAttrs) -> int:
+    """Which socket does it open?  IPv6's if its own or its far address is one (vxlan_config_validate)."""
+    return 6 if any(":" in (one or "") for one in (attributes.local, attributes.group)) else 4
 
 
 def decapsulate(run: Run, skb: Skb, listening: list[tuple[Link, VxlanAttrs]]) -> Next:

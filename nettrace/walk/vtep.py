@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from nettrace.model.addr import family_of
 from nettrace.model.links import FdbEntry, Link, VxlanAttrs
 from nettrace.model.packet import Packet, PortRange
 from nettrace.walk.context import Carried, Run, undecided
@@ -21,8 +22,8 @@ from nettrace.walk.stages import Next
 
 __all__ = ["OVERHEAD", "ZERO_MAC", "Far", "carried", "far_ends", "snoop", "wrap"]
 
-#: Outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
-OVERHEAD = 50
+#: Outer IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14.
+OVERHEAD = {4: 50, 6: 70}
 
 ZERO_MAC = "00:00:00:00:00:00"
 
@@ -89,8 +90,9 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
         proto="udp",
         sport=PortRange(int(ports[0]), int(ports[1])),
         dport=PortRange(far.port, far.port),
-        size=inner.size + OVERHEAD,
-        df=attributes.df == "set" or (attributes.df == "inherit" and inner.df),
+        size=inner.size + OVERHEAD[family_of(far.address)],
+        df=family_of(far.address) == 4
+        and (attributes.df == "set" or (attributes.df == "inherit" and inner.df)),
         mark=inner.mark,
         inner=inner,
     )

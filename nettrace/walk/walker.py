@@ -7,6 +7,7 @@ Not here: one branch (exchange).
 
 from fractions import Fraction
 
+from nettrace.model.addr import family_of
 from nettrace.model.flow import Flow
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -19,6 +20,8 @@ from nettrace.walk.limits import Limits
 __all__ = ["walk"]
 
 _WITH_PORTS = ("tcp", "udp", "sctp")
+#: The echo request of each.
+_ECHO = {"icmp": 8, "icmpv6": 128}
 #: Protocols that have names here; all others are written as their number.
 _NAMED = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "132": "sctp"}
 
@@ -40,11 +43,15 @@ def walk(snapshot: Snapshot, flow: Flow, *, limits: Limits | None = None) -> Wal
 
 def _not_walked(flow: Flow) -> str:
     packet = flow.packet
-    if ":" in packet.dst or ":" in packet.src:
-        return "IPv6 is not walked yet"
+    if packet.src and family_of(packet.src) != packet.family:
+        return f"{packet.src} cannot send to {packet.dst}: they are of different families"
+    if packet.proto in _ECHO and (packet.proto == "icmpv6") != (packet.family == 6):
+        return f"{packet.proto} is not for {packet.dst}"
+    if packet.proto == "icmpv6" and packet.icmp_type not in (None, _ECHO["icmpv6"]):
+        return f"of ICMPv6 only echo is walked, not type {packet.icmp_type}"
     if packet.proto in _NAMED:
         return f"protocol {packet.proto} is called {_NAMED[packet.proto]}"
-    if packet.proto not in (*_WITH_PORTS, "icmp") and not packet.proto.isdecimal():
+    if packet.proto not in (*_WITH_PORTS, *_ECHO) and not packet.proto.isdecimal():
         return f"protocol {packet.proto} is not known"
     if packet.proto in _WITH_PORTS and packet.dport is None:
         return "the flow has no destination port"

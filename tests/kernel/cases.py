@@ -4,6 +4,7 @@ Cases for the comparison of the walk with the kernel: a network, what is done to
 Lives here: how a case is written, and trying one.  The cases stand in the tests.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from nettrace.model.step import Verdict
@@ -29,11 +30,18 @@ class Case(NamedTuple):
 def c(
     name: str, topology: str, *commands: str, probe: str, gives: str, count: int = 1, **options: Any
 ) -> Case:
-    """Write a case: commands as ``label: line``, the probe as ``source destination[:port][/proto]``."""
+    """
+    Write a case: commands as ``label: line``, the probe as ``source destination[:port][/proto]``.
+
+    An IPv6 destination with a port stands in brackets.
+    """
     split = tuple(tuple(line.split(": ", 1)) for line in commands)
     source, target = probe.split()
     target, _, proto = target.partition("/")
-    dst, _, port = target.partition(":")
+    if target.startswith("["):
+        dst, _, port = target.removeprefix("[").partition("]:")
+    else:
+        dst, _, port = (target, "", "") if target.count(":") > 1 else target.partition(":")
     outcome, verdict = gives.split()
     return Case(
         name,
@@ -47,9 +55,9 @@ def c(
     )
 
 
-def build(net: Net, case: Case) -> None:
+def build(net: Net, case: Case, topologies: Mapping[str, Callable[[Net], None]] = TOPOLOGIES) -> None:
     """Build the case's network and do to it what the case says."""
-    TOPOLOGIES[case.topology](net)
+    topologies[case.topology](net)
     for label, line in case.commands:
         net.sh(label, line)
 
@@ -64,7 +72,7 @@ def try_built(net: Net, case: Case) -> None:
     ]
 
 
-def try_case(net: Net, case: Case) -> None:
+def try_case(net: Net, case: Case, topologies: Mapping[str, Callable[[Net], None]] = TOPOLOGIES) -> None:
     """Build a case's network, walk it and try it."""
-    build(net, case)
+    build(net, case, topologies)
     try_built(net, case)

@@ -54,6 +54,9 @@ class Net:
     def new(self, label: str, *, node: str = "", role: str = "other") -> Space:
         """Make a namespace."""
         self.spaces[label] = self.bed.new(label)
+        for which in ("all", "default"):
+            # link-local addresses are usable at once, without a second of duplicate detection
+            self.spaces[label].sysctl(f"net.ipv6.conf.{which}.accept_dad", 0)
         self.roles[label] = (node or label, role)
         return self.spaces[label]
 
@@ -61,13 +64,17 @@ class Net:
         """Join two namespaces."""
         self.bed.veth(self[one], device, self[other], far)
 
-    def listen(self, label: str, port: int, proto: str = "tcp", address: str = "") -> None:
-        """Answer at a port with the label."""
+    def listen(
+        self, label: str, port: int, proto: str = "tcp", address: str = "", *, both: bool = False
+    ) -> None:
+        """Answer at a port with the label; a wildcard IPv6 address takes IPv4 too if *both*."""
         kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
 
         def opened() -> socket.socket:
-            found = socket.socket(socket.AF_INET, kind)
+            found = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ":" in address:
+                found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
             found.bind((address, port))
             if proto == "tcp":
                 found.listen(64)
@@ -164,7 +171,7 @@ class Net:
                 sport=PortRange(sport, sport) if sport else None,
                 dport=PortRange(port, port) if port else None,
                 tcp_flags=frozenset({"SYN"}) if proto == "tcp" else frozenset(),
-                size=84 if proto == "icmp" else 60,
+                size={"icmp": 84, "icmpv6": 104}.get(proto, 80 if ":" in dst else 60),
                 ttl=ttl,
             ),
             source=ObjectRef(kind="netns", name=source),

@@ -96,7 +96,7 @@ def test_conntrack_and_sets_are_read_only_where_they_matter() -> None:
 @pytest.mark.parametrize(
     ("asked", "about"),
     [
-        (flow("client", "fd00::1", 80), "IPv6"),
+        (flow("client", "fd00::1", None, "icmp"), "icmp is not for fd00::1"),
         (flow("client", "10.2.0.2", None, "sctp"), "port"),
         (flow("client", "10.2.0.2", None, "6"), "tcp"),
         (flow("client", "10.2.0.2", None, "quic"), "quic"),

@@ -1,0 +1,167 @@
+"""
+Neighbour discovery played through: who is asked, who would answer, and which rules are in the way.
+
+Lives here: ndisc_solicit, ndisc_recv_ns, and the way of both messages through ip6tables: unlike
+ARP they are IPv6 packets, and a rule that drops them makes a neighbour unreachable.
+Not here: what follows from the answer (neighbour), following a multicast (segment).
+Sources: net/ipv6/ndisc.c, net/bridge/br_netfilter_hooks.c.
+"""
+
+from typing import NamedTuple
+
+from nettrace.model.addr import address_text, address_value, is_link_local
+from nettrace.model.links import Link
+from nettrace.model.packet import Packet
+from nettrace.walk.arrive6 import input_route6
+from nettrace.walk.context import Ended, Run
+from nettrace.walk.fib import Failed
+from nettrace.walk.hooks import run_hook
+from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.point import HookPoint
+from nettrace.walk.routing import address_type
+from nettrace.walk.segment import Bridged, Station
+from nettrace.walk.skb import Skb
+from nettrace.walk.source6 import link_local_of, usable6
+
+__all__ = ["asking_address6", "calls_ip6tables", "discover"]
+
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_SIZE = 72  # header 40, message 24, one link-layer option 8
+_SOLICITED_NODE = address_value("ff02::1:ff00:0")
+
+
+def asking_address6(ns: Namespace, link: Link, source: str) -> str | None:
+    """
+    Return the source of the solicitation for a packet from *source*; None if none can be sent.
+
+    The packet's own source if that is an address of the device, else the device's link-local one.
+    """
+    for one in ns.addresses6(link.name):
+        if one.address == source and usable6(ns, one):
+            return source
+    return link_local_of(ns, link.name)
+
+
+def discover(run: Run, ns: Namespace, link: Link, station: Station, target: str, sender: str) -> str | None:
+    """
+    Would *station* answer a solicitation for *target* from *link*, and would its answer arrive?
+
+    Returns None if so, "" if the station has nothing to say about *target*, else what is in the
+    way.  Undecided where the state does not tell.
+    """
+    far = namespace(run, station.netns)
+    if not _speaks_for(run, far, station.device, target):
+        return ""
+    asked = Packet(
+        src=sender,
+        dst=_solicited_node(target),
+        proto="icmpv6",
+        icmp_type=_SOLICITATION,
+        icmp_code=0,
+        size=_SIZE,
+        ttl=255,
+        df=False,
+    )
+    answer = Packet(
+        src=target,
+        dst=sender,
+        proto="icmpv6",
+        icmp_type=_ADVERTISEMENT,
+        icmp_code=0,
+        size=_SIZE,
+        ttl=255,
+        df=False,
+    )
+    # of a tunnel on the way it is the frame that is followed, by whoever found the station
+    way = tuple(hop for hop in station.way if isinstance(hop, Bridged))
+    there = _trip(run, asked, (ns, link.name), way, (far, station.device))
+    if there:
+        return f"the solicitation for {target} is lost: {there}"
+    back = tuple(Bridged(hop.netns, hop.bridge, hop.out_port, hop.in_port) for hop in reversed(way))
+    lost = _trip(run, answer, (far, station.device), back, (ns, link.name))
+    return f"the advertisement of {target} is lost: {lost}" if lost else None
+
+
+def _solicited_node(target: str) -> str:
+    """RFC 4291 2.7.1."""
+    return address_text(_SOLICITED_NODE | address_value(target) & 0xFFFFFF, 6)
+
+
+def _speaks_for(run: Run, ns: Namespace, device: str, target: str) -> bool:
+    """ndisc_recv_ns: an address of that very device, an anycast one, or one it is a proxy for."""
+    link = ns.link(device)
+    if link.noarp or ns.conf(device, "disable_ipv6", family=6)[0]:
+        return False
+    for one in ns.addresses6(device):
+        if one.address == target:
+            return usable6(ns, one)
+    if address_type(run, ns, target) == "ANYCAST" and not is_link_local(target):
+        routed = input_route6(run, ns, Skb(Packet(src="", dst=target, proto="icmpv6"), ns.name), device)
+        if not isinstance(routed, Failed) and any(hop.device == device for hop in routed.route.nexthops):
+            return True
+    if not ns.conf(device, "forwarding", family=6)[0] or not ns.conf_max(device, "proxy_ndp", family=6)[0]:
+        return False
+    return ns.proxies(device, target)
+
+
+class _Call(NamedTuple):
+    """One hook that a message passes, and the bridge port it leaves by there."""
+
+    skb: Skb
+    point: HookPoint
+    physout: str | None = None
+
+
+def _trip(
+    run: Run,
+    packet: Packet,
+    begin: tuple[Namespace, str],
+    way: tuple[Bridged, ...],
+    end: tuple[Namespace, str],
+) -> str:
+    """Pass a message through every hook on its way; return the reason for which it is lost, or ""."""
+    (ns, device), (far, arrived) = begin, end
+    calls: list[_Call] = []
+    skb = Skb(packet, ns.name, device)
+    calls.append(_Call(skb, HookPoint(ns, "output", None, device)))
+    calls.append(_Call(skb, HookPoint(ns, "postrouting", None, device)))
+    inside: Skb | None = None
+    for hop in way:
+        inside = None
+        here = namespace(run, hop.netns)
+        if hop.in_port is None or not calls_ip6tables(here, here.link(hop.bridge)):
+            continue
+        skb = Skb(packet, here.name, hop.bridge, physin=hop.in_port)
+        calls.append(_Call(skb, HookPoint(here, "prerouting", hop.bridge, None)))
+        if hop.out_port is None:
+            inside = skb  # PREROUTING ran in the bridge
+        else:
+            calls.append(_Call(skb, HookPoint(here, "forward", hop.bridge, hop.bridge), hop.out_port))
+            calls.append(_Call(skb, HookPoint(here, "postrouting", None, hop.bridge), hop.out_port))
+    skb = inside or Skb(packet, far.name, arrived)
+    if inside is None:
+        calls.append(_Call(skb, HookPoint(far, "prerouting", arrived, None)))
+    calls.append(_Call(skb, HookPoint(far, "input", arrived, None)))
+    return _unseen(run, calls)
+
+
+def _unseen(run: Run, calls: list[_Call]) -> str:
+    """Run hooks without a trace in the walk's steps and answers; return why a packet ended there."""
+    quiet, answers, run.quiet = run.quiet, list(run.answers), True
+    try:
+        for skb, point, physout in calls:
+            skb.physout = physout
+            run_hook(run, skb, point)
+    except Ended as end:
+        return end.reason or str(end.verdict)
+    finally:
+        run.quiet = quiet
+        run.answers[:] = answers
+    return ""
+
+
+def calls_ip6tables(ns: Namespace, bridge: Link) -> bool:
+    """Does br_netfilter pass this bridge's IPv6 packets to the ip6 hooks?"""
+    if ns.number("net.bridge.bridge-nf-call-ip6tables"):
+        return True
+    return bridge.bridge is not None and bridge.bridge.nf_call_ip6tables
