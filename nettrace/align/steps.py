@@ -277,7 +277,7 @@ class _Leg:
     def _routed(self, index: int, step: Step, here: Sequence[Hit], packet: Packet) -> tuple[bool | None, str]:
         if self._visits.stops_at_once(index):
             return None, ""
-        if step.verdict == "local" and self._visits.is_routed_again(index):
+        if step.verdict == "local" and self._visits.is_not_taken(index):
             return None, ""
         if step.verdict == "local":
             return _said(_any_to(here, packet, "input"), "did not deliver it here")

@@ -59,9 +59,18 @@ class Visits:
                 break
         return frozenset(device for device in found if device is not None)
 
-    def is_routed_again(self, index: int) -> bool:
-        """Does OUTPUT choose another route than the one of this step?"""
-        return any(step.stage is Stage.ROUTE for step in self._rest(index))
+    def is_not_taken(self, index: int) -> bool:
+        """Does a packet that is for this host, by the route of this step, never get to INPUT as it is?"""
+        for step in self._steps[index + 1 :]:
+            if step.hook == "input" or step.stage is Stage.DELIVER:
+                return False
+            if step.stage is Stage.ROUTE and step.verdict != "local":
+                return True
+            before, after = step.before, step.after
+            if step.stage is Stage.CONNTRACK and before is not None and after is not None:
+                if (before.dst, before.dport) != (after.dst, after.dport):
+                    return True
+        return True
 
     def stops_in(self, index: int) -> bool:
         """Does the leg end in this visit?"""

@@ -15,7 +15,15 @@ from nettrace.model.packet import Packet, PortRange
 from nettrace.walk.nft_value import Soft, Value, join, port_value, unknown
 from nettrace.walk.skb import Skb
 
-__all__ = ["PROTOCOLS", "address_bytes", "address_text", "load_payload", "store_payload"]
+__all__ = [
+    "PROTOCOLS",
+    "address_bytes",
+    "address_text",
+    "load_payload",
+    "protocol_number",
+    "size_value",
+    "store_payload",
+]
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
@@ -36,17 +44,21 @@ def protocol_number(packet: Packet) -> int:
     return PROTOCOLS[packet.proto] if packet.proto in PROTOCOLS else int(packet.proto)
 
 
-def load_payload(skb: Skb, base: str, offset: int, length: int) -> Value | None:
-    """Return bytes of a header; None where the packet has none there, which ends the rule."""
+def load_payload(skb: Skb, base: str, offset: int, length: int, *, sized: bool = True) -> Value | None:
+    """
+    Return bytes of a header; None where the packet has none there, which ends the rule.
+
+    *sized*: how long the packet is, is known.
+    """
     if base == "link":
         return _cut(_link(skb), offset, length, None)
     packet = skb.packet
     network = 20 if packet.family == 4 else 40
     if base == "network":
-        whole = join((_network(packet), _transport(packet)))
+        whole = join((_network(packet, sized=sized), _transport(packet, sized=sized)))
         return _cut(whole, offset, length, packet.size)
     if base == "transport":
-        return _cut(_transport(packet), offset, length, packet.size - network)
+        return _cut(_transport(packet, sized=sized), offset, length, packet.size - network)
     inside = _header_length(packet)
     if base != "inner" or inside is None:
         return None
@@ -92,13 +104,21 @@ def _link(skb: Skb) -> Value:
     return join((_mac(skb.dest_mac, "destination"), _mac(skb.source_mac, "source"), Value(kind.to_bytes(2))))
 
 
-def _network(packet: Packet) -> Value:
+def size_value(size: int, *, sized: bool = True) -> Value:
+    """Return a length of two bytes; what an answer of UDP carries is the program's own matter."""
+    if sized:
+        return Value(size.to_bytes(2))
+    return Value(bytes(2), (Soft(0, 2, 8, 0xFFFF, "the length of the answer decides"),))
+
+
+def _network(packet: Packet, *, sized: bool = True) -> Value:
     source, target = address_bytes(packet.src), address_bytes(packet.dst)
     number = protocol_number(packet)
     if packet.family == 4:
         return join(
             (
-                Value(bytes((0x45, packet.tos)) + packet.size.to_bytes(2)),
+                Value(bytes((0x45, packet.tos))),
+                size_value(packet.size, sized=sized),
                 unknown(2, "the packet's IP ID decides"),
                 Value(bytes((0x40 if packet.df else 0, 0, packet.ttl, number))),
                 unknown(2, "the packet's checksum decides"),
@@ -110,7 +130,8 @@ def _network(packet: Packet) -> Value:
             Value(bytes((0x60 | packet.tos >> 4,))),
             Value(bytes(1), (Soft(0, 1, (packet.tos & 0xF) << 4, (packet.tos & 0xF) << 4 | 0xF, _LABEL),)),
             unknown(2, _LABEL),
-            Value((packet.size - 40).to_bytes(2) + bytes((number, packet.ttl)) + source + target),
+            size_value(packet.size - 40, sized=sized),
+            Value(bytes((number, packet.ttl)) + source + target),
         )
     )
 
@@ -118,7 +139,7 @@ def _network(packet: Packet) -> Value:
 _LABEL = "the packet's flow label decides"
 
 
-def _transport(packet: Packet) -> Value:
+def _transport(packet: Packet, *, sized: bool = True) -> Value:
     ports = (port_value(packet.sport, "source port"), port_value(packet.dport, "destination port"))
     match packet.proto:
         case "tcp":
@@ -138,7 +159,11 @@ def _transport(packet: Packet) -> Value:
         case "udp":
             size = packet.size - (20 if packet.family == 4 else 40)
             return join(
-                (*ports, Value(max(size, 8).to_bytes(2)), unknown(2, "the packet's checksum decides"))
+                (
+                    *ports,
+                    size_value(max(size, 8), sized=sized),
+                    unknown(2, "the packet's checksum decides"),
+                )
             )
         case "icmp" | "icmpv6":
             kind, code = packet.icmp_type or 0, packet.icmp_code or 0

@@ -54,6 +54,11 @@ class Scene(NamedTuple):
     where: str  # FAMILY TABLE CHAIN RULE, for words and draws
 
     @property
+    def sized(self) -> bool:
+        """Is the packet's length known?  Not of an answer of UDP."""
+        return self.run.leg == "request" or self.skb.packet.proto != "udp"
+
+    @property
     def ns(self) -> Namespace:
         """The namespace."""
         return self.point.ns
@@ -102,12 +107,16 @@ def _packet_type(scene: Scene) -> Loaded:
     return Value(b"\0")  # PACKET_HOST
 
 
+def _length(scene: Scene) -> Value:
+    if scene.pf == 5:
+        return unknown(4, "the length of the frame is not known")
+    if not scene.sized:
+        return unknown(4, "the length of the answer decides")
+    return scene.host(scene.skb.packet.size)
+
+
 _META: dict[str, Callable[[Scene], Loaded]] = {
-    "length": lambda s: (
-        s.host(s.skb.packet.size)
-        if s.point.hook != "egress"
-        else unknown(4, "the length of the frame is not known")
-    ),
+    "length": _length,
     "protocol": lambda s: Value((0x0800 if s.skb.packet.family == 4 else 0x86DD).to_bytes(2)),
     "mark": lambda s: s.host(s.skb.packet.mark),
     "iif": lambda s: _index(s, s.point.in_device),
@@ -365,7 +374,7 @@ def hash_value(scene: Scene, expr: e.HashExpr, key: Value) -> Value:
 
 
 def _payload(scene: Scene, expr: e.PayloadExpr) -> Loaded:
-    return load_payload(scene.skb, expr.base, expr.offset, expr.length)
+    return load_payload(scene.skb, expr.base, expr.offset, expr.length, sized=scene.sized)
 
 
 LOADS: dict[type, Callable[[Scene, object], Loaded]] = {

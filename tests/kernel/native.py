@@ -5,6 +5,7 @@ from nettrace.model.flow import Flow
 from nettrace.model.packet import Packet
 from nettrace.model.walk import Outcome, Walk
 from nettrace.observe.rule_trace import watched_connect
+from nettrace.observe.shape import PLAIN, Shape
 from tests.kernel.walkbed import Net
 
 __all__ = ["load", "steps", "watched"]
@@ -36,6 +37,7 @@ def watched(net: Net, flow: Flow, *, count: int = 1) -> Walk:
         timeout=0.6 if silent and not slow else 4.0,
         count=count,
         sport=packet.sport.single if packet.sport else None,
+        shape=Shape(size=packet.size) if packet.proto == "udp" else PLAIN,
         replies=_replies(answer) if packet.proto == "udp" else (),
     )
     agreement = compare(answer, observed, names=tuple(net.spaces))
