@@ -20,6 +20,10 @@ def is_tunnelled(packet: Packet) -> bool:
     return packet.inner is not None and not packet.is_icmp_error
 
 
+def _target(packet: Packet | None) -> tuple[object, ...]:
+    return (packet.dst, packet.dport) if packet is not None else ()
+
+
 class Visits:
     """Questions about the steps of one leg, by index."""
 
@@ -66,10 +70,8 @@ class Visits:
                 return False
             if step.stage is Stage.ROUTE and step.verdict != "local":
                 return True
-            before, after = step.before, step.after
-            if step.stage is Stage.CONNTRACK and before is not None and after is not None:
-                if (before.dst, before.dport) != (after.dst, after.dport):
-                    return True
+            if step.stage is Stage.CONNTRACK and _target(step.before) != _target(step.after or step.before):
+                return True
         return True
 
     def stops_in(self, index: int) -> bool:
