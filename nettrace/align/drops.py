@@ -17,7 +17,7 @@ from nettrace.model.observation import Attempt, Comparison, Drop, Parting
 from nettrace.model.step import STOPPING, Stage, Step, Verdict
 from nettrace.model.walk import Leg, Outcome, Path
 
-__all__ = ["REASONS", "Kernel", "accepts", "drop_text", "is_noise", "with_drops"]
+__all__ = ["REASONS", "Kernel", "accepts", "drop_text", "is_in_the_socket", "is_noise", "with_drops"]
 
 #: Given for anything: only the function tells what it was.
 _UNSAID = "NOT_SPECIFIED"
@@ -122,6 +122,15 @@ def is_noise(reason: str, function: str) -> bool:
     return reason in _NOT_ON_THE_WAY or (reason == "NO_SOCKET" and function.startswith("ping_rcv"))
 
 
+def is_in_the_socket(reason: str, function: str) -> bool:
+    """
+    Was a socket found that did not want it?
+
+    A SYN that comes again while its answer is lost tcp_v4_rcv() frees without a word.
+    """
+    return reason.startswith(_IN_THE_SOCKET) or (reason == _UNSAID and function.startswith("tcp_"))
+
+
 def drop_text(drop: Drop) -> str:
     """``dropped it in node-a: NETFILTER_DROP (nft_do_chain)``."""
     where = f" ({drop.function})" if drop.function else ""
@@ -187,9 +196,7 @@ def _is_beside(drop: Drop, leg: Leg, path: Path, attempt: Attempt) -> bool:
     if is_noise(drop.reason, drop.function):
         return True
     if leg.verdict is Verdict.DELIVERED:
-        # One that asks again while its answer is lost, tcp_v4_rcv() frees without a word.
-        again = drop.reason == _UNSAID and drop.function.startswith("tcp_")
-        if again or drop.reason.startswith(_IN_THE_SOCKET):
+        if is_in_the_socket(drop.reason, drop.function):
             return drop.netns in ("", leg.steps[-1].netns)
         if drop.reason == "NO_SOCKET" and leg.kind != "request":
             # Whoever asked has gone.

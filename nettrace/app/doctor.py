@@ -2,7 +2,7 @@
 Doctor: what this machine has of what nettrace needs.
 
 Lives here: looking at privilege, tools and the kernel.  Only files are read and programs
-looked up; no module is loaded for it and no namespace made.
+looked up, and a BPF program is loaded for a moment; no module is loaded and no namespace made.
 """
 
 import os
@@ -11,6 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from nettrace.observe.drop_events import tracefs
+from nettrace.observe.drops import unavailable
 from nettrace.render.contract_state import DoctorCheck
 
 __all__ = ["examine"]
@@ -48,7 +50,7 @@ _MODULES = {
 
 def examine() -> tuple[DoctorCheck, ...]:
     """Return all checks, in the order in which they matter."""
-    checks = [_python(), *_capabilities(), _namespaces(), _own_sysctls()]
+    checks = [_python(), *_capabilities(), _namespaces(), _own_sysctls(), _drops()]
     checks.extend(_tool(name) for name in _TOOLS)
     symbols = _symbols()
     checks.extend(_module(name, symbols) for name in _MODULES)
@@ -116,6 +118,20 @@ def _own_sysctls() -> DoctorCheck:
         text=text,
         needed_for="walking at all" if not there else "repairs of sysctls, the lab",
         help="" if writable else "run as root, in a container with /proc/sys mounted read-write",
+    )
+
+
+def _drops() -> DoctorCheck:
+    """Look whether drops can be watched; a program is loaded and at once let go."""
+    why = unavailable()
+    root = tracefs() if why else None
+    instead = f"; {root} would give reasons without packets" if root is not None else ""
+    return DoctorCheck(
+        name="BPF",
+        state="missing" if why else "ok",
+        text=f"{why}{instead}" if why else "raw tracepoints and BTF",
+        needed_for="watch, and where trace --probe's packets are dropped",
+        help="root (CAP_BPF, CAP_PERFMON), and a kernel with CONFIG_DEBUG_INFO_BTF" if why else "",
     )
 
 

@@ -7,7 +7,7 @@ Not here: the grammar of the text (nettrace.parse.target), reading what is missi
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from nettrace.model.addr import ANY4, canonical_address, family_of, is_loopback
 from nettrace.model.errors import UserError
@@ -19,7 +19,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
 from nettrace.parse.target import Target, parse_target
 
-__all__ = ["FIRST_SIZES", "resolve"]
+__all__ = ["FIRST_SIZES", "Ends", "ends_of", "resolve"]
 
 #: Sizes in bytes of the first packet when none is asked for: a SYN with the usual options,
 #: a small datagram, and ping's default.
@@ -98,6 +98,46 @@ def _arriving(snapshot: Snapshot, source: Target, at: str) -> _End:
         _fail(f"{source.text!r} is not an address", "what arrives has one: ip/203.0.113.9", where=source.text)
     address = canonical_address(source.name)
     return _End(ObjectRef(kind="ip", name=address), netns, (address,), device)
+
+
+class Ends(NamedTuple):
+    """Addresses by which somebody is reached; ``ports`` empty for any, ``proto`` None for any."""
+
+    addresses: frozenset[str]
+    ports: frozenset[int]
+    proto: str | None
+
+
+def ends_of(snapshot: Snapshot, text: str) -> Ends | Needs:
+    """
+    Return everything that packets to or from *text* may have in their headers.
+
+    Of a Service that is what NAT makes of it too: endpoints, node ports.  Raises UserError like
+    resolve(), but for a missing port, which stands for all.
+    """
+    target = parse_target(text)
+    try:
+        end = _find(snapshot, target, as_source=False)
+        addresses, ports = set(end.addresses), set[int]()
+        if end.service is not None:
+            service = end.service
+            addresses.update(service.external_ips, service.load_balancer_ips)
+            chosen = (
+                service.ports
+                if target.port is None and target.proto is None
+                else (_service_port(service, target),)
+            )
+            ports.update(number for one in chosen for number in (one.port, one.node_port) if number)
+            for held in _known(snapshot, SectionKey("", "kube/endpoint_slices")) or ():
+                if (held.namespace, held.service) == (service.namespace, service.name):
+                    addresses.update(one for endpoint in held.endpoints for one in endpoint.addresses)
+                    ports.update(port.port for port in held.ports if port.port)
+        elif target.port is not None:
+            number = _port(snapshot, end, target)[1]
+            ports.update((number,) if number is not None else ())
+        return Ends(frozenset(addresses), frozenset(ports), target.proto)
+    except _Wanted as wanted:
+        return Needs(wanted.keys)
 
 
 def _flow(

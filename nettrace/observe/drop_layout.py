@@ -6,20 +6,17 @@ of the reasons.
 Not here: reading BTF (btf), the program (drop_program).
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from nettrace.observe.btf import VMLINUX, Btf, BtfError
 
-__all__ = ["Layout", "kernel_layout", "reasons_of_format"]
+__all__ = ["Layout", "kernel_layout"]
 
 _PREFIX = "SKB_DROP_REASON_"
 #: Modules with reasons of their own (enum skb_drop_reason_subsys, include/net/dropreason.h).
 _SUBSYSTEMS = ("mac80211", "openvswitch")
-_PAIR = re.compile(r"\{\s*(\d+),\s*\"([A-Z0-9_]+)\"\s*\}")
 
 
 class Layout(NamedTuple):
@@ -102,16 +99,3 @@ def _reasons(kernel: Btf) -> dict[int, str]:
             if not name.endswith(("_MAX", "_MASK")):
                 found.setdefault(value, name.removeprefix(_PREFIX))
     return found
-
-
-def reasons_of_format(text: str) -> dict[int, str]:
-    """Read the names from the format file of the event skb:kfree_skb (``{ 2, "NOT_SPECIFIED" }``)."""
-    return {int(number): name for number, name in _PAIR.findall(text)}
-
-
-def tracefs() -> Path | None:
-    """Return where tracefs is mounted."""
-    for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
-        if (path / "events").is_dir():
-            return path
-    return None

@@ -3,7 +3,7 @@ Packets that the kernel drops, as they are dropped.
 
 Lives here: running the program (drop_program) at kfree_skb while something is watched, and reading
 what it took down.
-Not here: which are a probe's (drop_filter), naming places (symbols), what a drop means
+Not here: which are a probe's (drop_filter), another way of watching (drop_events), what a drop means
 (nettrace.align.drops).
 Source: include/trace/events/skb.h (kfree_skb).
 """
@@ -20,8 +20,12 @@ from nettrace.observe.btf import BtfError
 from nettrace.observe.drop_filter import Filter
 from nettrace.observe.drop_layout import Layout, kernel_layout
 from nettrace.observe.drop_program import KEY_BYTES, RECORD, Maps, drop_program
+from nettrace.observe.symbols import function_at
 
-__all__ = ["DropWatch", "Dropped", "now", "unavailable"]
+__all__ = ["IP_TYPES", "DropWatch", "Dropped", "now", "unavailable"]
+
+#: Of Ethernet: IPv4 and IPv6.
+IP_TYPES = frozenset({0x0800, 0x86DD})
 
 _RING = 4 << 20  # bytes
 _TRACEPOINT = "kfree_skb"
@@ -49,7 +53,7 @@ class Dropped(NamedTuple):
     length: int
     sent_here: bool
     reason: str
-    location: int
+    function: str
     header: bytes
 
 
@@ -154,7 +158,7 @@ def _decoded(record: bytes, layout: Layout) -> Dropped:
         length=length,
         sent_here=bool(has_socket) and not iif,
         reason=layout.reasons.get(reason, str(reason)),
-        location=location,
+        function=function_at(location),
         header=record[RECORD.size :][: max(tail - network, 0)],
     )
 

@@ -5,6 +5,7 @@ Lives here: watching drops while connections are made, and sorting them by attem
 Not here: the watch itself (drops), comparing with a walk (nettrace.align.drops).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -17,12 +18,15 @@ from nettrace.model.observation import Drop, Observed
 from nettrace.model.packet import Packet
 from nettrace.observe.bpf import BpfError
 from nettrace.observe.btf import BtfError
+from nettrace.observe.drop_events import DropEvents, EventsError
 from nettrace.observe.drop_filter import ProbeFilter
-from nettrace.observe.drops import DropWatch, now
+from nettrace.observe.drops import IP_TYPES, DropWatch, now
 from nettrace.observe.headers import packet_of
-from nettrace.observe.symbols import function_at
 
 __all__ = ["ProbeDrops"]
+
+#: Reasons that a note lists.
+_MOST_NAMED = 5
 
 
 class ProbeDrops:
@@ -50,6 +54,7 @@ class ProbeDrops:
                 continue  # gone: entering it will say so
         self._stack = ExitStack()
         self._watch: DropWatch | None = None
+        self._events: DropEvents | None = None
         self._why = ""
         self._began = 0.0
 
@@ -58,6 +63,10 @@ class ProbeDrops:
             self._watch = self._stack.enter_context(DropWatch(self._filter.filter()))
         except (BpfError, BtfError) as error:
             self._why = str(error)
+            try:
+                self._events = self._stack.enter_context(DropEvents())
+            except EventsError as further:
+                self._why = f"{error}; {further}"
         self._began = now()
         return self
 
@@ -65,13 +74,12 @@ class ProbeDrops:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        self._watch = None
+        self._watch = self._events = None
 
     def added_to(self, observed: Observed) -> Observed:
         """Return *observed* with what was dropped until now."""
         if self._watch is None:
-            note = f"where the kernel drops packets, and why, was not watched: {self._why}"
-            return replace(observed, notes=(*observed.notes, note))
+            return replace(observed, notes=(*observed.notes, self._reasons_alone()))
         found: dict[int, dict[tuple[object, ...], Drop]] = {}
         for attempt, drop in self._drops(self._watch):
             same = found.setdefault(attempt, {})
@@ -92,6 +100,19 @@ class ProbeDrops:
             notes=notes,
         )
 
+    def _reasons_alone(self) -> str:
+        """Say what is lost without BPF, and what there is instead."""
+        if self._events is None:
+            return f"where the kernel drops packets, and why, was not watched: {self._why}"
+        counted = Counter(
+            f"{one.reason} ({one.function})" for one in self._events.read() if one.ethertype in IP_TYPES
+        )
+        listed = ", ".join(f"{what} {count} times" for what, count in counted.most_common(_MOST_NAMED))
+        return (
+            f"where the probe's packets were dropped was not watched: {self._why}; "
+            f"of all packets of this machine meanwhile: {listed or 'none was dropped'}"
+        )
+
     def _drops(self, watch: DropWatch) -> list[tuple[int, Drop]]:
         found = []
         for one in watch.read():
@@ -107,7 +128,7 @@ class ProbeDrops:
                 netns=name,
                 device=one.device or None,
                 reason=one.reason,
-                function=function_at(one.location),
+                function=one.function,
                 packet=packet_of(one.header, one.mark),
                 time=max(one.time - self._began, 0.0),
                 tunnelled=whose.tunnelled,

@@ -24,6 +24,7 @@ __all__ = [
     "AttemptView",
     "DiagnosisView",
     "Document",
+    "DropDocument",
     "DropView",
     "EndpointView",
     "EvidenceView",
@@ -37,6 +38,7 @@ __all__ = [
     "PacketView",
     "PathView",
     "Port",
+    "PredictedView",
     "RepairDocument",
     "RepairPlanDocument",
     "RepairView",
@@ -418,6 +420,46 @@ class RepairDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="R
     observed: ObservedView | None
 
 
+class PredictedView(Struct, frozen=True, kw_only=True):
+    """
+    What the walk of the dropped header says.
+
+    ``fits``: it stops there for such a reason; false where it does not explain the drop, null
+    where it cannot tell.  ``step`` is where it ends.
+    """
+
+    verdict: Verdict
+    fits: bool | None
+    reason: str
+    step: StepView | None
+
+
+class DropDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Drop"):
+    """
+    One line of ``nettrace watch``: drops that are alike.
+
+    ``time`` is that of the latest, ``count`` how many there were since the last line about them;
+    ``repeated`` where there was one.  ``device`` is where the packet was last, ``iif`` where it
+    came in, null where it was ``sent`` from there.  ``predicted`` is null where nothing was
+    walked, ``confirmed`` without ``--trace``.  Without BPF ``netns`` and ``packet`` are null.
+    """
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    time: str
+    netns: str | None
+    node: str | None
+    device: str | None
+    iif: str | None
+    sent: bool
+    reason: str
+    function: str | None
+    packet: PacketView | None
+    count: int
+    repeated: bool
+    predicted: PredictedView | None
+    confirmed: SeenStepView | None
+
+
 Document: TypeAlias = (
     WalkDocument
     | FindingDocument
@@ -428,4 +470,5 @@ Document: TypeAlias = (
     | ExplanationDocument
     | LabsDocument
     | DoctorDocument
+    | DropDocument
 )

@@ -6,12 +6,14 @@ Not here: those of ``nettrace show`` (nettrace.render.shown).
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import asdict
 
 from nettrace.model.change import Change, Exact, NoUndo
+from nettrace.model.dropped import DropSeen
 from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow, ObjectRef
@@ -30,6 +32,7 @@ from nettrace.render.contract import (
     AttemptView,
     ComparisonView,
     DiagnosisView,
+    DropDocument,
     DropView,
     EndpointView,
     EvidenceView,
@@ -44,6 +47,7 @@ from nettrace.render.contract import (
     PartingView,
     PathView,
     Port,
+    PredictedView,
     RepairDocument,
     RepairPlanDocument,
     RepairView,
@@ -56,6 +60,7 @@ from nettrace.render.contract import (
 from nettrace.render.contract_state import ExplanationDocument, LabsDocument
 
 __all__ = [
+    "drop_document",
     "explanation_document",
     "finding_document",
     "history_document",
@@ -123,6 +128,33 @@ def explanation_document(words: Mapping[str, Any]) -> ExplanationDocument:
 def labs_document(labs: Sequence[LabRecord]) -> LabsDocument:
     """Make the document of all labs."""
     return LabsDocument(labs=tuple(labs))
+
+
+def drop_document(seen: DropSeen) -> DropDocument:
+    """Make the document of drops that are alike."""
+    predicted, hit = seen.predicted, seen.confirmed
+    return DropDocument(
+        time=datetime.fromtimestamp(seen.time, UTC).isoformat(timespec="milliseconds"),
+        netns=seen.netns or None,
+        node=seen.node or None,
+        device=seen.device,
+        iif=seen.iif,
+        sent=seen.sent,
+        reason=seen.reason,
+        function=seen.function or None,
+        packet=packet_view(seen.packet) if seen.packet is not None else None,
+        count=seen.count,
+        repeated=seen.repeated,
+        predicted=PredictedView(
+            verdict=predicted.verdict,
+            fits=predicted.fits,
+            reason=predicted.reason,
+            step=_step(predicted.step) if predicted.step is not None else None,
+        )
+        if predicted is not None
+        else None,
+        confirmed=_seen(0, "request", hit) if hit is not None else None,
+    )
 
 
 def packet_view(packet: Packet) -> PacketView:

@@ -14,7 +14,7 @@ from nettrace.model.errors import UserError
 from nettrace.render.contract import Document
 from nettrace.render.version import API_VERSION
 
-__all__ = ["builtins", "decode", "render"]
+__all__ = ["builtins", "decode", "one_line", "render"]
 
 #: What JSON lets stand in a string, and a terminal or a reader may take for something else:
 #: DEL, the C1 controls, soft hyphen, zero-width and bidi marks, line separators, the BOM.
@@ -32,6 +32,12 @@ def builtins(document: Document) -> dict[str, Any]:
 def render(document: Document) -> str:
     """Return *document* as JSON text of two-blank indent, the same for the same document."""
     text = json.dumps(builtins(document), indent=2, ensure_ascii=False)
+    return _HIDDEN.sub(_escaped, text) + "\n"
+
+
+def one_line(document: Document) -> str:
+    """Return *document* as JSON text of one line."""
+    text = json.dumps(builtins(document), ensure_ascii=False)
     return _HIDDEN.sub(_escaped, text) + "\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nettrace.render.contract import (
+    DropDocument,
     FindingDocument,
     HistoryDocument,
     RepairDocument,
@@ -38,6 +39,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Explanation": ExplanationDocument,
     "Labs": LabsDocument,
     "Doctor": DoctorDocument,
+    "Drop": DropDocument,
 }
 
 

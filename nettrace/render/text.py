@@ -6,6 +6,7 @@ Lives here: which page belongs to which kind, plain or with colours.
 
 from nettrace.render.contract import (
     Document,
+    DropDocument,
     FindingDocument,
     HistoryDocument,
     RepairDocument,
@@ -20,6 +21,7 @@ from nettrace.render.repair_text import repair_page
 from nettrace.render.show_text import show_page
 from nettrace.render.state_text import doctor_page, explanation_page, labs_page
 from nettrace.render.walk_text import walk_page
+from nettrace.render.watch_text import drop_page
 
 __all__ = ["page", "render"]
 
@@ -45,6 +47,8 @@ def page(document: Document, look: Look) -> Page:
             return labs_page(document, look)
         case DoctorDocument():
             return doctor_page(document, look)
+        case DropDocument():
+            return drop_page(document, look)
 
 
 def render(document: Document, look: Look | None = None, *, colour: bool = False) -> str:

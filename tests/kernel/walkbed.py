@@ -160,6 +160,7 @@ class Net:
         sport: int | None = None,
         src: str = "",
         ttl: int = 64,
+        size: int | None = None,
     ) -> Flow:
         """Return the flow of a probe."""
         return Flow(
@@ -171,7 +172,7 @@ class Net:
                 sport=PortRange(sport, sport) if sport else None,
                 dport=PortRange(port, port) if port else None,
                 tcp_flags=frozenset({"SYN"}) if proto == "tcp" else frozenset(),
-                size={"icmp": 84, "icmpv6": 104}.get(proto, 80 if ":" in dst else 60),
+                size=size or {"icmp": 84, "icmpv6": 104}.get(proto, 80 if ":" in dst else 60),
                 ttl=ttl,
             ),
             source=ObjectRef(kind="netns", name=source),
