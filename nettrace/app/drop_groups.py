@@ -82,6 +82,7 @@ def _kind(seen: DropSeen) -> tuple[object, ...]:
         packet.dst,
         packet.proto,
         # What answers has the client's port as its destination.
+        _is_answer(packet),
         packet.sport if _is_answer(packet) else packet.dport,
         packet.tcp_flags,
         packet.icmp_type,

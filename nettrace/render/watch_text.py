@@ -52,13 +52,12 @@ def drop_page(document: DropDocument, look: Look) -> Page:
 
 
 def _packet(packet: PacketView) -> str:
-    flags = packet.tcp_flags
-    shown = f" {','.join(flags)}" if flags is not UNSET and flags else ""
-    inner = f" (inside {ends(packet)})" if inner_ends(packet) and packet.proto != "icmp" else ""
-    if inner and packet.inner is not UNSET:
-        packet = packet.inner
-    about = f" about {inner_ends(packet)}" if packet.proto == "icmp" and inner_ends(packet) else ""
-    return f"{packet.proto} {ends(packet)}{shown}{about}{inner}"
+    carrier = ""
+    if packet.inner is not UNSET and not packet.proto.startswith("icmp"):
+        carrier, packet = f" (inside {ends(packet)})", packet.inner
+    flags = f" {','.join(packet.tcp_flags)}" if packet.tcp_flags is not UNSET and packet.tcp_flags else ""
+    about = f" about {inner_ends(packet)}" if inner_ends(packet) else ""
+    return f"{packet.proto} {ends(packet)}{flags}{about}{carrier}"
 
 
 def _prediction(predicted: PredictedView, look: Look) -> list[Line]:

@@ -1,12 +1,16 @@
 """Target texts to flows."""
 
 import pytest
+from msgspec.structs import replace
 
-from nettrace.kube.resolve import resolve
+from nettrace.kube.resolve import Ends, ends_of, resolve
 from nettrace.model.errors import UserError
 from nettrace.model.flow import Flow
 from nettrace.model.kube import (
     ContainerPort,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
     Kube,
     KubeNode,
     Pod,
@@ -16,7 +20,7 @@ from nettrace.model.kube import (
 )
 from nettrace.model.links import Address, Link
 from nettrace.model.routes import NextHop, Route
-from nettrace.model.section import Known, Missing, MissingKind, SectionKey
+from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.sockets import Socket
 from nettrace.model.walk import Needs
@@ -175,3 +179,25 @@ def test_without_objects_services_have_no_names(cluster: Snapshot) -> None:
     with pytest.raises(UserError) as caught:
         resolve(without, "netns/web", "svc/shop/api:80")
     assert "--manifests" in caught.value.hint
+
+
+def test_everything_that_leads_to_a_service_is_its_ends(cluster: Snapshot) -> None:
+    """Cluster IP, endpoints, and the ports of both; a named port narrows it, an address stands for itself."""
+    held = EndpointSlice(
+        name="x",
+        namespace="shop",
+        service="db",
+        endpoints=(Endpoint(addresses=("10.244.9.9",)),),
+        ports=(EndpointPort(port=15432),),
+    )
+    known = replace(cluster, kube=replace(cluster.kube, endpoint_slices=Known((held,))))
+    assert ends_of(known, "svc/shop/db") == Ends(
+        frozenset({"10.96.0.6", "10.244.9.9"}), frozenset({5432, 15432}), None
+    )
+    narrow = ends_of(known, "svc/shop/api:http")
+    assert isinstance(narrow, Ends)
+    assert narrow.ports == {80}
+    assert ends_of(known, "10.1.2.3:53/udp") == Ends(frozenset({"10.1.2.3"}), frozenset({53}), "udp")
+    assert ends_of(known, "10.1.2.3") == Ends(frozenset({"10.1.2.3"}), frozenset(), None)
+    unread = replace(known, kube=replace(known.kube, endpoint_slices=NOT_READ))
+    assert isinstance(ends_of(unread, "svc/shop/db"), Needs)

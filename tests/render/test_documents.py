@@ -11,6 +11,7 @@ import yaml as pyyaml
 from msgspec.structs import replace
 
 from nettrace.model.change import Exact, NoUndo
+from nettrace.model.dropped import DropSeen, Predicted
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Finding, Severity
 from nettrace.model.lab import LabNetns, LabRecord
@@ -18,11 +19,13 @@ from nettrace.model.plan import JournalEntry, PlannedChange, Precondition, Repai
 from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
+from nettrace.model.step import Verdict
 from nettrace.parse.snapshot_file import encode_snapshot
 from nettrace.render import json, schema, svg, text, yaml
 from nettrace.render.contract import Document
 from nettrace.render.contract_state import DoctorCheck, DoctorDocument
 from nettrace.render.document import (
+    drop_document,
     explanation_document,
     finding_document,
     history_document,
@@ -109,6 +112,22 @@ MADE: dict[str, Callable[[TraceReport], Document]] = {
                 name="nft", state="missing", text="not in PATH", needed_for="tests", help="install it"
             ),
             DoctorCheck(name="vxlan", state="unknown", text="cannot look", needed_for="the lab"),
+        )
+    ),
+    "Drop": lambda report: drop_document(
+        DropSeen(
+            time=1_700_000_000.0,
+            netns="n",
+            node="n",
+            device="eth0",
+            iif="eth0",
+            sent=False,
+            reason="NETFILTER_DROP",
+            function="nft_do_chain",
+            packet=report.walk.flow.packet,
+            predicted=Predicted(
+                verdict=Verdict.DROPPED_BY_RULE, fits=True, step=report.walk.paths[0].legs[0].steps[0]
+            ),
         )
     ),
     "Show": lambda report: show_document(
