@@ -76,6 +76,11 @@ class ProbeDrops:
         self._stack.close()
         self._watch = self._events = None
 
+    @property
+    def watching(self) -> bool:
+        """Are drops seen with their packets?"""
+        return self._watch is not None
+
     def added_to(self, observed: Observed) -> Observed:
         """Return *observed* with what was dropped until now."""
         if self._watch is None:

@@ -125,7 +125,7 @@ def _watched(
         capture,
         Listener(namespaces, armed, version=version, journal=journal) as listener,
     ):
-        tagged = bool(listener.watched or capture.captured)
+        tagged = bool(listener.watched or capture.captured or drops.watching)
         observed = connect(
             path,
             source,
