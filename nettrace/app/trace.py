@@ -140,7 +140,7 @@ def probe(
 
 def _shape(packet: Packet) -> Shape:
     """Return what the probe's first packet is to look like; what is usual is left to the kernel."""
-    usual = FIRST_SIZES.get(packet.proto)
+    usual = FIRST_SIZES[packet.family].get(packet.proto)
     return Shape(
         mark=packet.mark,
         ttl=packet.ttl,

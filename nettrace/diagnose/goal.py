@@ -113,7 +113,7 @@ class Goal(Struct, frozen=True, kw_only=True):
             return f"nothing is owed to this flow ({self.because})"
         words = [self.outcome.value]
         if self.endpoints is not None and self.outcome is Outcome.CONNECTED:
-            ends = sorted(f"{a}:{p}" if p is not None else a for a, p in self.endpoints)
+            ends = sorted(_end(address, port) for address, port in self.endpoints)
             shown = " or ".join(ends[:4]) + (f" or {len(ends) - 4} more" if len(ends) > 4 else "")
             words.append(f"to {shown}")
         elif self.beyond:
@@ -121,6 +121,12 @@ class Goal(Struct, frozen=True, kw_only=True):
         if self.source:
             words.append(f"with its source address {self.source}")
         return f"{' '.join(words)} ({self.because})"
+
+
+def _end(address: str, port: int | None) -> str:
+    if port is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def innermost(packet: Packet) -> Packet:

@@ -21,9 +21,15 @@ from nettrace.parse.target import Target, parse_target
 
 __all__ = ["FIRST_SIZES", "Ends", "ends_of", "resolve"]
 
-#: Sizes in bytes of the first packet when none is asked for: a SYN with the usual options,
-#: a small datagram, and ping's default.
-FIRST_SIZES = {"tcp": 60, "udp": 60, "icmp": 84}
+#: Sizes in bytes of the first packet when none is asked for, by version of IP: a SYN with the
+#: usual options, a small datagram, and ping's default.
+FIRST_SIZES = {
+    4: {"tcp": 60, "udp": 60, "icmp": 84},
+    6: {"tcp": 80, "udp": 80, "icmpv6": 104},
+}
+
+#: The type of an echo request (RFC 792, RFC 4443).
+ECHO_TYPES = {"icmp": 8, "icmpv6": 128}
 
 
 #: How the hint about an ambiguous name begins.
@@ -153,17 +159,19 @@ def _flow(
     df: bool,
 ) -> Flow:
     proto, port, port_name = _port(snapshot, end, target)
-    address = _address(start, end)
+    address = _address(start, end, 6 if target.proto == "icmpv6" else 4)
+    proto = _echo_of(proto, address, target)
+    echo = proto in ECHO_TYPES
     packet = Packet(
         src=start.addresses[0] if start.device and start.addresses else "",
         dst=address,
         proto=proto,
-        sport=None if proto == "icmp" or sport is None else PortRange(sport, sport),
-        dport=None if proto == "icmp" or port is None else PortRange(port, port),
+        sport=None if echo or sport is None else PortRange(sport, sport),
+        dport=None if echo or port is None else PortRange(port, port),
         tcp_flags=frozenset({"SYN"}) if proto == "tcp" else frozenset(),
-        icmp_type=8 if proto == "icmp" else None,
-        icmp_code=0 if proto == "icmp" else None,
-        size=size or FIRST_SIZES.get(proto, 60),
+        icmp_type=ECHO_TYPES.get(proto),
+        icmp_code=0 if echo else None,
+        size=size or FIRST_SIZES[family_of(address)].get(proto, 60),
         ttl=ttl,
         df=df,
         mark=mark,
@@ -179,12 +187,21 @@ def _flow(
     )
 
 
-def _address(start: _End, end: _End) -> str:
-    """Pick the destination: inside one namespace localhost, otherwise the first IPv4 address."""
+def _echo_of(proto: str, address: str, target: Target) -> str:
+    """Return ``icmpv6`` for an echo to an IPv6 address, however it was written."""
+    if proto not in ECHO_TYPES:
+        return proto
+    if target.proto == "icmpv6" and family_of(address) == 4:
+        _fail(f"{address} has no ICMPv6", f"write {address}/icmp", where=target.text)
+    return "icmpv6" if family_of(address) == 6 else "icmp"
+
+
+def _address(start: _End, end: _End, family: int) -> str:
+    """Pick the destination: inside one namespace localhost, otherwise the first address of *family*."""
     if end.ref.kind == "container" and end.netns is not None and end.netns == start.netns:
-        return "127.0.0.1"
+        return "::1" if family == 6 else "127.0.0.1"
     for address in end.addresses:
-        if family_of(address) == 4:
+        if family_of(address) == family:
             return address
     if end.addresses:
         return end.addresses[0]

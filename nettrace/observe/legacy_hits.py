@@ -74,12 +74,24 @@ def _first_ones(told: Sequence[LegacySeen], recogniser: Recogniser) -> Sequence[
         whose = recogniser.whose(seen.event.data, seen.event.mark)
         if whose is None:
             continue
-        identification = seen.event.data[4:6] if seen.event.data[0] >> 4 == 4 else b""
+        identification = _identification(seen.event.data)
         key = (seen.netns, whose.attempt, whose.kind, whose.tunnelled)
         its, when = first.setdefault(key, (identification, seen.when))
         if its == identification and seen.when - when < _PASSES:
             found.append((seen, whose))
     return found
+
+
+def _identification(data: bytes) -> bytes:
+    """
+    Return what stays the same of one packet and differs between two of one kind.
+
+    IPv4's identification; IPv6 has none, so its length, and sequence numbers and flags if it is TCP.
+    """
+    if data[0] >> 4 == 4:
+        return data[4:6]
+    tcp = data[44:54] if data[6:7] == b"\x06" else b""
+    return data[4:6] + tcp
 
 
 def _insert(hits: list[Hit], hit: Hit) -> None:

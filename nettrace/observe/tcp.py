@@ -16,6 +16,7 @@ __all__ = ["TcpTry"]
 _SPEAKS, _ANSWERS = 0.25, 1.0
 _ENOUGH = 65536  # bytes
 
+_IPV6_RECVERR = 25  # include/uapi/linux/in6.h
 # include/uapi/linux/tcp.h
 _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
 _SEND_QUEUE, _OFF_WITHOUT_PROBE = 2, -1
@@ -34,6 +35,10 @@ class TcpTry(Try):
         found = self.open(socket.SOCK_STREAM)
         if self.tag is not None:
             _begin_at(found, int.from_bytes(self.tag, "big"))
+        if self.family == socket.AF_INET6:
+            # An error that comes back while connect() still holds the socket, as it does from a
+            # namespace of the same machine, would only be heard with the next SYN's.
+            found.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         code = found.connect_ex((self.dst, self.port))
         if code not in (0, EINPROGRESS):
             raise OSError(code, os.strerror(code))
@@ -52,6 +57,8 @@ class TcpTry(Try):
         if code:
             raise OSError(code, os.strerror(code))
         self.connected = True
+        if self.family == socket.AF_INET6:
+            self.sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 0)
         self._delay = time.monotonic() - self.began
         self.events, self.due = selectors.EVENT_READ, time.monotonic() + _SPEAKS
 

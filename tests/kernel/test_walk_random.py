@@ -7,8 +7,9 @@ have counted exactly the rules that the walk's steps name.
 """
 
 import random
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -22,6 +23,7 @@ from nettrace.model.xt import XtRuleset
 from nettrace.parse.iptables import parse_save
 from tests.kernel.bed import Bed
 from tests.kernel.walkbed import TOPOLOGIES, Net
+from tests.kernel.walkbed6 import TOPOLOGIES6
 
 #: Rule sets for each seed; every one gets one probe of each kind.
 RULE_SETS = 4
@@ -41,6 +43,19 @@ class Bench(NamedTuple):
     by: tuple[str, ...]
     ports: tuple[str, ...]
     physdevs: tuple[str, ...] = ()
+    family: int = 4
+    #: (namespace, device, address, namespace whose device of the same wire has it, that device):
+    #: known for good, since rules that drop ICMPv6 would stop neighbour discovery for seconds.
+    neighbours: tuple[tuple[str, str, str, str, str], ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The name of the tool."""
+        return "ip6tables" if self.family == 6 else "iptables"
+
+    def topology_of(self) -> Callable[[Net], None]:
+        """What builds the network."""
+        return (TOPOLOGIES6 if self.family == 6 else TOPOLOGIES)[self.topology]
 
 
 ROUTER = Bench(
@@ -81,6 +96,69 @@ PODS = Bench(
     ("10.244.1.1", "192.168.50.11"),
     ("53", "54"),
     ("veth1", "veth2", "veth+"),
+)
+
+ROUTER6 = Bench(
+    "router",
+    "r",
+    (
+        ("client", "fd00:2::2", 7, "udp"),
+        ("client", "fd00:2::2", 9, "udp"),
+        ("client", "fd00:1::1", 7, "udp"),
+        ("client", "fd00:2::2", None, "icmpv6"),
+        ("client", "fd00:2::2", 80, "tcp"),
+        ("r", "fd00:2::2", 7, "udp"),
+    ),
+    ("fd00:1::2", "fd00:1::/64", "fd00:2::/32", "fd00::/8"),
+    ("fd00:2::2", "fd00:2::/64", "fd00:1::/32", "fd00:1::1"),
+    ("c", "s", "lo", "c+"),
+    ("[fd00:2::2]", "[fd00:2::1]", "[fd00:1::1]"),
+    ("[fd00:2::1]", "[fd00:1::1]"),
+    ("7", "9"),
+    family=6,
+    neighbours=(
+        ("client", "eth0", "fd00:1::1", "r", "c"),
+        ("r", "c", "fd00:1::2", "client", "eth0"),
+        ("r", "s", "fd00:2::2", "server", "eth0"),
+        ("server", "eth0", "fd00:2::1", "r", "s"),
+    ),
+)
+PODS6 = Bench(
+    "pods",
+    "node",
+    (
+        ("pod1", "fd00:244:1::3", 53, "udp"),
+        ("pod1", "fd00:244:1::3", 54, "udp"),
+        ("pod1", "fd00:244:1::1", 53, "udp"),
+        ("pod1", "fd00:50::100", 53, "udp"),
+        ("pod1", "fd00:244:1::4", None, "icmpv6"),
+        ("pod1", "fd00:244:1::3", 9376, "tcp"),
+        ("node", "fd00:244:1::3", 53, "udp"),
+    ),
+    ("fd00:244:1::2", "fd00:244:1::/64", "fd00:50::/64", "fd00:244:1::3"),
+    ("fd00:244:1::3", "fd00:244:1::/64", "fd00:244:1::2", "fd00:50::100", "fd00:244:1::1"),
+    ("cni0", "eth0", "lo", "cni+"),
+    ("[fd00:244:1::3]", "[fd00:244:1::4]", "[fd00:244:1::1]", "[fd00:244:1::2]", "[fd00:50::100]"),
+    ("[fd00:244:1::1]", "[fd00:50::11]"),
+    ("53", "54"),
+    ("veth1", "veth2", "veth+"),
+    family=6,
+    neighbours=(
+        *(
+            (f"pod{one}", "eth0", f"fd00:244:1::{address}", where, device)
+            for one in (1, 2, 3)
+            for address, where, device in (
+                (1, "node", "cni0"),
+                (2, "pod1", "eth0"),
+                (3, "pod2", "eth0"),
+                (4, "pod3", "eth0"),
+            )
+            if where != f"pod{one}"
+        ),
+        *(("node", "cni0", f"fd00:244:1::{one + 1}", f"pod{one}", "eth0") for one in (1, 2, 3)),
+        ("node", "eth0", "fd00:50::100", "outside", "eth0"),
+        ("outside", "eth0", "fd00:50::11", "node", "eth0"),
+    ),
 )
 
 BUILT_IN = {
@@ -137,7 +215,8 @@ class Rules:
 
     def rule(self, table: str, chain: str, home: str) -> str:
         """One rule; *home* is the built-in chain that decides what is allowed in it."""
-        proto = self.pick("", "", "udp", "tcp", "icmp")
+        echo = "ipv6-icmp" if self.bench.family == 6 else "icmp"
+        proto = self.pick("", "", "udp", "tcp", echo)
         words = [f"-A {chain}"]
         if self.maybe(0.25):
             words.append(f"{self.negated()}-s {self.pick(*self.bench.sources)}")
@@ -174,6 +253,8 @@ class Rules:
             )
         if proto == "icmp" and self.maybe(0.4):
             found.append(f"-m icmp {self.negated()}--icmp-type {self.pick('8', '0', '3/3', '3')}")
+        if proto == "ipv6-icmp" and self.maybe(0.4):
+            found.append(f"-m icmp6 {self.negated()}--icmpv6-type {self.pick('128', '129', '1/4', '1')}")
         if self.maybe(0.3):
             found.append(
                 f"-m mark {self.negated()}--mark {self.pick('0x1/0x1', '0x2/0x3', '0x0', '0x10/0x10')}"
@@ -188,8 +269,8 @@ class Rules:
                 self.pick(
                     "-m conntrack --ctdir REPLY",
                     "-m conntrack --ctdir ORIGINAL",
-                    f"-m conntrack --ctorigdst {self.bench.to[0]}",
-                    f"-m conntrack ! --ctreplsrc {self.bench.to[0]}",
+                    f"-m conntrack --ctorigdst {self.bench.to[0].strip('[]')}",
+                    f"-m conntrack ! --ctreplsrc {self.bench.to[0].strip('[]')}",
                     "-m connmark --mark 0x1/0x1",
                     "-m connmark ! --mark 0x1/0x1",
                 )
@@ -243,6 +324,10 @@ class Rules:
             )
         if self.maybe(0.2):
             with_ = self.pick("icmp-port-unreachable", "icmp-host-prohibited", "icmp-net-unreachable")
+            if self.bench.family == 6:
+                with_ = {"icmp-host-prohibited": "icmp6-adm-prohibited"}.get(
+                    with_, with_.replace("icmp-", "icmp6-").replace("net-unreachable", "no-route")
+                )
             return "-j REJECT --reject-with " + ("tcp-reset" if proto == "tcp" and self.maybe(0.5) else with_)
         return self.pick("-j ACCEPT", "-j ACCEPT", "", "-j DROP" if self.maybe(0.5) else "-j NFLOG")
 
@@ -274,9 +359,14 @@ def net(netns: Bed) -> Iterator[Net]:
 
 
 def set_up(net: Net, bench: Bench) -> None:
-    """Build the bench's topology, without limits on ICMP errors."""
-    TOPOLOGIES[bench.topology](net)
+    """Build the bench's topology, without limits on ICMP errors, and quiet."""
+    bench.topology_of()(net)
+    for label, device, address, where, far in bench.neighbours:
+        net[label].ip(f"-6 neigh replace {address} lladdr {net.mac(where, far)} dev {device} nud permanent")
     for label, space in net.spaces.items():
+        if bench.family == 6:
+            space.sysctl("net.ipv6.icmp.ratelimit", 0)
+            net.sh(label, "for one in /proc/sys/net/ipv6/conf/*/router_solicitations; do echo 0 > $one; done")
         space.sysctl("net.ipv4.icmp_ratelimit", 0)
         net.sh(label, "sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 || true")
 
@@ -311,7 +401,7 @@ def counted(ruleset: XtRuleset) -> Counter[tuple[str, str, int]]:
 
 def load(net: Net, bench: Bench, text: str) -> None:
     """Load rules with counters at zero, and forget all connections."""
-    net[bench.label].run("iptables-restore", stdin=text)
+    net[bench.label].run(f"{bench.command}-restore", stdin=text)
     net[bench.label].run("conntrack", "-F", check=False)
 
 
@@ -331,7 +421,7 @@ def difference(net: Net, bench: Bench, text: str, flow: Flow) -> str:
         return f"{agreement.differences} walk: {path.verdict} {path.reason} kernel: {observed}"
     if flow.packet.proto == "tcp" or slow:
         return ""  # how many segments TCP sends is its own affair
-    real = counted(parse_save(net[bench.label].run("iptables-save", "-c")))
+    real = counted(parse_save(net[bench.label].run(f"{bench.command}-save", "-c")))
     said = predicted(walk, bench.label)
     if path.errno == "EPERM" or (path.failed is not None and path.legs[path.failed].kind != "request"):
         # what is answered to a lost answer, or after send() has failed, is not walked: the
@@ -342,11 +432,13 @@ def difference(net: Net, bench: Bench, text: str, flow: Flow) -> str:
     return ""
 
 
-@pytest.mark.parametrize("bench", [ROUTER, PODS], ids=["router", "pods"])
+@pytest.mark.parametrize("bench", [ROUTER, PODS, ROUTER6, PODS6], ids=["router", "pods", "router6", "pods6"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_rule_sets(net: Net, seed: int, bench: Bench) -> None:
     """On random rule sets the kernel does what the walk says, rule by rule."""
     set_up(net, bench)
+    if bench.family == 6:
+        time.sleep(2.5)  # until the hosts have told the wire which multicasts they listen to
     rules = Rules(seed, bench)
     for _ in range(RULE_SETS):
         text = rules.ruleset()
