@@ -160,7 +160,9 @@ def _tcp_begins(run: Run, skb: Skb) -> str:
     if "RST" in flags or {"SYN", "ACK"} <= flags:
         return ""
     if "SYN" in flags:
-        return "syn_sent"
+        return "" if "FIN" in flags else "syn_sent"
+    if "FIN" in flags or "ACK" not in flags:
+        return ""
     loose = namespace(run, skb.netns).number("net.netfilter.nf_conntrack_tcp_loose")
     return "established" if loose else ""
 

@@ -63,7 +63,8 @@ class Answer:
     """
     A packet that the kernel sends because of another one: an ICMP error or an RST.
 
-    ``conn`` and ``reply`` are the connection it is tied to by nf_ct_attach, if any; ``delay``
+    ``conn`` and ``reply`` are the connection it is tied to by nf_ct_attach, if any; ``attached``: it was
+    tied to what is not tracked, which leaves it without a connection and past NOTRACK; ``delay``
     how long the kernel waits before it sends it, ``mtu`` what fragmentation-needed announces.
     ``frame`` is set where it goes straight out of a bridge port: port, source and destination MAC.
     ``by`` is the device that an answer to a link-local address is bound to.
@@ -73,6 +74,7 @@ class Answer:
     packet: Packet
     conn: Conn | None = None
     reply: bool = False
+    attached: bool = False
     delay: float = 0.0
     mtu: int | None = None
     frame: tuple[str, str, str] | None = None

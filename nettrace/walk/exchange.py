@@ -206,7 +206,15 @@ def _is_redrawn(run: Run, request: Walked) -> bool:
 
 def _walk_answer(talk: _Talk, answer: Answer) -> Walked:
     """Walk an ICMP error or an RST from the namespace that made it."""
-    skb = Skb(answer.packet, answer.netns, conn=answer.conn, reply=answer.reply, bound=answer.by, hops=True)
+    skb = Skb(
+        answer.packet,
+        answer.netns,
+        conn=answer.conn,
+        reply=answer.reply,
+        bound=answer.by,
+        hops=True,
+        attached=answer.attached,
+    )
     if answer.conn is not None:
         skb.state, skb.attached = "RELATED", True
     begin = Next.SEND

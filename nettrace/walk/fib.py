@@ -14,10 +14,13 @@ from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.walk.context import undecided
 from nettrace.walk.namespace import Namespace
 
-__all__ = ["RULE_ERRORS", "Failed", "FlowKey", "Found", "route_text", "rule_matches"]
+__all__ = ["RULE_ERRORS", "TOS", "Failed", "FlowKey", "Found", "route_text", "rule_matches"]
 
 #: The actions of policy rules that end a lookup (fib4_rule_action, __fib6_rule_action).
 RULE_ERRORS = {"blackhole": "EINVAL", "unreachable": "ENETUNREACH", "prohibit": "EACCES"}
+
+#: What rules and routes see of the tos field: IPv4 (INET_DSCP_LEGACY_TOS_MASK), IPv6 (INET_DSCP_MASK).
+TOS, _DSCP = 0x1C, 0xFC
 
 
 class FlowKey(NamedTuple):
@@ -80,7 +83,7 @@ def _selectors_match(ns: Namespace, rule: PolicyRule, key: FlowKey) -> bool:
         return False
     if rule.dst is not None and not in_prefix(key.dst, rule.dst):
         return False
-    if rule.tos is not None and rule.tos != key.tos:
+    if rule.tos is not None and rule.tos != key.tos & (TOS if rule.family == 4 else _DSCP):
         return False
     if rule.ipproto is not None and rule.ipproto != key.proto:
         return False

@@ -127,6 +127,7 @@ def _queue(
             packet=packet,
             conn=skb.conn if attach else None,
             reply=not skb.reply,
+            attached=attach and skb.state == "UNTRACKED",
             delay=delay,
             mtu=mtu,
             frame=frame,

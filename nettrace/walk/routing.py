@@ -14,7 +14,7 @@ from nettrace.model.addr import address_value, family_of
 from nettrace.model.packet import Packet
 from nettrace.model.routes import TABLE_LOCAL, NextHop, PolicyRule, Route
 from nettrace.walk.context import Run
-from nettrace.walk.fib import RULE_ERRORS, Failed, FlowKey, Found, route_text, rule_matches
+from nettrace.walk.fib import RULE_ERRORS, TOS, Failed, FlowKey, Found, route_text, rule_matches
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 from nettrace.walk.routing6 import address_type6, lookup6
@@ -135,7 +135,7 @@ def _in_table(ns: Namespace, rule: PolicyRule, table: _Prefixes, key: FlowKey) -
     for bits, networks in table:
         same = networks.get(value >> (32 - bits) << (32 - bits) if bits else 0)
         for route in same or ():
-            if route.tos and route.tos != key.tos:
+            if route.tos and route.tos != key.tos & TOS:
                 continue
             ref = f"{ns.name}/routes/{route.table}/{route.dst}"
             if route.type in _ERRORS:

@@ -152,8 +152,8 @@ def _shifted(mark: int, shift: int) -> int:
 
 
 def _notrack(run: Run, skb: Skb, point: HookPoint, place: Place, target: Notrack) -> Effect:
-    """xt_CT.c, xt_ct_target: the first rule of the kind stands."""
-    if skb.conn is None and skb.template is None:
+    """xt_CT.c, xt_ct_target: the first rule of the kind stands, and what nf_ct_attach has marked stays."""
+    if skb.conn is None and skb.template is None and not skb.attached:
         skb.state = "UNTRACKED"
         return Effect(note="not tracked")
     return Effect(note="nothing done")

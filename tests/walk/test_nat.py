@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.sockets import ConntrackEntry, Tuple
@@ -317,6 +318,27 @@ def test_a_connection_is_picked_up_half_way_only_if_allowed() -> None:
     assert states(world, rules) is Outcome.CONNECTED
     world["r"].sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
     assert states(world, rules) is Outcome.STALLS
+
+
+@pytest.mark.parametrize(
+    "flags", [{"ACK"}, {"ACK", "FIN"}, {"SYN", "FIN"}], ids=lambda flags: "-".join(sorted(flags))
+)
+def test_only_a_syn_or_an_ack_begins_a_connection(flags: set[str]) -> None:
+    """A FIN that belongs to no connection is INVALID; a bare ACK may be picked up."""
+    world = router()
+    world["r"].filter("-A FORWARD -m conntrack --ctstate INVALID -j DROP")
+    asked = flow("client", "10.2.0.2", 80)
+    asked = replace(asked, packet=replace(asked.packet, tcp_flags=frozenset(flags)))
+    verdict = one_path(world, asked).legs[0].verdict
+    assert (verdict is Verdict.DROPPED_BY_RULE) == ("FIN" in flags)
+
+
+def test_notrack_does_not_undo_what_is_attached() -> None:
+    """The answer to what is not tracked is INVALID, although a rule says that it is not tracked either."""
+    world = router()
+    world["r"].filter("-A PREROUTING -j CT --notrack", "-A OUTPUT -j CT --notrack", table="raw")
+    world["r"].filter("-A FORWARD -j REJECT", "-A OUTPUT -m conntrack --ctstate INVALID -j DROP")
+    assert one_path(world, TO_SERVER).outcome is Outcome.TIMEOUT
 
 
 def test_connmarks_are_kept_with_the_connection() -> None:

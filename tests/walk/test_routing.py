@@ -247,3 +247,11 @@ def test_a_space_has_what_the_kernel_adds() -> None:
         ("10.1.0.0/20", 254, "unicast"),
         ("10.1.15.255/32", 255, "broadcast"),
     ]
+
+
+def test_rules_see_only_the_old_bits_of_tos() -> None:
+    """An error's precedence, and congestion bits, are no part of what a rule's tos is held against."""
+    world = router()
+    world["client"].rules = [PolicyRule(priority=10, action="blackhole", tos=0x10), *world["client"].rules]
+    for tos, verdict in ((0x10, Verdict.BLACKHOLED), (0xD0, Verdict.BLACKHOLED), (0x08, Verdict.DELIVERED)):
+        assert one_path(world, flow("client", "10.2.0.2", 80, tos=tos)).verdict is verdict
