@@ -5,7 +5,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test kill-campaign lint format lock
+PAIRS := 2000
+SEED := 1
+
+.PHONY: help setup demo test oracle oracle-bugs kill-campaign lint format lock
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +26,12 @@ test: lint ## lint, then all tests (those of the kernel need root)
 
 kill-campaign: setup ## kill 220 probes at every point of theirs, and look what is left (root)
 	@NETTRACE_KILLS=220 $(PYTHON) -m pytest -s -p no:cacheprovider tests/kernel/test_kill.py
+
+oracle: setup ## random states and packets, the walk against the kernel: PAIRS=N SEED=S (root)
+	@$(PYTHON) -m tests.oracle --pairs $(PAIRS) --seed $(SEED)
+
+oracle-bugs: setup ## plant mistakes in the walk; the oracle has to find each (root)
+	@$(PYTHON) -m tests.oracle.bugs
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

@@ -1,0 +1,88 @@
+"""``python -m tests.oracle``: random states and packets, the walk against the kernel."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from tests.oracle.case import Case
+from tests.oracle.coverage import expected_rows
+from tests.oracle.generate import MATCHES, TARGETS
+from tests.oracle.run import explain
+from tests.oracle.search import Report, search
+from tests.oracle.shrink import as_test
+
+#: From so many pairs on, each row of the table has to have so many cases, and at most this share of
+#: the pairs may meet no rule.
+_MANY, _CASES, _NO_RULE = 10_000, 50, 0.2
+
+
+def main() -> int:
+    """Run, print, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.oracle", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--topology", help="only this network")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="show one case as it was printed, in full"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIRECTORY", help="write disagreements there, for --replay"
+    )
+    chosen = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("it builds network namespaces: run it as root")
+    if chosen.replay is not None:
+        text, agrees = explain(Case.of(chosen.replay.read_text()))
+        print(text)
+        return 0 if agrees is not False else 1
+    began = time.monotonic()
+    report = Report()
+    for report in search(chosen.pairs, chosen.seed, jobs=chosen.jobs, topology=chosen.topology):
+        if sys.stderr.isatty():
+            print(f"\r{report.pairs} pairs, {len(report.found)} disagreed", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    thin = _table(report)
+    _reasons(report)
+    for number, (whole, small, sentences) in enumerate(report.found, 1):
+        print("\n# " + "\n# ".join(sentences))
+        print(as_test(Case.of(small or whole)))
+        if chosen.keep is not None:
+            chosen.keep.mkdir(parents=True, exist_ok=True)
+            (chosen.keep / f"{number}.json").write_text(small or whole)
+    share = 1 - report.met_rules / report.agreed if report.agreed else 1.0
+    print(
+        f"{report.broken} states that the kernel refused, {report.retried} pairs tried again, "
+        f"{share:.1%} of the pairs met no rule, {time.monotonic() - began:.0f} s"
+    )
+    failed = bool(report.found)
+    if chosen.pairs >= _MANY and not chosen.topology:
+        for row in thin:
+            print(f"fewer than {_CASES} cases: {row}")
+        failed = failed or bool(thin) or share > _NO_RULE
+    print(
+        f"seed {chosen.seed}: {report.pairs} pairs compared, {len(report.found)} disagreed, "
+        f"{report.unknown} UNKNOWN ({report.unknown / max(1, report.pairs):.2%})"
+    )
+    return 1 if failed else 0
+
+
+def _table(report: Report) -> list[str]:
+    """Print the coverage table; return its thin rows."""
+    rows = expected_rows(MATCHES, TARGETS)
+    rows += [row for row in sorted(report.rows) if row not in rows]
+    for row in rows:
+        print(f"{row:<40} {report.rows.get(row, 0):>7}")
+    return [row for row in expected_rows(MATCHES, TARGETS) if report.rows.get(row, 0) < _CASES]
+
+
+def _reasons(report: Report) -> None:
+    for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])[:15]:
+        print(f"UNKNOWN {count:>5}  {reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

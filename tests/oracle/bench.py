@@ -1,0 +1,387 @@
+"""
+The networks of the oracle, and one exchange at a time in them.
+
+Lives here: a topology whose listeners are served by the caller itself, so that an exchange is over as
+soon as nobody has anything to do; clients; putting the state back.
+Not here: what was seen meanwhile (witness), which state and which packets (generate).
+A packet crosses veth pairs in the context of whoever sends it, so nothing has to be waited for.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nettrace.collect.discover import Handle
+from nettrace.collect.netns import Worker
+from nettrace.collect.wire import NETLINK_NETFILTER
+from nettrace.model.walk import Outcome
+from nettrace.observe.attempt import outcome_of
+from tests.kernel.bed import Bed, Space
+from tests.kernel.walkbed import Net
+from tests.oracle.case import Probe
+
+__all__ = ["OracleNet", "Seen"]
+
+_CT_DELETE = 1 << 8 | 2  # IPCTNL_MSG_CT_DELETE without a tuple: all of them
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_IP_TTL, _IP_TOS, _IP_MTU_DISCOVER = 2, 1, 10
+_PMTUDISC_DONT, _PMTUDISC_DO = 0, 2
+_SO_MARK = 36
+#: Rounds without anything to do after which an exchange is over, and seconds between late ones.
+_IDLE = 2
+_NAP = 0.001
+
+
+#: Bytes of a UDP answer: the packet has the 60 that the walk takes an answer for.
+_ANSWER = 32
+_FLUSH = Path("/proc/sys/net/ipv4/route/flush")
+
+
+class Seen(NamedTuple):
+    """What the client saw."""
+
+    outcome: Outcome
+    errno: str | None
+    source: str
+    sport: int | None
+
+
+class OracleNet(Net):
+    """A topology of tests.kernel.walkbed, served from the caller's own thread."""
+
+    def __init__(self, bed: Bed) -> None:
+        # without the thread of the base class: what happens late could not be told apart
+        self.bed = bed
+        self.spaces: dict[str, Space] = {}
+        self.roles: dict[str, tuple[str, str]] = {}
+        self.sockets: list[socket.socket] = []
+        self.accepted: list[socket.socket] = []
+        self.workers: dict[str, Worker] = {}
+        self._flushers: dict[str, socket.socket] = {}
+        self._packets: dict[str, socket.socket] = {}
+        self._macs: dict[tuple[str, str], str] = {}
+        self._finish: socket.socket | None = None
+
+    def worker(self, label: str) -> Worker:
+        """A thread inside a namespace."""
+        found = self.workers.get(label)
+        if found is None:
+            found = self.workers[label] = Worker(self[label].path)
+        return found
+
+    def handles(self) -> list[Handle]:
+        """What nettrace.collect.reader reads the namespaces by."""
+        return [
+            Handle(
+                name=label,
+                path=space.path,
+                inode=space.inode,
+                netns=space.name,
+                node=self.roles[label][0],
+                role=self.roles[label][1],
+            )
+            for label, space in self.spaces.items()
+        ]
+
+    def listen(
+        self, label: str, port: int, proto: str = "tcp", address: str = "", *, both: bool = False
+    ) -> None:
+        """
+        Listen at IPv4; serve() answers.
+
+        At UDP each address has a socket: which source a program with one for all would answer from is
+        its own affair.
+        """
+        kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+        addresses = [address]
+        if proto == "udp" and not address:
+            told = self[label].ip("-o -4 addr").splitlines()
+            addresses = [line.split()[3].partition("/")[0] for line in told]
+
+        def opened(address: str) -> socket.socket:
+            found = socket.socket(socket.AF_INET, kind)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((address, port))
+            if proto == "tcp":
+                found.listen(64)
+            found.setblocking(False)
+            return found
+
+        self.sockets += [self.worker(label).run(opened, one) for one in addresses]
+
+    def serve(self) -> bool:
+        """Take calls and answer datagrams; was there anything to do?"""
+        busy = False
+        readable, _, _ = select.select(self.sockets, (), (), 0)
+        for found in readable:
+            try:
+                if found.type == socket.SOCK_STREAM:
+                    self.accepted.append(found.accept()[0])
+                else:
+                    data, peer = found.recvfrom(65536)
+                    found.sendto(data[:_ANSWER], peer)
+            except OSError:
+                pass
+            busy = True
+        return busy
+
+    def hang_up(self) -> None:
+        """End the connections that were taken, without the packets of a proper end."""
+        for connection in self.accepted:
+            _abort(connection)
+        self.accepted.clear()
+
+    def settle(self, turn: Callable[[], bool], *, wanted: Callable[[], bool], patience: float) -> None:
+        """Serve, and let *turn* act, until nothing happens any more; *wanted* is waited for a little."""
+        idle, until = 0, time.monotonic() + patience
+        while True:
+            busy = self.serve()
+            busy = turn() or busy
+            idle = 0 if busy else idle + 1
+            if idle >= _IDLE and (wanted() or time.monotonic() >= until):
+                return
+            if idle >= _IDLE:
+                time.sleep(_NAP)
+
+    def close(self) -> None:
+        """Close everything."""
+        self.hang_up()
+        for found in (*self.sockets, *self._flushers.values(), *self._packets.values()):
+            found.close()
+        for worker in self.workers.values():
+            worker.close()
+
+    # --- state ---------------------------------------------------------------------------
+
+    def forget_connections(self) -> None:
+        """Empty the connection tables of all namespaces."""
+        for label in self.spaces:
+            flusher = self._flushers.get(label)
+            if flusher is None:
+                flusher = self._flushers[label] = self.worker(label).run(_netfilter_socket)
+            flusher.send(struct.pack("=IHHIIBBH", 20, _CT_DELETE, 5, 1, 0, 0, 0, 0))
+            flusher.recv(4096)
+
+    def sysctl(self, label: str, name: str, value: str | None = None) -> str:
+        """Set a sysctl, or only read it; return what it was."""
+
+        def turn() -> str:
+            path = Path("/proc/sys", *(part.replace("/", ".") for part in name.split(".")))
+            old = path.read_text().strip()
+            if value is not None:
+                path.write_text(value)
+            return old
+
+        return self.worker(label).run(turn)
+
+    def forget_exceptions(self) -> None:
+        """Forget what ICMP errors taught the routes (rt_cache_flush)."""
+        for label in self.spaces:
+            self.worker(label).run(_FLUSH.write_text, "0")
+
+    def commands(self, label: str, lines: Iterable[str], *, check: bool = True) -> None:
+        """Run lines of shell in a namespace, all in one go."""
+        text = "\n".join(lines)
+        if text:
+            self[label].run("sh", "-e" if check else "+e", stdin=text + "\n", check=check)
+
+    # --- one exchange ----------------------------------------------------------------------
+
+    def exchange(self, probe: Probe, *, patience: float, wanted: Outcome | None) -> Seen:
+        """Send a probe from a socket and see what comes of it, waiting at most for *wanted*."""
+        client = self.worker(probe.source).run(_open, probe)
+        state = _State()
+        try:
+            source, sport = client.getsockname()[:2] if probe.proto != "icmp" else ("", None)
+            _first(client, probe, state)
+            self.settle(
+                lambda: _turn(client, probe, state),
+                wanted=lambda: state.done is not None or wanted is Outcome.TIMEOUT,
+                patience=patience,
+            )
+            if probe.proto != "icmp" and not sport:
+                source, sport = client.getsockname()[:2]
+        finally:
+            self._finish = client
+        outcome, error = state.done or (Outcome.TIMEOUT, None)
+        return Seen(outcome, error, source, sport)
+
+    def arrive(self, probe: Probe, peer: str, far: str, *, patience: float) -> None:
+        """Send a frame to *probe*'s device from the other end, and serve until nothing happens."""
+        sender = self._packets.get(peer)
+        if sender is None:
+            sender = self._packets[peer] = self.worker(peer).run(
+                socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0
+            )
+        sender.sendto(
+            _frame(probe, self._mac(probe.source, probe.device or ""), self._mac(peer, far)), (far, 0)
+        )
+        self.settle(lambda: False, wanted=lambda: not patience, patience=patience)
+
+    def _mac(self, label: str, device: str) -> str:
+        found = self._macs.get((label, device))
+        if found is None:
+            found = self._macs[label, device] = self.mac(label, device)
+        return found
+
+    def finish(self) -> None:
+        """Close the client of the last exchange and what it was connected to."""
+        if self._finish is not None:
+            _abort(self._finish)
+            self._finish = None
+        self.hang_up()
+
+
+class _State:
+    def __init__(self) -> None:
+        self.done: tuple[Outcome, str | None] | None = None
+
+
+def _netfilter_socket() -> socket.socket:
+    found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    found.bind((0, 0))
+    return found
+
+
+def _abort(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, 0),
+    "udp": (socket.SOCK_DGRAM, 0),
+    "icmp": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
+}
+
+
+def _open(probe: Probe) -> socket.socket:
+    """Open the client's socket in the calling thread's namespace."""
+    kind, protocol = _KINDS[probe.proto]
+    found = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+    ip = socket.IPPROTO_IP
+    if probe.proto != "tcp":
+        found.setsockopt(ip, _IP_RECVERR, 1)
+    found.setsockopt(ip, _IP_TTL, probe.ttl)
+    if probe.tos:
+        found.setsockopt(ip, _IP_TOS, probe.tos)
+    if probe.mark:
+        found.setsockopt(socket.SOL_SOCKET, _SO_MARK, probe.mark)
+    if probe.proto != "tcp":
+        found.setsockopt(ip, _IP_MTU_DISCOVER, _PMTUDISC_DO if probe.df else _PMTUDISC_DONT)
+    if probe.proto == "icmp":
+        if probe.src:
+            found.bind((probe.src, 0))
+    else:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((probe.src or "0.0.0.0", probe.sport or 0))
+    return found
+
+
+def _first(client: socket.socket, probe: Probe, state: _State) -> None:
+    """Send the first packet; an error of the call itself is the outcome."""
+    try:
+        client.connect((probe.dst, probe.dport or 0))
+        if probe.proto == "udp":
+            client.send(probe.payload)
+        elif probe.proto == "icmp":
+            client.send(_echo(probe))
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno != errno.EINPROGRESS:
+            _failed(state, error)
+
+
+def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
+    """Take what came; was there anything?"""
+    if state.done is not None:
+        return False
+    events = select.POLLOUT if probe.proto == "tcp" else select.POLLIN
+    poll = select.poll()
+    poll.register(client, events)
+    found = poll.poll(0)
+    if not found:
+        return False
+    error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        _failed(state, OSError(error, os.strerror(error)))
+        return True
+    if probe.proto == "tcp":
+        state.done = (Outcome.CONNECTED, None)
+        return True
+    try:
+        data = client.recv(65536)
+    except BlockingIOError:
+        return _errors(client, probe, state)
+    except OSError as failure:
+        _failed(state, failure)
+        return True
+    if probe.proto == "icmp" and (data[20], data[28:36]) != (0, probe.payload[:8]):
+        return True  # its own request, or another's answer: raw sockets see all
+    state.done = (Outcome.CONNECTED, None)
+    return True
+
+
+def _errors(client: socket.socket, probe: Probe, state: _State) -> bool:
+    try:
+        _, ancillary, _, _ = client.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_RECVERR):
+            code = struct.unpack_from("=I", data)[0]
+            _failed(state, OSError(code, os.strerror(code)))
+    return True
+
+
+def _failed(state: _State, error: OSError) -> None:
+    state.done = (outcome_of(error), errno.errorcode.get(error.errno or 0))
+
+
+def _echo(probe: Probe) -> bytes:
+    head = struct.pack(">BBHHH", 8, 0, 0, probe.icmp_id, 1)
+    data = head + probe.payload
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return data[:2] + struct.pack(">H", ~total & 0xFFFF) + data[4:]
+
+
+def _frame(probe: Probe, to: str, by: str) -> bytes:
+    """The bytes of a frame that nobody's stack has made."""
+    from scapy.layers.inet import ICMP, IP, TCP, UDP
+    from scapy.layers.l2 import Ether
+
+    header = IP(
+        src=probe.src,
+        dst=probe.dst,
+        ttl=probe.ttl,
+        tos=probe.tos,
+        flags="DF" if probe.df else 0,
+        id=probe.icmp_id or 1,
+    )
+    inner: Any
+    if probe.proto == "tcp":
+        inner = TCP(
+            sport=probe.sport,
+            dport=probe.dport,
+            flags="".join(flag[0] for flag in probe.flags),
+            seq=1000,
+            ack=2000 if "ACK" in probe.flags else 0,
+            options=[("MSS", 1460)],
+        )
+    elif probe.proto == "udp":
+        inner = UDP(sport=probe.sport, dport=probe.dport) / probe.payload
+    else:
+        inner = ICMP(type=8, id=probe.icmp_id) / probe.payload
+    return bytes(Ether(src=by, dst=to) / header / inner)

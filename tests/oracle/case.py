@@ -1,0 +1,74 @@
+"""
+One case of the oracle: a network, what was done to its state, and a probe.
+
+Lives here: the types, and a case as text that can be run again.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+__all__ = ["Case", "Probe", "State"]
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """
+    One exchange.
+
+    From a socket of *source*, or with *device* as a frame that arrives there.  ``sport`` None: the
+    kernel chooses.
+    """
+
+    source: str
+    dst: str
+    proto: str
+    dport: int | None = None
+    sport: int | None = None
+    src: str = ""
+    device: str | None = None
+    ttl: int = 64
+    tos: int = 0
+    mark: int = 0
+    size: int = 60
+    df: bool = True
+    flags: tuple[str, ...] = ("SYN",)
+    icmp_id: int = 0
+    cookie: str = "oracle00"
+
+    @property
+    def payload(self) -> bytes:
+        """What UDP and echo carry: the packet has ``size`` bytes."""
+        return self.cookie.encode().ljust(max(8, self.size - 28), b"\0")[: max(8, self.size - 28)]
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """
+    What is done to a network.
+
+    ``rules``: (namespace, loader, text): ``iptables-restore``, ``iptables-legacy-restore``,
+    ``nft``; ``sysctls``: (namespace, name, value); ``commands``: (namespace, do, undo).
+    """
+
+    topology: str
+    rules: tuple[tuple[str, str, str], ...] = ()
+    sysctls: tuple[tuple[str, str, str], ...] = ()
+    commands: tuple[tuple[str, str, str], ...] = ()
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """A state and a probe."""
+
+    state: State
+    probe: Probe
+
+    def text(self) -> str:
+        """JSON, for ``python -m tests.oracle --replay FILE``."""
+        found: Any = msgspec.to_builtins(self)
+        return json.dumps(found, indent=1)
+
+    @staticmethod
+    def of(text: str) -> "Case":
+        """Read what text() wrote."""
+        return msgspec.json.decode(text, type=Case)

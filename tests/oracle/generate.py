@@ -1,0 +1,330 @@
+"""
+Random states and probes, the same for the same seed.
+
+Lives here: drawing.  The walk has no say in what is drawn.
+Not here: the words that a network offers (benches), running a case (run).
+"""
+
+import random
+
+from tests.oracle.benches import BENCHES, MORE, Bench, Change
+from tests.oracle.case import Probe, State
+
+__all__ = ["MATCHES", "TARGETS", "Generator"]
+
+BUILT_IN = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+}
+#: User-defined chains that a built-in chain may jump to; each may jump to those after it.
+_OWN = {"nat": {"PREROUTING": "ABC", "OUTPUT": "ABC", "INPUT": "XYZ", "POSTROUTING": "XYZ"}}
+_IN, _OUT = ("PREROUTING", "INPUT", "FORWARD"), ("FORWARD", "OUTPUT", "POSTROUTING")
+_LOADERS = ("iptables-restore", "iptables-legacy-restore")
+
+#: What is drawn from, by the tags of nettrace.model.xt.
+MATCHES = frozenset(
+    {
+        "addrtype", "connmark", "conntrack", "icmp", "mark", "multiport", "physdev", "rpfilter", "state",
+        "tcp", "udp",
+    }
+)  # fmt: skip
+TARGETS = frozenset(
+    {
+        "ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "MARK", "CONNMARK",
+        "CT", "NFLOG", "none",
+    }
+)  # fmt: skip
+
+#: Source ports come from below the ephemeral ones, so that none is used twice in a run of 10,000.
+_SPORTS = (1025, 32000)
+
+
+class Generator:
+    """Draws states, and probes for them."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.number = 0
+
+    # --- drawing ---------------------------------------------------------------------------
+
+    def maybe(self, chance: float) -> bool:
+        """Draw yes or no."""
+        return self.random.random() < chance
+
+    def pick(self, *choices: str) -> str:
+        """Draw one of several."""
+        return self.random.choice(choices)
+
+    def negated(self) -> str:
+        """Draw a negation, seldom."""
+        return "! " if self.maybe(0.2) else ""
+
+    def topology(self) -> str:
+        """Draw a topology by weight."""
+        return self.random.choices(list(BENCHES), [bench.weight for bench in BENCHES.values()])[0]
+
+    # --- state -----------------------------------------------------------------------------
+
+    def state(self, topology: str) -> State:
+        """Draw a state of a topology: rules in one or two namespaces, sysctls, routes."""
+        bench = BENCHES[topology]
+        rules: list[tuple[str, str, str]] = []
+        places = {self.random.choice(bench.under_test)}
+        if self.maybe(0.5):
+            places.add(self.random.choice(bench.under_test))
+        for label in sorted(places):
+            kind = self.random.random()
+            loaders = _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.92 else _LOADERS
+            for loader in loaders:
+                density = 1.0 if len(loaders) == 1 else 0.4
+                rules.append((label, loader, Rules(self, bench, density).ruleset()))
+        sysctls: dict[tuple[str, str], str] = {}
+        for _ in range(self.random.choice((0, 0, 1, 1, 2, 4))):
+            label, name, values = self.random.choice(bench.sysctls)
+            sysctls[label, name] = self.random.choice(values)
+        menu = self.random.sample(bench.menu, min(len(bench.menu), self.random.choice((0, 1, 1, 1, 2, 3))))
+        return State(
+            topology=topology,
+            rules=tuple(rules),
+            sysctls=tuple((label, name, value) for (label, name), value in sysctls.items()),
+            commands=tuple(
+                (change.netns, change.do, change.undo)
+                for line in menu
+                for change in ((line,) if isinstance(line, Change) else line)
+            ),
+        )
+
+    # --- probes ----------------------------------------------------------------------------
+
+    def probe(self, topology: str) -> Probe:
+        """Draw a call."""
+        bench = BENCHES[topology]
+        if self.maybe(0.2):
+            return self.arrival(bench)
+        source, dst, proto, port = self.random.choice(bench.calls)
+        self.number += 1
+        sport = None
+        if proto != "icmp" and self.maybe(0.9):
+            low, high = _SPORTS
+            sport = low + self.number * 7919 % (high - low)
+        src = ""
+        for label, _, prefix in bench.more:
+            if label == source and self.maybe(0.7):
+                src = f"{prefix}{self.random.choice(MORE)}"
+        return Probe(
+            source=source,
+            src=src,
+            dst=dst,
+            proto=proto,
+            dport=port,
+            sport=sport,
+            ttl=self.random.choice((64, 64, 64, 64, 64, 1, 2, 3)),
+            tos=self.random.choice((0, 0, 0, 0x10, 0x08, 0xB8)),
+            mark=self.random.choice((0, 0, 0, 0, 1, 2, 0x10)),
+            size=self.random.choice((60, 60, 60, 84, 700, 950, 1400)) if proto != "tcp" else 60,
+            df=proto == "tcp" or self.maybe(0.6),
+            icmp_id=self.number & 0xFFFF,
+            cookie=f"{self.number:08d}",
+        )
+
+    def arrival(self, bench: Bench) -> Probe:
+        """Draw a frame that arrives at a device, as nobody may have sent it."""
+        self.number += 1
+        netns, device, _, _ = self.random.choice(bench.arrivals)
+        _, dst, proto, port = self.random.choice(bench.calls)
+        strange = ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "9.9.9.9")
+        src = self.pick(*strange) if self.maybe(0.15) else self.pick(*bench.addresses)
+        flags = (("SYN",),) * 5 + (("ACK",), ("RST",), ("SYN", "ACK"), ("ACK", "FIN"))
+        low, high = _SPORTS
+        return Probe(
+            source=netns,
+            device=device,
+            src=src,
+            dst=dst,
+            proto=proto,
+            dport=port,
+            sport=low + self.number * 7919 % (high - low) if proto != "icmp" else None,
+            ttl=self.random.choice((64, 64, 64, 1, 2)),
+            tos=self.random.choice((0, 0, 0x10)),
+            size=self.random.choice((60, 60, 700, 1400)) if proto != "tcp" else 60,
+            df=self.maybe(0.7),
+            flags=self.random.choice(flags),
+            icmp_id=self.number & 0xFFFF,
+            cookie=f"{self.number:08d}",
+        )
+
+
+class Rules:
+    """Random iptables rule sets."""
+
+    def __init__(self, draw: Generator, bench: Bench, density: float) -> None:
+        self.draw = draw
+        self.bench = bench
+        self.density = density
+
+    def ruleset(self) -> str:
+        """iptables-restore text of all four tables."""
+        return "".join(self.table(table) for table in BUILT_IN)
+
+    def table(self, table: str) -> str:
+        """All chains of a table."""
+        draw = self.draw
+        own = sorted({chain for chains in _OWN.get(table, {"": "ABC"}).values() for chain in chains})
+        lines = [f"*{table}"]
+        for chain in BUILT_IN[table]:
+            drop = table in ("filter", "mangle") and draw.maybe(0.04)
+            lines.append(f":{chain} {'DROP' if drop else 'ACCEPT'} [0:0]")
+        lines += [f":{chain} - [0:0]" for chain in own]
+        for chain in BUILT_IN[table]:
+            for _ in range(round(draw.random.randint(0, 6) * self.density)):
+                lines.append(self.rule(table, chain, chain))
+        for chain in own:
+            home = next((one for one, chains in _OWN.get(table, {}).items() if chain in chains), "FORWARD")
+            for _ in range(draw.random.randint(1, 4)):
+                lines.append(self.rule(table, chain, home))
+        return "\n".join([*lines, "COMMIT", ""])
+
+    def rule(self, table: str, chain: str, home: str) -> str:
+        """One rule; *home* is the built-in chain that decides what is allowed in it."""
+        draw, bench = self.draw, self.bench
+        proto = draw.pick("", "", "", "udp", "udp", "tcp", "tcp", "icmp")
+        words = [f"-A {chain}"]
+        if draw.maybe(0.15):
+            words.append(f"{draw.negated()}-s {draw.pick(*bench.addresses, *bench.prefixes)}")
+        if draw.maybe(0.15):
+            words.append(f"{draw.negated()}-d {draw.pick(*bench.addresses, *bench.prefixes)}")
+        own = len(chain) == 1
+        if draw.maybe(0.15) and (own or chain in _IN):
+            words.append(f"{draw.negated()}-i {draw.pick(*bench.devices)}")
+        if draw.maybe(0.15) and (own or chain in _OUT):
+            words.append(f"{draw.negated()}-o {draw.pick(*bench.devices)}")
+        if proto:
+            words.append(f"-p {proto}")
+        words += self.matches(table, chain, proto)
+        words.append(self.target(table, chain, home, proto))
+        return " ".join(words)
+
+    def matches(self, table: str, chain: str, proto: str) -> list[str]:
+        """Some tests that fit together."""
+        draw, bench = self.draw, self.bench
+        found: list[str] = []
+        if proto == "udp" and draw.maybe(0.5):
+            found.append(
+                f"-m udp {draw.negated()}--{draw.pick('dport', 'dport', 'sport')} "
+                f"{draw.pick(*bench.ports, '1:100', '1024:65535')}"
+            )
+        if proto == "tcp" and draw.maybe(0.4):
+            found.append(
+                draw.pick(
+                    "-m tcp --dport 80",
+                    "-m tcp ! --dport 81:90",
+                    "-m tcp --sport 80",
+                    "-m tcp --tcp-flags SYN,ACK SYN",
+                    "-m tcp --tcp-flags ACK ACK",
+                    "-m tcp ! --syn",
+                    "-m multiport --ports 80,443",
+                    "-m multiport ! --dports 81:9376",
+                )
+            )
+        if proto == "icmp" and draw.maybe(0.4):
+            found.append(f"-m icmp {draw.negated()}--icmp-type {draw.pick('8', '0', '3/3', '3')}")
+        if draw.maybe(0.18):
+            found.append(
+                f"-m mark {draw.negated()}--mark {draw.pick('0x1/0x1', '0x2/0x3', '0x0', '0x10/0x10')}"
+            )
+        if table != "raw" and draw.maybe(0.22):
+            states = draw.pick(
+                "NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "UNTRACKED", "DNAT", "SNAT"
+            )
+            module = draw.pick("conntrack", "conntrack", "state")
+            if module == "state" and states in ("DNAT", "SNAT"):
+                module = "conntrack"
+            option = "--ctstate" if module == "conntrack" else "--state"
+            found.append(f"-m {module} {draw.negated()}{option} {states}")
+        if table != "raw" and draw.maybe(0.12):
+            found.append(
+                draw.pick(
+                    "-m conntrack --ctdir REPLY",
+                    "-m conntrack --ctdir ORIGINAL",
+                    f"-m conntrack --ctorigdst {draw.pick(*bench.addresses)}",
+                    f"-m conntrack ! --ctreplsrc {draw.pick(*bench.to)}",
+                    "-m conntrack --ctstatus CONFIRMED",
+                    "-m conntrack ! --ctstatus SEEN_REPLY",
+                    "-m connmark --mark 0x1/0x1",
+                    "-m connmark ! --mark 0x1/0x1",
+                )
+            )
+        if draw.maybe(0.12):
+            kinds = draw.pick("LOCAL", "UNICAST", "BROADCAST", "LOCAL,UNICAST")
+            found.append(f"-m addrtype {draw.negated()}--{draw.pick('src', 'dst')}-type {kinds}")
+        if table in ("raw", "mangle") and chain == "PREROUTING" and draw.maybe(0.2):
+            found.append(f"-m rpfilter {draw.pick('', '--loose', '--invert')}")
+        if bench.physdevs and table != "nat" and draw.maybe(0.2):
+            found.append(f"-m physdev {self.physdev(chain)}")
+        if draw.maybe(0.05):
+            found.append(f"-m statistic --mode random --probability {draw.pick('0.5', '0.25', '0.9')}")
+        if draw.maybe(0.1):
+            found.append("-m comment --comment x")
+        return found
+
+    def physdev(self, chain: str) -> str:
+        """A test of bridge ports; going out is known in FORWARD and POSTROUTING only."""
+        draw = self.draw
+        device = draw.pick(*self.bench.physdevs)
+        if chain in ("FORWARD", "POSTROUTING"):
+            return draw.negated() + draw.pick(
+                "--physdev-is-bridged", f"--physdev-out {device}", f"--physdev-in {device}"
+            )
+        return draw.negated() + draw.pick(f"--physdev-in {device}", "--physdev-is-in")
+
+    def target(self, table: str, chain: str, home: str, proto: str) -> str:
+        """A target that the table allows."""
+        draw = self.draw
+        later = [one for one in _OWN.get(table, {}).get(home, "ABC") if len(chain) > 1 or one > chain]
+        if later and draw.maybe(0.3):
+            return f"-{draw.pick('j', 'j', 'j', 'g')} {draw.random.choice(later)}"
+        if draw.maybe(0.12):
+            return draw.pick("-j RETURN", "")
+        if table == "nat":
+            return self.nat(home, proto)
+        if table == "raw":
+            if draw.maybe(0.06):
+                return "-j DROP"
+            return draw.pick("-j CT --notrack", "-j ACCEPT", "", "-j MARK --set-xmark 0x10/0x10")
+        if table == "mangle":
+            return draw.pick(
+                "-j MARK --set-xmark 0x1/0x1",
+                "-j MARK --set-xmark 0x2/0xffffffff",
+                "-j MARK --set-xmark 0x3/0x0",
+                "-j CONNMARK --set-xmark 0x1/0xffffffff",
+                "-j CONNMARK --save-mark",
+                "-j CONNMARK --restore-mark",
+                "-j ACCEPT",
+                "-j DROP" if draw.maybe(0.2) else "-j NFLOG --nflog-group 9",
+            )
+        if draw.maybe(0.15):
+            with_ = draw.pick("icmp-port-unreachable", "icmp-host-prohibited", "icmp-net-unreachable")
+            return "-j REJECT --reject-with " + ("tcp-reset" if proto == "tcp" and draw.maybe(0.5) else with_)
+        return draw.pick(
+            "-j ACCEPT", "-j ACCEPT", "", "-j DROP" if draw.maybe(0.4) else "-j NFLOG --nflog-group 9"
+        )
+
+    def nat(self, home: str, proto: str) -> str:
+        """A translation, or none."""
+        draw, bench = self.draw, self.bench
+        ports = proto in ("udp", "tcp")
+        if draw.maybe(0.25):
+            return draw.pick("-j ACCEPT", "")
+        if home in ("PREROUTING", "OUTPUT"):
+            to = draw.pick(*bench.to)
+            port = draw.pick(*(f":{one}" for one in bench.ports), ":80", "") if ports else ""
+            if ports and draw.maybe(0.2) and home == "PREROUTING":
+                return f"-j REDIRECT --to-ports {draw.pick(*bench.ports)}"
+            return f"-j DNAT --to-destination {to}{port}"
+        if home == "INPUT" or draw.maybe(0.4):
+            to = draw.pick(*bench.by)
+            return f"-j SNAT --to-source {to}{':4000-4100' if ports and draw.maybe(0.3) else ''}"
+        return f"-j MASQUERADE{draw.pick('', ' --random-fully')}"

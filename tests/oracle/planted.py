@@ -1,0 +1,265 @@
+"""
+Bugs for the oracle to find: each patches one mistake into the walk.
+
+Lives here: the mistakes, each one that somebody writing a walk could make.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from nettrace.model.step import Verdict
+from nettrace.walk.stages import Next
+
+__all__ = ["PLANTED", "Bug", "planted"]
+
+Patches = dict[str, Any]
+
+
+class Bug(NamedTuple):
+    """
+    A mistake.
+
+    ``make`` gets the modules' real functions by ``module.name`` and returns what takes their place;
+    ``topology`` is where the stage that it sits in is found.
+    """
+
+    name: str
+    patched: tuple[str, ...]
+    make: Callable[[Patches], Patches]
+    topology: str = "router"
+
+
+def _holder(path: str) -> tuple[Any, str]:
+    module, *inside, name = path.split(".")
+    holder: Any = import_module(f"nettrace.walk.{module}")
+    for part in inside:
+        holder = getattr(holder, part)
+    return holder, name
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """While it lasts the walk makes the mistake."""
+    holders = [_holder(path) for path in bug.patched]
+    real = {path: getattr(holder, name) for path, (holder, name) in zip(bug.patched, holders, strict=True)}
+    wrong = bug.make(real)
+    for path, (holder, name) in zip(bug.patched, holders, strict=True):
+        setattr(holder, name, wrong[path])
+    try:
+        yield
+    finally:
+        for path, (holder, name) in zip(bug.patched, holders, strict=True):
+            setattr(holder, name, real[path])
+
+
+def _one(path: str, make: Callable[[Any], Any]) -> Callable[[Patches], Patches]:
+    return lambda real: {path: make(real[path])}
+
+
+def _bug(name: str, path: str, make: Callable[[Any], Any], topology: str = "router") -> Bug:
+    return Bug(name, (path,), _one(path, make), topology)
+
+
+# --- the mistakes ----------------------------------------------------------------------------
+
+
+def _swapped_order(order: Any) -> Any:
+    prerouting = [(-150 if table == "nat" else priority, table) for priority, table in order["prerouting"]]
+    prerouting = [(-100 if table == "mangle" else priority, table) for priority, table in prerouting]
+    return {**order, "prerouting": tuple(sorted(prerouting))}
+
+
+def _no_reroute(run_hook: Any) -> Any:
+    def wrong(run: Any, skb: Any, point: Any, **options: Any) -> Any:
+        options.pop("reroute", None)
+        return run_hook(run, skb, point, **options)
+
+    return wrong
+
+
+def _nat_again(needs_rules: Any) -> Any:
+    def wrong(skb: Any, manip: str) -> bool:
+        return skb.conn is not None and not skb.packet.is_icmp_error
+
+    return wrong
+
+
+def _policy_ignored(policy: Any) -> Any:
+    return lambda *arguments, **options: None
+
+
+def _smaller_of_both(real: Any) -> Any:
+    def wrong(self: Any, device: str, what: str) -> tuple[int, str]:
+        if what != "rp_filter":
+            found: tuple[int, str] = real(self, device, what)
+            return found
+        both: list[tuple[int, str]] = [self.conf("all", what), self.conf(device, what)]
+        return min(both, key=lambda one: one[0])
+
+    return wrong
+
+
+def _always_forwarding(real: Any) -> Any:
+    def wrong(self: Any, device: str, what: str) -> tuple[int, str]:
+        found: tuple[int, str] = real(self, device, what)
+        return (1, found[1]) if what == "forwarding" else found
+
+    return wrong
+
+
+def _mask_ignored(target: Any) -> Any:
+    def wrong(run: Any, skb: Any, point: Any, place: Any, rule_target: Any) -> Any:
+        return target(run, skb, point, place, replace(rule_target, mask=0xFFFFFFFF))
+
+    return wrong
+
+
+def _not_translated_back(translate: Any) -> Any:
+    def wrong(run: Any, skb: Any, hook: str) -> None:
+        if not skb.reply:
+            translate(run, skb, hook)
+
+    return wrong
+
+
+def _ttl_kept(forward: Any) -> Any:
+    def wrong(run: Any, skb: Any) -> Any:
+        found = forward(run, skb)
+        skb.packet = replace(skb.packet, ttl=skb.packet.ttl + 1)
+        return found
+
+    return wrong
+
+
+def _no_martians(martian: Any) -> Any:
+    return lambda *arguments, **options: None
+
+
+def _shortest_prefix(tables: Any) -> Any:
+    def wrong(routes: Any) -> Any:
+        return {table: prefixes[::-1] for table, prefixes in tables(routes).items()}
+
+    return wrong
+
+
+def _marks_ignored(matches: Any) -> Any:
+    def wrong(ns: Any, rule: Any, key: Any) -> Any:
+        return matches(ns, replace(rule, fwmark=None), key)
+
+    return wrong
+
+
+def _always_new(track: Any) -> Any:
+    def wrong(run: Any, skb: Any, hook: str) -> None:
+        track(run, skb, hook)
+        if skb.state == "ESTABLISHED":
+            skb.state = "NEW"
+
+    return wrong
+
+
+def _first_address(select: Any) -> Any:
+    def wrong(ns: Any, device: str, near: Any, *more: Any) -> Any:
+        return next(
+            (one.address for one in ns.addresses("lo" if device != "lo" else device)), None
+        ) or select(ns, device, near, *more)
+
+    return wrong
+
+
+def _hairpin_always(allowed: Any) -> Any:
+    return lambda ns, port, in_port, *more: port.up
+
+
+def _no_br_netfilter(calls: Any) -> Any:
+    return lambda *arguments, **options: False
+
+
+def _not_inverted(matches: Any) -> Any:
+    def wrong(skb: Any, point: Any, rule: Any) -> Any:
+        src = replace(rule.src, invert=False) if rule.src is not None else None
+        return matches(skb, point, replace(rule, src=src))
+
+    return wrong
+
+
+def _always_drawn(drawn: Any) -> Any:
+    return lambda *arguments, **options: True
+
+
+def _still_tracked(notrack: Any) -> Any:
+    def wrong(run: Any, skb: Any, point: Any, place: Any, target: Any) -> Any:
+        effect = notrack(run, skb, point, place, target)
+        skb.state = ""
+        return effect
+
+    return wrong
+
+
+def _strict_is_loose(real: Any) -> Any:
+    def wrong(run: Any, ns: Any, skb: Any, device: str, *, out: Any) -> Any:
+        found = real(run, ns, skb, device, out=out)
+        return None if found is not None and found.verdict is Verdict.REVERSE_PATH_FILTERED else found
+
+    return wrong
+
+
+def _accept_goes_up(local_in: Any) -> Any:
+    def wrong(run: Any, skb: Any) -> Any:
+        return Next.DELIVER
+
+    return wrong
+
+
+def _established_both(fits: Any) -> Any:
+    def wrong(skb: Any, states: Any, *, invert: bool) -> Any:
+        return fits(skb, (*states, "RELATED") if "ESTABLISHED" in states else states, invert=invert)
+
+    return wrong
+
+
+def _no_confirm(confirm: Any) -> Any:
+    return lambda run, skb: None
+
+
+def _device_prefix(fits: Any) -> Any:
+    return lambda device, wanted: device is not None and device.startswith(wanted.rstrip("+"))
+
+
+PLANTED: tuple[Bug, ...] = (
+    _bug("mangle after nat", "hooks._ORDER", _swapped_order),
+    _bug("no second route after OUTPUT", "send.run_hook", _no_reroute),
+    _bug("nat rules see every packet", "hooks.needs_rules", _nat_again),
+    _bug("policies are ignored", "rules._policy", _policy_ignored),
+    _bug("rp_filter is the smaller of both", "namespace.Namespace.conf_max", _smaller_of_both, "two-ways"),
+    _bug("forwarding is always on", "namespace.Namespace.conf", _always_forwarding),
+    _bug(
+        "MARK ignores its mask", "targets._APPLY", lambda real: _in_table(real, "MarkTarget", _mask_ignored)
+    ),
+    _bug("answers are not translated back", "hooks.translate", _not_translated_back),
+    _bug("the TTL stays", "leg._STAGES", lambda real: {**real, Next.FORWARD: _ttl_kept(real[Next.FORWARD])}),
+    _bug("nobody is a martian", "arrive._martian", _no_martians),
+    _bug("the shortest prefix wins", "routing._tables", _shortest_prefix),
+    _bug("policy rules do not look at marks", "routing._selectors_match", _marks_ignored),
+    _bug("every packet is NEW", "hooks.track", _always_new),
+    _bug("MASQUERADE takes the loopback's address", "targets.select_address", _first_address),
+    _bug("a bridge sends back where it came from", "bridge.allowed_out", _hairpin_always, "pods"),
+    _bug("br_netfilter is ignored", "bridge._calls_iptables", _no_br_netfilter, "pods"),
+    _bug("! -s is -s", "rules.header_matches", _not_inverted),
+    _bug("statistic always matches", "rules._drawn", _always_drawn),
+    _bug("NOTRACK is ignored", "targets._APPLY", lambda real: _in_table(real, "Notrack", _still_tracked)),
+    _bug("strict reverse paths are loose", "arrive.reverse_path", _strict_is_loose, "two-ways"),
+    _bug("INPUT is not passed", "leg._STAGES", lambda real: {**real, Next.LOCAL_IN: _accept_goes_up(None)}),
+    _bug("ESTABLISHED is RELATED too", "matches._state_fits", _established_both),
+    _bug("connections are never confirmed", "hooks.confirm", _no_confirm),
+    _bug("a device's name is a prefix", "matches.device_fits", _device_prefix),
+)
+
+
+def _in_table(real: Any, name: str, make: Callable[[Any], Any]) -> Any:
+    """A table of functions by type, with one of them replaced."""
+    return {kind: make(apply) if kind.__name__ == name else apply for kind, apply in real.items()}

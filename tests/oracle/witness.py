@@ -1,0 +1,260 @@
+"""
+What the kernel did: rules met, frames seen.
+
+Lives here: an nft trace of everything in every namespace, the same of iptables-legacy by NFLOG, and a
+tap on every device; drained by the caller after each exchange.
+Not here: what should have been seen (compare).
+"""
+
+import socket
+import struct
+from typing import NamedTuple
+
+from nettrace.collect.wire import NETLINK_NETFILTER, attribute, attributes, be64, nfgenmsg, text
+from nettrace.observe.trace_event import decode_events
+from tests.oracle.bench import OracleNet
+
+__all__ = ["Frame", "Met", "Sighting", "Witness"]
+
+_TABLE = "nettrace-oracle"
+_GROUP_TRACE, _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 9, 270, 1, 33
+_GETRULE = 10 << 8 | 7
+_ETH_P_ALL, _ETH_P_IP, _ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
+_PACKET_OUTGOING, _PACKET_OTHERHOST = 4, 3
+_NFLOG_PACKET = 4 << 8
+_REDIRECT = 5
+_IGMP = 2
+
+#: Everything is traced; the chains are the first of all, conntrack's defragmentation included.  The
+#: chain that asks for a connection's mark keeps conntrack on: without anybody who asks for connections
+#: the kernel does not track them, and passes nat chains by that translate nothing.
+_ARM = f"""table inet {_TABLE} {{
+ chain in {{ type filter hook prerouting priority -450; meta nftrace set 1; }}
+ chain out {{ type filter hook output priority -450; meta nftrace set 1; }}
+ chain connections {{ ct mark 0xfffffffe; }}
+}}
+table bridge {_TABLE} {{
+ chain in {{ type filter hook prerouting priority -450; meta nftrace set 1; }}
+ chain out {{ type filter hook output priority -450; meta nftrace set 1; }}
+}}
+"""
+
+
+class Met(NamedTuple):
+    """A rule that was met; number 0 is the policy.  ``backend`` as in a Step."""
+
+    backend: str
+    table: str
+    chain: str
+    rule: int
+
+
+class Frame(NamedTuple):
+    """An IP packet that arrived at a device."""
+
+    netns: str
+    device: str
+    other: bool  # for another MAC address
+    proto: int
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    ttl: int
+    tos: int
+    flags: int  # of TCP; of ICMP the type and code
+    size: int
+
+
+class Sighting(NamedTuple):
+    """All that was seen of one exchange."""
+
+    rules: dict[str, list[Met]]
+    frames: list[Frame]
+
+
+class _Eyes(NamedTuple):
+    trace: socket.socket
+    log: socket.socket
+    tap: socket.socket
+
+
+class Witness:
+    """Watches all namespaces of a network until it is closed."""
+
+    def __init__(self, net: OracleNet) -> None:
+        self.net = net
+        self._eyes: dict[str, _Eyes] = {}
+        self._positions: dict[str, dict[tuple[str, str, str], dict[int, int]]] = {}
+        self._legacy: dict[str, dict[tuple[str, str], int]] = {}
+        self._upper: dict[str, set[str]] = {}
+        for label, space in net.spaces.items():
+            space.run("nft", "-f", "-", stdin=_ARM)
+            for family in (2, 10):
+                net.sysctl(label, f"net.netfilter.nf_log.{family}", "nfnetlink_log")
+            self._eyes[label] = net.worker(label).run(_open)
+            self._upper[label] = set(
+                space.run("sh", "-c", "ls -d /sys/class/net/*/bridge 2>/dev/null || true").split()
+            )
+
+    def close(self) -> None:
+        """Close the sockets; the tables go with the namespaces."""
+        for eyes in self._eyes.values():
+            for one in eyes:
+                one.close()
+
+    def learn(self, legacy: dict[str, dict[tuple[str, str], int]]) -> None:
+        """Note where rules stand; *legacy*: namespace -> (table, chain) -> number of rules."""
+        self._legacy = legacy
+        self._positions = {label: self.net.worker(label).run(_positions) for label in self._eyes}
+
+    def forget(self) -> None:
+        """Throw away what was seen so far."""
+        for eyes in self._eyes.values():
+            for one in eyes:
+                _drain(one)
+
+    def seen(self) -> Sighting:
+        """Return what was seen since the last call."""
+        rules: dict[str, list[Met]] = {}
+        frames: list[Frame] = []
+        for label, eyes in self._eyes.items():
+            met = self._traced(label, eyes.trace) + self._logged(label, eyes.log)
+            if met:
+                rules[label] = met
+            frames += [frame for data, where in _drain(eyes.tap) for frame in _frame(label, data, where)]
+        return Sighting(rules, frames)
+
+    def _traced(self, label: str, trace: socket.socket) -> list[Met]:
+        found: list[Met] = []
+        positions = self._positions.get(label, {})
+        redirects: set[int] = set()
+        for data, _ in _drain(trace):
+            for event in decode_events(data):
+                if event.packet is not None:
+                    beside = event.packet.icmp_type == _REDIRECT or event.packet.proto == str(_IGMP)
+                    (redirects.add if beside else redirects.discard)(event.id)
+                if event.id in redirects:
+                    continue
+                if event.table == _TABLE:
+                    continue
+                key = (event.family, event.table, event.chain)
+                table = event.table if event.family in ("ip", "ip6") else f"{event.family} {event.table}"
+                if event.handle is not None:
+                    number = positions.get(key, {}).get(event.handle, -1)
+                    found.append(Met("nft", table, event.chain, number))
+                elif event.verdict.startswith("policy") and (
+                    positions.get(key) or event.verdict != "policy accept"
+                ):
+                    found.append(Met("nft", table, event.chain, 0))
+        return found
+
+    def _logged(self, label: str, log: socket.socket) -> list[Met]:
+        found: list[Met] = []
+        counts = self._legacy.get(label, {})
+        for data, _ in _drain(log):
+            for prefix, packet in _prefixes(data):
+                if _is_redirect(packet) or not prefix.startswith("TRACE: "):
+                    continue
+                table, chain, kind, number = prefix[7:].strip().rsplit(":", 3)
+                count = counts.get((table, chain), 0)
+                if int(number) <= count:
+                    found.append(Met("legacy", table, chain, int(number)))
+                elif kind == "policy" and (table, chain) in counts:
+                    found.append(Met("legacy", table, chain, 0))
+        return found
+
+
+def _open() -> _Eyes:
+    """Open the three sockets in the calling thread's namespace."""
+    trace = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    trace.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    trace.bind((0, 0))
+    trace.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_TRACE)
+    trace.setblocking(False)
+    log = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    log.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    log.bind((0, 0))
+    for command in (
+        attribute(1, b"\x01"),  # NFULA_CFG_CMD: bind to the group
+        attribute(2, struct.pack(">IBB", 128, 2, 0)),  # NFULA_CFG_MODE: copy the packet's beginning
+        attribute(5, struct.pack(">I", 1)),  # NFULA_CFG_QTHRESH: tell at once
+    ):
+        body = nfgenmsg(0) + command
+        log.send(struct.pack("=IHHII", 16 + len(body), 4 << 8 | 1, 5, 1, 0) + body)
+        code = struct.unpack_from("=i", log.recv(8192), 16)[0]
+        if code:
+            raise OSError(-code, "NFLOG group 0 cannot be bound")
+    log.setblocking(False)
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    tap.setblocking(False)
+    return _Eyes(trace, log, tap)
+
+
+def _drain(one: socket.socket) -> list[tuple[bytes, tuple[object, ...]]]:
+    found: list[tuple[bytes, tuple[object, ...]]] = []
+    while True:
+        try:
+            found.append(one.recvfrom(1 << 17))
+        except BlockingIOError:
+            return found
+
+
+def _positions() -> dict[tuple[str, str, str], dict[int, int]]:
+    """(family, table, chain) -> handle -> position from 1, of all rules of the namespace."""
+    from nettrace.collect.wire import NetlinkSocket
+
+    families = {1: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
+    found: dict[tuple[str, str, str], dict[int, int]] = {}
+    with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
+        for rule in netfilter.dump(_GETRULE, nfgenmsg()):
+            parts = attributes(rule, 4)
+            key = (families.get(rule[0], str(rule[0])), text(parts[1]), text(parts[2]))
+            place = found.setdefault(key, {})
+            place[be64(parts[3])] = len(place) + 1
+    return found
+
+
+def _is_redirect(packet: bytes) -> bool:
+    """Advice about a better router, which no walk follows: it comes beside, and not each time."""
+    if len(packet) < 21:
+        return False
+    return packet[9] == _IGMP or (packet[0] == 0x45 and packet[9] == 1 and packet[20] == _REDIRECT)
+
+
+def _prefixes(data: bytes) -> list[tuple[str, bytes]]:
+    found = []
+    start = 0
+    while start + 20 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, start)
+        if length < 20:
+            break
+        if kind == _NFLOG_PACKET:
+            parts = attributes(data[start : start + length], 20)
+            if 10 in parts:
+                found.append((text(parts[10]), parts.get(9, b"")))
+        start += (length + 3) & ~3
+    return found
+
+
+def _frame(label: str, data: bytes, where: tuple[object, ...]) -> list[Frame]:
+    """Decode one frame that came in; nothing for what goes out and for what is not IP."""
+    device, protocol, kind = str(where[0]), where[1], where[2]
+    if kind == _PACKET_OUTGOING or protocol != _ETH_P_IP or len(data) < 34:
+        return []
+    header = data[14:]
+    if _is_redirect(header) or header[9] == _IGMP:
+        return []
+    length = (header[0] & 15) * 4
+    size, ttl, proto, tos = struct.unpack_from(">H", header, 2)[0], header[8], header[9], header[1]
+    src, dst = socket.inet_ntoa(header[12:16]), socket.inet_ntoa(header[16:20])
+    rest = header[length:]
+    sport, dport = struct.unpack_from(">HH", rest) if proto in (6, 17, 132) and len(rest) >= 4 else (0, 0)
+    flags = 0
+    if proto == 6 and len(rest) >= 14:
+        flags = rest[13] & 0x3F
+    elif proto == 1 and len(rest) >= 2:
+        flags = rest[0] << 8 | rest[1]
+    other = kind == _PACKET_OTHERHOST
+    return [Frame(label, device, other, proto, src, dst, sport, dport, ttl, tos, flags, size)]
