@@ -52,7 +52,9 @@ REASONS: Mapping[Verdict, Kernel] = {
     Verdict.DENIED: _kernel("NETFILTER_DROP"),
     Verdict.INVALID: _kernel("NETFILTER_DROP"),
     Verdict.NO_ROUTE: _kernel(
-        "IP_INNOROUTES", "IP_OUTNOROUTES", at=("ip_error", "ip6_pkt_drop", "ip6_pkt_discard")
+        "IP_INNOROUTES",
+        "IP_OUTNOROUTES",
+        at=("ip_error", "ip6_pkt_drop", "ip6_pkt_discard", "nf_send_reset", "nf_send_reset6"),
     ),
     Verdict.BLACKHOLED: _kernel(at=("ip_error", "dst_discard", "dst_discard_out", "ip6_pkt_drop")),
     Verdict.NOT_FORWARDED: _kernel("IP_INADDRERRORS", at=("ip_error", "ip6_forward"), surely=True),
