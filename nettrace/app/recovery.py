@@ -5,6 +5,7 @@ Lives here: the check that every live command begins with.  It costs one directo
 where there is nothing to do.
 """
 
+import os
 from pathlib import Path
 
 from nettrace.app.remember import state_directory
@@ -41,7 +42,8 @@ def recover() -> tuple[str, ...]:
 
 def _lent(directory: Path) -> tuple[str, ...]:
     """Put back the sysctls that a killed probe had changed."""
-    if not (directory / "borrowed").is_dir():
+    # unlike Path.is_dir() this says no, too, of a directory that may not be looked into
+    if not os.path.isdir(directory / "borrowed"):  # noqa: PTH112
         return ()
     from nettrace.journal.borrowed import put_back  # noqa: PLC0415  (rarely needed)
 

@@ -180,7 +180,7 @@ def _without(value: Any, *names: str) -> Any:
 def _links(links: tuple[Link, ...]) -> dict[str, Any]:
     found = {}
     for link in links:
-        plain = _without(link, "index")
+        plain = _without(link, "index", "promiscuity")  # the sum of all who ask for it; the flag is kept
         if link.peer is not None:
             plain["peer"] = link.peer.netns
         found[link.name] = plain
@@ -217,7 +217,12 @@ def _fdb(entries: tuple[FdbEntry, ...]) -> Any:
 
 
 def _sysctls(values: dict[str, str]) -> dict[str, str]:
-    return {k: " ".join(v.split()) for k, v in sorted(values.items()) if k not in _VOLATILE_SYSCTLS}
+    # net.ipv6.conf.DEVICE.mtu follows from the device, which is among the links
+    return {
+        k: " ".join(v.split())
+        for k, v in sorted(values.items())
+        if k not in _VOLATILE_SYSCTLS and not (k.startswith("net.ipv6.conf.") and k.endswith(".mtu"))
+    }
 
 
 def _sockets(sockets: tuple[Socket, ...]) -> Any:

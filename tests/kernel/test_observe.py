@@ -261,8 +261,8 @@ def test_what_cannot_be_probed(netns: Bed) -> None:
         connect(a.path, "10.1.0.77", "10.1.0.2", 80, "tcp")
     with pytest.raises(UserError, match="needs a port"):
         connect(a.path, None, "10.1.0.2", None, "tcp")
-    with pytest.raises(UserError, match="sctp cannot be probed"):
-        connect(a.path, None, "10.1.0.2", 80, "sctp")
+    with pytest.raises(UserError, match="dccp cannot be probed"):
+        connect(a.path, None, "10.1.0.2", 80, "dccp")
     with pytest.raises(UserError, match="is gone"):
         connect("/run/netns/no-such-namespace", None, "10.1.0.2", 80, "tcp")
 
