@@ -53,6 +53,8 @@ def _u32_program(text: str) -> list[_U32Test]:
         if not equals or not re.fullmatch(rf"{_NUMBER}((<<|>>|&|@){_NUMBER})*", location):
             raise ValueError(f"{part} is not a u32 test")
         steps = tuple((step[1] or "", int(step[2], 0)) for step in _STEP.finditer(location))
+        if any(operator in ("<<", ">>") and number > 31 for operator, number in steps):
+            raise ValueError(f"{part} shifts by more than 31 bits")
         ranges = []
         for one in wanted.split(","):
             low, colon, high = one.partition(":")

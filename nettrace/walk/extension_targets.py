@@ -19,7 +19,7 @@ from nettrace.model.xt import NatRange
 from nettrace.parse.iptables import Option
 from nettrace.walk.context import Run, undecided
 from nettrace.walk.effect import Effect, bound
-from nettrace.walk.extensions import CLASSES, TOS_NAMES, masked
+from nettrace.walk.extensions import CLASSES, TOS_NAMES, first_of, masked
 from nettrace.walk.point import HookPoint
 from nettrace.walk.sets import change_set
 from nettrace.walk.skb import Skb
@@ -42,7 +42,7 @@ def _text(options: Mapping[str, Option], name: str) -> str:
 
 def _ttl(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) -> Effect:
     """xt_HL.c: kept between 0 and 255."""
-    name, option = next(iter(options.items()))
+    name, option = first_of(options)
     number, old = int(option.values[0], 0), skb.packet.ttl
     new = {"set": number, "inc": min(255, old + number), "dec": max(0, old - number)}[name[-3:]]
     skb.packet = replace(skb.packet, ttl=new)
@@ -57,7 +57,7 @@ def _set_tos(skb: Skb, new: int) -> Effect:
 
 def _tos(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) -> Effect:
     """xt_DSCP.c, tos_tg."""
-    name, option = next(iter(options.items()))
+    name, option = first_of(options)
     text = option.values[0]
     if name == "--set-tos":
         value, mask = (TOS_NAMES[text], 0x3F) if text in TOS_NAMES else masked(text, 0xFF)
@@ -72,7 +72,7 @@ def _tos(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) ->
 
 
 def _dscp(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) -> Effect:
-    name, option = next(iter(options.items()))
+    name, option = first_of(options)
     text = option.values[0]
     value = CLASSES[text.upper()] if name == "--set-dscp-class" else int(text, 0)
     return _set_tos(skb, skb.packet.tos & 3 | value << 2)

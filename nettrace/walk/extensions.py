@@ -19,7 +19,7 @@ from nettrace.walk.octets import length_of, octets, uses_ecn
 from nettrace.walk.point import Answered, HookPoint, Unsure, negated
 from nettrace.walk.skb import BROADCAST, Skb
 
-__all__ = ["CLASSES", "HEADER_TESTS", "TOS_NAMES", "Options", "Test", "masked", "number_range"]
+__all__ = ["CLASSES", "HEADER_TESTS", "TOS_NAMES", "Options", "Test", "first_of", "masked", "number_range"]
 
 Options: TypeAlias = Mapping[str, Option]
 Test: TypeAlias = Callable[[Run, Skb, HookPoint, Options], Answered]
@@ -52,6 +52,13 @@ def number_range(text: str, most: int) -> tuple[int, int]:
     low, colon, high = text.partition(":")
     first = int(low, 0) if low else 0
     return first, (int(high, 0) if high else most) if colon else first
+
+
+def first_of(options: Options) -> tuple[str, Option]:
+    """Return the one option that is needed; ValueError if there is none."""
+    for found in options.items():
+        return found
+    raise ValueError("an option is missing")
 
 
 def masked(text: str, full: int) -> tuple[int, int]:
@@ -91,7 +98,7 @@ def _ipv6header(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answe
 
 
 def _dscp(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
-    name, option = next(iter(options.items()))
+    name, option = first_of(options)
     text = option.values[0]
     wanted = CLASSES[text.upper()] if name == "--dscp-class" else int(text, 0)
     return (skb.packet.tos >> 2 == wanted) != option.invert
@@ -105,7 +112,7 @@ def _tos(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
 
 
 def _ttl(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
-    name, option = next(iter(options.items()))
+    name, option = first_of(options)
     wanted = int(option.values[0], 0)
     held = skb.packet.ttl
     answers = {"eq": held == wanted, "lt": held < wanted, "gt": held > wanted}
