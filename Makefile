@@ -28,7 +28,7 @@ kill-campaign: setup ## kill 220 probes at every point of theirs, and look what 
 	@NETTRACE_KILLS=220 $(PYTHON) -m pytest -s -p no:cacheprovider tests/kernel/test_kill.py
 
 oracle: setup ## random states and packets, the walk against the kernel: PAIRS=N SEED=S (root)
-	@$(PYTHON) -m tests.oracle --pairs $(PAIRS) --seed $(SEED)
+	@$(PYTHON) -m tests.oracle --pairs $(PAIRS) --seed $(SEED) --jobs $$(nproc)
 
 oracle-bugs: setup ## plant mistakes in the walk; the oracle has to find each (root)
 	@$(PYTHON) -m tests.oracle.bugs

@@ -54,6 +54,7 @@ def route_input(run: Run, skb: Skb) -> Next:
                 refuse6(run, ns, skb, found6)
             found: Decision | Refusal = found6
         else:
+            skb.iif = skb.device
             found = input_route(run, ns, skb, skb.device)
         if isinstance(found, Refusal):
             refuse(run, ns, skb, found)

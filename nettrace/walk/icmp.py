@@ -14,6 +14,7 @@ from nettrace.model.packet import Packet
 from nettrace.walk.context import Answer, Run
 from nettrace.walk.namespace import namespace
 from nettrace.walk.skb import Skb
+from nettrace.walk.source import SCOPES, select_address
 
 __all__ = [
     "FRAGMENTATION_NEEDED",
@@ -52,7 +53,9 @@ def send_error(
     """
     Queue an ICMP error about *skb*; False where the kernel sends none.
 
-    *local*: the offender was for this namespace, so its destination is the error's source.
+    *local*: the offender was for this namespace, so its destination is the error's source.  Otherwise
+    it is what the route back gives, or with ``icmp_errors_use_inbound_ifaddr`` an address of the device
+    that the offender came in by.
     *attach*: tied to the offender's connection (icmp_glue_bits calls nf_ct_attach); not where
     the connection was let go before.  *mtu* is what fragmentation-needed announces.
     An error about a tunnel's outer packet ends at the tunnel: nobody tells the sender inside.
@@ -64,8 +67,11 @@ def send_error(
         return False
     ns = namespace(run, skb.netns)
     offender = replace(packet, mark=0, inner=None)
+    source = packet.dst if local else ""
+    if not local and not skb.own and ns.number("net.ipv4.icmp_errors_use_inbound_ifaddr"):
+        source = select_address(ns, skb.iif or skb.device, packet.src, SCOPES["link"]) or ""
     error = Packet(
-        src=packet.dst if local else "",
+        src=source,
         dst=packet.src,
         proto="icmp",
         icmp_type=icmp_type,

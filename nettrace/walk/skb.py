@@ -150,7 +150,7 @@ class Skb:
     already.  ``mss`` is the option of a SYN as it is now,
     ``offered`` as it was sent; ``stripped`` are the TCP options that TCPOPTSTRIP took out.
     ``inner`` holds what a tunnel carries.
-    Of IPv6: ``iif`` is the device it came in by (IP6CB), None for a packet of this host's own;
+    ``iif`` is the device it was routed in by (inet_iif, IP6CB), None for a packet of this host's own;
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large its
     sender's fragments are.

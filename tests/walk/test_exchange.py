@@ -287,3 +287,25 @@ def test_what_an_answer_of_the_kernel_s_looks_like() -> None:
     echo = one_path(router(), flow("client", "10.1.0.1", None, "icmp", tos=0x18)).legs[1].steps[0].before
     assert echo is not None
     assert echo.tos == 0x18
+
+
+def test_an_error_may_come_from_the_device_that_the_offender_came_in_by() -> None:
+    """icmp_errors_use_inbound_ifaddr: not the way back decides who an error is from."""
+    world = router()
+    world["r"].routes = [route for route in world["r"].routes if route.dst != "10.2.0.0/24"]
+    asked = flow("client", "10.2.0.2", 80)
+    for switch in ("0", "1"):
+        world["r"].sysctls["net.ipv4.icmp_errors_use_inbound_ifaddr"] = switch
+        path = one_path(world, asked)
+        assert (path.verdict, path.legs[1].kind) == (Verdict.NO_ROUTE, "error")
+        error = path.legs[1].steps[0].before
+        assert error is not None
+        assert error.src == "10.1.0.1"
+    world["r"].routes = [
+        replace(r, prefsrc="10.2.0.1") if r.dst == "10.1.0.0/24" else r for r in world["r"].routes
+    ]
+    for switch, source in (("0", "10.2.0.1"), ("1", "10.1.0.1")):
+        world["r"].sysctls["net.ipv4.icmp_errors_use_inbound_ifaddr"] = switch
+        error = one_path(world, asked).legs[1].steps[0].before
+        assert error is not None
+        assert error.src == source
