@@ -70,7 +70,7 @@ def _differences(
         )
     legs = path.legs[: _handshake(path, ("data",) if seen is not None else ("ack", "data"))]
     in_parts = any("fragments" in step.note for leg in legs for step in leg.steps)
-    if in_parts or path.verdict is Verdict.LOOP:
+    if in_parts or any(leg.verdict is Verdict.LOOP for leg in legs):
         return found  # one step stands for several packets, or many rounds for one
     steps = [step for leg in legs for step in leg.steps]
     open_end = _goes_on(path) or (seen is None and len(legs) > 1)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nettrace.model.step import Verdict
 from nettrace.walk.stages import Next
 
-__all__ = ["PLANTED", "Bug", "planted"]
+__all__ = ["PLANTED", "Bug", "holder", "planted"]
 
 Patches = dict[str, Any]
 
@@ -33,27 +33,28 @@ class Bug(NamedTuple):
     topology: str = "router"
 
 
-def _holder(path: str) -> tuple[Any, str]:
+def holder(path: str) -> tuple[Any, str]:
+    """Return the module or class that *path* (``module[.Class].name``) is in, and the name."""
     module, *inside, name = path.split(".")
-    holder: Any = import_module(f"nettrace.walk.{module}")
+    found: Any = import_module(f"nettrace.walk.{module}")
     for part in inside:
-        holder = getattr(holder, part)
-    return holder, name
+        found = getattr(found, part)
+    return found, name
 
 
 @contextmanager
 def planted(bug: Bug) -> Iterator[None]:
     """While it lasts the walk makes the mistake."""
-    holders = [_holder(path) for path in bug.patched]
-    real = {path: getattr(holder, name) for path, (holder, name) in zip(bug.patched, holders, strict=True)}
+    holders = [holder(path) for path in bug.patched]
+    real = {path: getattr(place, name) for path, (place, name) in zip(bug.patched, holders, strict=True)}
     wrong = bug.make(real)
-    for path, (holder, name) in zip(bug.patched, holders, strict=True):
-        setattr(holder, name, wrong[path])
+    for path, (place, name) in zip(bug.patched, holders, strict=True):
+        setattr(place, name, wrong[path])
     try:
         yield
     finally:
-        for path, (holder, name) in zip(bug.patched, holders, strict=True):
-            setattr(holder, name, real[path])
+        for path, (place, name) in zip(bug.patched, holders, strict=True):
+            setattr(place, name, real[path])
 
 
 def _one(path: str, make: Callable[[Any], Any]) -> Callable[[Patches], Patches]:
@@ -83,7 +84,13 @@ def _no_reroute(run_hook: Any) -> Any:
 
 def _nat_again(needs_rules: Any) -> Any:
     def wrong(skb: Any, manip: str) -> bool:
-        return skb.conn is not None and not skb.packet.is_icmp_error
+        if skb.conn is None or skb.packet.is_icmp_error:
+            return False
+        if manip == "src":
+            skb.conn.src_done = False
+        else:
+            skb.conn.dst_done = False
+        return True
 
     return wrong
 
@@ -93,19 +100,22 @@ def _policy_ignored(policy: Any) -> Any:
 
 
 def _smaller_of_both(real: Any) -> Any:
-    def wrong(self: Any, device: str, what: str) -> tuple[int, str]:
+    def wrong(self: Any, device: str, what: str, **options: Any) -> tuple[int, str]:
         if what != "rp_filter":
-            found: tuple[int, str] = real(self, device, what)
+            found: tuple[int, str] = real(self, device, what, **options)
             return found
-        both: list[tuple[int, str]] = [self.conf("all", what), self.conf(device, what)]
+        both: list[tuple[int, str]] = [
+            self.conf("all", what, **options),
+            self.conf(device, what, **options),
+        ]
         return min(both, key=lambda one: one[0])
 
     return wrong
 
 
 def _always_forwarding(real: Any) -> Any:
-    def wrong(self: Any, device: str, what: str) -> tuple[int, str]:
-        found: tuple[int, str] = real(self, device, what)
+    def wrong(self: Any, device: str, what: str, **options: Any) -> tuple[int, str]:
+        found: tuple[int, str] = real(self, device, what, **options)
         return (1, found[1]) if what == "forwarding" else found
 
     return wrong
@@ -244,7 +254,7 @@ PLANTED: tuple[Bug, ...] = (
     _bug("the TTL stays", "leg._STAGES", lambda real: {**real, Next.FORWARD: _ttl_kept(real[Next.FORWARD])}),
     _bug("nobody is a martian", "arrive._martian", _no_martians),
     _bug("the shortest prefix wins", "routing._tables", _shortest_prefix),
-    _bug("policy rules do not look at marks", "routing._selectors_match", _marks_ignored),
+    _bug("policy rules do not look at marks", "fib._selectors_match", _marks_ignored),
     _bug("every packet is NEW", "hooks.track", _always_new),
     _bug("MASQUERADE takes the loopback's address", "targets.select_address", _first_address),
     _bug("a bridge sends back where it came from", "bridge.allowed_out", _hairpin_always, "pods"),

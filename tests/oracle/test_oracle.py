@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.oracle.case import Case, Probe, State
-from tests.oracle.planted import PLANTED, Bug, planted
+from tests.oracle.planted import PLANTED, Bug, holder, planted
 from tests.oracle.search import run_chunk
 from tests.oracle.shrink import as_test, shrink
 
@@ -33,6 +33,15 @@ def test_a_planted_bug_is_found(bug: Bug) -> None:
     """A walk that makes a mistake disagrees with the kernel within 2,000 pairs."""
     with planted(bug):
         assert any(run_chunk(100 + n, bug.topology, 250, until_found=True).found for n in range(8))
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)
+def test_a_bug_is_planted_and_taken_out(bug: Bug) -> None:
+    """What a bug patches is there, is another while it is planted, and is the same again afterwards."""
+    before = [getattr(*holder(path)) for path in bug.patched]
+    with planted(bug):
+        assert all(getattr(*holder(path)) is not old for path, old in zip(bug.patched, before, strict=True))
+    assert [getattr(*holder(path)) for path in bug.patched] == before
 
 
 def test_a_case_is_written_and_read() -> None:
