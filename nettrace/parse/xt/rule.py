@@ -129,6 +129,9 @@ def _value(option: str, value: str, invert: bool) -> Negatable | None:
     """Return what a base option tests, None for a test that is always true, which iptables does not print."""
     if not value or value == "!":
         raise ValueError(f"{option} lacks its value")
+    if any(letter.isspace() or letter == '"' for letter in value):
+        # No protocol of /etc/protocols and no device (dev_valid_name(), net/core/dev.c) is called so.
+        raise ValueError(f"{option} {value!r} has a blank or a quote in it")
     if option in ("-s", "-d"):
         value = prefix(value)
         anything = value in ("0.0.0.0/0", "::/0")
