@@ -22,10 +22,12 @@ from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbour
 from nettrace.collect.nf_tables import TableSeen, list_tables
 from nettrace.collect.peers import Candidates
 from nettrace.collect.processes import Owner, Running, socket_owners
+from nettrace.collect.resolver import read_resolver
 from nettrace.collect.routes import read_routes, read_rules
 from nettrace.collect.session import Session
 from nettrace.collect.sockets import read_sockets
 from nettrace.collect.sysctls import read_sysctls
+from nettrace.model.resolver import Resolver
 from nettrace.model.section import Known, Missing, MissingKind, Section
 from nettrace.model.snapshot import Netns
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset, XtTable
@@ -34,10 +36,17 @@ __all__ = ["EVERYTHING", "Shared", "read_sections"]
 
 
 class Shared(Struct, frozen=True):
-    """What all namespaces of one collection share: who peers may be, and the processes of the machine."""
+    """
+    What all namespaces of one collection share.
+
+    Who peers may be, the processes of the machine, and by inode the name under /run/netns and the
+    resolv.conf that somebody knows of.
+    """
 
     candidates: Candidates
     processes: Sequence[Running]
+    names: Mapping[int, str] = {}
+    resolv_confs: Mapping[int, str] = {}
 
 
 class _Batch:
@@ -56,6 +65,12 @@ class _Batch:
     def owners(self) -> dict[int, Owner]:
         return socket_owners(process for process in self.shared.processes if process.netns == self.inode)
 
+    @property
+    def resolver(self) -> Resolver:
+        shared = self.shared
+        name, given = shared.names.get(self.inode, ""), shared.resolv_confs.get(self.inode)
+        return read_resolver(self.inode, name, shared.processes, given)
+
 
 _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "links": lambda batch: read_links(batch.session, batch.shared.candidates),
@@ -68,6 +83,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "sockets": lambda batch: read_sockets(batch.session, batch.owners),
     "conntrack": lambda batch: read_conntrack(batch.session),
     "ipsets": lambda batch: read_ipsets(batch.session),
+    "resolver": lambda batch: batch.resolver,
     "nft": lambda batch: nft.outline(batch.session, batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),
     "xt/legacy": lambda batch: xt.read_legacy(),

@@ -30,7 +30,8 @@ class Handle(Struct, frozen=True, kw_only=True):
     How this machine reaches one namespace.
 
     ``name`` is unique in a snapshot, ``netns`` the name under /run/netns or "".  ``node`` is the
-    name of the node it belongs to, ``role`` as in the snapshot, ``pod`` namespace/name.
+    name of the node it belongs to, ``role`` as in the snapshot, ``pod`` namespace/name,
+    ``resolv_conf`` the file that a lab keeps for it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Handle(Struct, frozen=True, kw_only=True):
     node: str = ""
     role: str = "other"
     pod: str | None = None
+    resolv_conf: str | None = None
 
 
 def discover(lab: str | None = None) -> list[Handle]:
@@ -85,6 +87,7 @@ def _of_lab(record: LabRecord) -> list[Handle]:
             node=entry.node,
             role=entry.role,
             pod=entry.pod,
+            resolv_conf=f"{record.root}/pods/{entry.pod}/etc/resolv.conf" if entry.pod else None,
         )
     return list(found.values())
 

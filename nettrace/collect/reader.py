@@ -30,6 +30,9 @@ from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
 
 __all__ = ["Reader"]
 
+#: Sections for which the machine's processes are looked through.
+_OF_PROCESSES = frozenset({"resolver", "sockets"})
+
 #: Who is likeliest to be at the other end of a veth comes first.
 _PEER_ORDER = {"node": 0, "wire": 1}
 
@@ -98,7 +101,8 @@ class Reader:
         kube = wanted.pop("", None)
         nodes = {holder: wanted.pop(holder) for holder in list(wanted) if holder.startswith("node:")}
         spaces = {name: tuple(names) for name, names in wanted.items() if name in snapshot.namespaces}
-        processes = running() if nodes or any("sockets" in names for names in spaces.values()) else ()
+        wants = nodes or any(_OF_PROCESSES.intersection(names) for names in spaces.values())
+        processes = running() if wants else ()
         snapshot = self._read_spaces(spaces, snapshot, processes)
         for holder, names in nodes.items():
             name = holder.removeprefix("node:")
@@ -136,7 +140,12 @@ class Reader:
     def _read_spaces(
         self, wanted: dict[str, tuple[str, ...]], snapshot: Snapshot, processes: Sequence[Running]
     ) -> Snapshot:
-        shared = Shared(self._candidates, processes)
+        shared = Shared(
+            self._candidates,
+            processes,
+            {handle.inode: handle.netns for handle in self.handles if handle.netns},
+            {handle.inode: handle.resolv_conf for handle in self.handles if handle.resolv_conf},
+        )
         futures: dict[str, Future[Netns]] = {}
         found: dict[str, Netns] = {}
         for name, names in wanted.items():

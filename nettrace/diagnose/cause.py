@@ -20,7 +20,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Leg, Path, Walk
 
-__all__ = ["Candidate", "Candidates", "Cause", "Context", "Explanation", "Failure"]
+__all__ = ["Candidate", "Candidates", "Cause", "Context", "Explanation", "Failure", "nobody"]
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -111,6 +111,11 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
 
 Candidates: TypeAlias = Callable[[Context], Iterable[Candidate]]
+
+
+def nobody(_: Context) -> tuple[Candidate, ...]:
+    """Propose nothing: for causes that lie in objects, which no change of a node's state mends."""
+    return ()
 
 
 class Explanation(Struct, frozen=True, kw_only=True):

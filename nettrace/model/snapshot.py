@@ -15,6 +15,7 @@ from nettrace.model.ipset import IpSet
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftRuleset, split_path
+from nettrace.model.resolver import Resolver
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Section, SectionKey
 from nettrace.model.sockets import ConntrackEntry, Socket
@@ -48,6 +49,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
     ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` is the
     outline of native nftables; each chain and each set in it is a section of its own.
+    ``resolver`` is the resolv.conf of whoever lives in it.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     xt6_legacy: Section[XtRuleset] = NOT_READ
     ipsets: Section[tuple[IpSet, ...]] = NOT_READ
     nft: Section[NftRuleset] = NOT_READ
+    resolver: Section[Resolver] = NOT_READ
 
 
 class NodeState(Struct, frozen=True, kw_only=True):

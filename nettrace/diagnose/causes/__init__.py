@@ -2,42 +2,95 @@
 The core's causes, one file each: id, words, evidence, candidates.
 
 Pure.  They know Kubernetes and the kernel; a cause that needs to know another system belongs
-to that system's plugin.
+to that system's plugin.  One without candidates is about objects rather than a node's state: the
+guided flow (nettrace.diagnose.guide) finds it.
 """
 
 from nettrace.diagnose.cause import Cause
 from nettrace.diagnose.causes.bridge_nf_off import BRIDGE_NF_OFF
+from nettrace.diagnose.causes.dns_coredns_down import DNS_COREDNS_DOWN
+from nettrace.diagnose.causes.dns_hostnetwork import DNS_HOSTNETWORK
+from nettrace.diagnose.causes.dns_no_record import DNS_NO_RECORD
+from nettrace.diagnose.causes.dns_search_incomplete import DNS_SEARCH_INCOMPLETE
+from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
+from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
+from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
+from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.forward_policy_drop import FORWARD_POLICY_DROP
 from nettrace.diagnose.causes.hairpin_off import HAIRPIN_OFF
 from nettrace.diagnose.causes.ip_forward_off import IP_FORWARD_OFF
+from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
+from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
+from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
 from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
+from nettrace.diagnose.causes.pod_not_listening import POD_NOT_LISTENING
 from nettrace.diagnose.causes.pod_route_missing import POD_ROUTE_MISSING
+from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.causes.rp_filter_strict import RP_FILTER_STRICT
 from nettrace.diagnose.causes.rules_flushed import RULES_FLUSHED
 from nettrace.diagnose.causes.service_jump_missing import SERVICE_JUMP_MISSING
 from nettrace.diagnose.causes.service_output_jump_missing import SERVICE_OUTPUT_JUMP_MISSING
 from nettrace.diagnose.causes.service_rules_absent import SERVICE_RULES_ABSENT
 from nettrace.diagnose.causes.stale_endpoint_rule import STALE_ENDPOINT_RULE
+from nettrace.diagnose.causes.svc_app_listens_localhost import SVC_APP_LISTENS_LOCALHOST
+from nettrace.diagnose.causes.svc_endpoints_stale import SVC_ENDPOINTS_STALE
+from nettrace.diagnose.causes.svc_externalname import SVC_EXTERNALNAME
+from nettrace.diagnose.causes.svc_foreign_proxy import SVC_FOREIGN_PROXY
+from nettrace.diagnose.causes.svc_headless_port import SVC_HEADLESS_PORT
+from nettrace.diagnose.causes.svc_ipfamily_mismatch import SVC_IPFAMILY_MISMATCH
+from nettrace.diagnose.causes.svc_missing import SVC_MISSING
+from nettrace.diagnose.causes.svc_named_port_mismatch import SVC_NAMED_PORT_MISMATCH
+from nettrace.diagnose.causes.svc_no_ready_endpoints import SVC_NO_READY_ENDPOINTS
+from nettrace.diagnose.causes.svc_port_not_listed import SVC_PORT_NOT_LISTED
+from nettrace.diagnose.causes.svc_protocol_mismatch import SVC_PROTOCOL_MISMATCH
+from nettrace.diagnose.causes.svc_selector_mismatch import SVC_SELECTOR_MISMATCH
+from nettrace.diagnose.causes.svc_wrong_namespace import SVC_WRONG_NAMESPACE
 from nettrace.diagnose.causes.svc_wrong_targetport import SVC_WRONG_TARGETPORT
 
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
     BRIDGE_NF_OFF,
+    DNS_COREDNS_DOWN,
+    DNS_HOSTNETWORK,
+    DNS_NO_RECORD,
+    DNS_SEARCH_INCOMPLETE,
+    DNS_UDP_BLOCKED,
+    DNS_WRONG_CLUSTERDNS,
+    DUPLICATE_IP,
+    ETP_LOCAL_NO_ENDPOINT,
     FORWARD_POLICY_DROP,
     HAIRPIN_OFF,
     IP_FORWARD_OFF,
+    IPTABLES_LEGACY_NFT_MIX,
+    ITP_LOCAL_NO_ENDPOINT,
     KUBE_POSTROUTING_MISSING,
+    KUBEPROXY_NOT_RUNNING,
     MASQUERADE_MISSING,
     OWED_STATE_MISSING,
+    POD_NOT_LISTENING,
     POD_ROUTE_MISSING,
+    PROXY_MODE_SWITCH_LEFTOVER,
     RP_FILTER_STRICT,
     RULES_FLUSHED,
     SERVICE_JUMP_MISSING,
     SERVICE_OUTPUT_JUMP_MISSING,
     SERVICE_RULES_ABSENT,
     STALE_ENDPOINT_RULE,
+    SVC_APP_LISTENS_LOCALHOST,
+    SVC_ENDPOINTS_STALE,
+    SVC_EXTERNALNAME,
+    SVC_FOREIGN_PROXY,
+    SVC_HEADLESS_PORT,
+    SVC_IPFAMILY_MISMATCH,
+    SVC_MISSING,
+    SVC_NAMED_PORT_MISMATCH,
+    SVC_NO_READY_ENDPOINTS,
+    SVC_PORT_NOT_LISTED,
+    SVC_PROTOCOL_MISMATCH,
+    SVC_SELECTOR_MISMATCH,
+    SVC_WRONG_NAMESPACE,
     SVC_WRONG_TARGETPORT,
 )
