@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from nettrace.kube.describe import describe_chain
 from nettrace.kube.dispatch_rules import dispatch
 from nettrace.kube.endpoints import Backend, backends, choose, index_slices
+from nettrace.kube.expected import Expected, NodeFacts
 from nettrace.kube.frame import JUMPS, PURPOSES, SOURCE, frame_chains
 from nettrace.kube.rules import Chain, Line
 from nettrace.kube.service_chains import chains
@@ -27,7 +28,7 @@ from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedSysctl
 from nettrace.model.section import Known, Missing
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTable
 
-__all__ = ["OWNER", "describe_chain", "owed_kube_proxy", "ruleset"]
+__all__ = ["OWNER", "describe_chain", "expected_iptables", "owed_kube_proxy", "ruleset"]
 
 OWNER = "kube-proxy"
 
@@ -36,6 +37,23 @@ _LARGE_CLUSTER = 1000
 
 _BE_LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
 _ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
+
+
+def expected_iptables(kube: Kube, node: str, family: int, facts: NodeFacts) -> Expected:
+    """Return what kube-proxy in iptables mode owes *node*; UserError as for ruleset()."""
+    be_liberal = facts.sysctls.get(_BE_LIBERAL, "0") != "0"
+    chosen = settings(kube, node, family=family, be_liberal=be_liberal, addresses=facts.addresses)
+    made = tuple(_chains(kube, chosen))
+    config = kube.proxy.value if isinstance(kube.proxy, Known) else None
+    return Expected(
+        mode="iptables",
+        family=family,
+        node=node,
+        version=config.version if config else "",
+        iptables=_tables(made),
+        unordered=frozenset((chain.table, chain.name) for chain in made if not chain.ordered),
+        sysctls={_ROUTE_LOCALNET: "1"} if chosen.localhost_node_ports else {},
+    )
 
 
 def ruleset(
@@ -55,6 +73,11 @@ def ruleset(
     UserError where the objects do not tell: see nettrace.kube.settings.
     """
     chosen = settings(kube, node, family=family, be_liberal=be_liberal, addresses=addresses)
+    return _tables(_chains(kube, chosen))
+
+
+def _tables(made: Iterable[Chain]) -> XtRuleset:
+    """Return the chains in a namespace without others."""
     tables: dict[str, dict[str, XtChain]] = {
         table: {name: XtChain(policy="ACCEPT") for name in BUILTIN_CHAINS[table]}
         for table in ("mangle", "nat", "filter")
@@ -64,12 +87,12 @@ def ruleset(
         heads.setdefault((jump.table, jump.chain), []).append(jump.rule)
     for (table, name), rules in heads.items():
         tables[table][name] = XtChain(policy="ACCEPT", rules=tuple(rules))
-    for chain in sorted(_chains(kube, chosen), key=lambda c: c.name):
+    for chain in sorted(made, key=lambda c: c.name):
         tables[chain.table][chain.name] = XtChain(rules=chain.rules)
     return XtRuleset(
         {
-            table: Known(XtTable({name: Known(chain) for name, chain in made.items()}))
-            for table, made in tables.items()
+            table: Known(XtTable({name: Known(chain) for name, chain in chains_of.items()}))
+            for table, chains_of in tables.items()
         }
     )
 
