@@ -6,12 +6,13 @@ Lives here: putting the owners' claims together.
 
 from nettrace.app.context import Context
 from nettrace.kube.iptables import owed_kube_proxy
+from nettrace.model.kube import Kube
 from nettrace.model.owed import Owed
 from nettrace.model.section import Known, SectionKey
 
 __all__ = ["owed_state"]
 
-_KUBE = ("services", "endpoint_slices", "pods", "nodes", "proxy")
+_KUBE = tuple(name for name in Kube.__struct_fields__ if name != "origin")
 
 
 def owed_state(context: Context) -> tuple[Owed, ...]:

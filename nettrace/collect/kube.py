@@ -22,7 +22,8 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 def absent() -> Kube:
     """Return the objects of a snapshot for which none were given."""
     missing = Missing(MissingKind.UNSUPPORTED, "no Kubernetes objects were given: --manifests DIR")
-    return Kube(services=missing, endpoint_slices=missing, pods=missing, nodes=missing, proxy=missing)
+    sections = dict.fromkeys((name for name in Kube.__struct_fields__ if name != "origin"), missing)
+    return replace(Kube(), **sections)
 
 
 def read_manifests(directory: Path, origin: str) -> Kube:
@@ -61,7 +62,7 @@ def _files(directory: Path) -> list[Path]:
         raise UserError(
             "there are no manifests: no .yaml, .yml or .json file",
             where=str(directory),
-            hint="kubectl get svc,endpointslices,pods,nodes -A -o yaml > DIR/objects.yaml",
+            hint="kubectl get svc,endpointslices,pods,nodes,ns,netpol -A -o yaml > DIR/objects.yaml",
         )
     return found
 

@@ -3,11 +3,12 @@ Kubernetes objects, as far as the packet path depends on them.
 
 Lives here: the fields of Service, EndpointSlice, Pod, Node and of kube-proxy's configuration
 that decide something.  Field names are the API's in snake case.
-Not here: what kube-proxy makes of them (nettrace.kube).
+Not here: what kube-proxy makes of them (nettrace.kube), network policies (policy).
 """
 
 from msgspec import Struct, field
 
+from nettrace.model.policy import AdminPolicy, Namespace, NetworkPolicy
 from nettrace.model.section import NOT_READ, Section
 
 __all__ = [
@@ -180,3 +181,6 @@ class Kube(Struct, frozen=True, kw_only=True):
     pods: Section[tuple[Pod, ...]] = NOT_READ
     nodes: Section[tuple[KubeNode, ...]] = NOT_READ
     proxy: Section[KubeProxyConfig] = NOT_READ
+    namespaces: Section[tuple[Namespace, ...]] = NOT_READ
+    network_policies: Section[tuple[NetworkPolicy, ...]] = NOT_READ
+    admin_policies: Section[tuple[AdminPolicy, ...]] = NOT_READ  # the baseline one among them

@@ -11,29 +11,37 @@ Taken are what people write and what ``kubectl get -o yaml|json`` prints, status
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
 
 from nettrace.model.errors import UserError
 from nettrace.model.kube import EndpointSlice, Kube, KubeNode, Pod, Service
-from nettrace.model.section import Known
+from nettrace.model.policy import AdminPolicy, Namespace, NetworkPolicy
+from nettrace.model.section import Known, Missing, MissingKind, Section
 from nettrace.parse.fields import Fields
 from nettrace.parse.manifest_nodes import node, pod
+from nettrace.parse.manifest_policies import admin_policy, baseline_policy, namespace, network_policy
 from nettrace.parse.manifest_proxy import Versions, image_version, proxy_config
 from nettrace.parse.manifest_services import endpoint_slice, service, slices_of_endpoints
 
 __all__ = ["Document", "kube_from_documents", "parse_documents"]
 
+T = TypeVar("T")
+
 #: Kinds that say something here -> their API groups.  Another group's Service (Knative has
 #: one) is another thing.
 _GROUPS = {
+    "AdminNetworkPolicy": ("policy.networking.k8s.io",),
+    "BaselineAdminNetworkPolicy": ("policy.networking.k8s.io",),
     "ConfigMap": ("",),
     "DaemonSet": ("apps", "extensions"),
     "EndpointSlice": ("discovery.k8s.io",),
     "Endpoints": ("",),
     "KubeProxyConfiguration": ("kubeproxy.config.k8s.io",),
+    "Namespace": ("",),
+    "NetworkPolicy": ("networking.k8s.io", "extensions"),
     "Node": ("",),
     "Pod": ("",),
     "Service": ("",),
@@ -150,7 +158,10 @@ def _opened(content: Any, where: str, given: Mapping[str, str]) -> list[dict[str
 
 def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     """
-    Return the cluster's desired state that the objects describe; all sections are Known.
+    Return the cluster's desired state that the objects describe.
+
+    All sections are Known, but for namespaces and policies where there is not one object of
+    these kinds: then they were most likely left out, and "no policy" would be a guess.
 
     Of two objects of one kind and name the later counts, as for ``kubectl apply``.  Other
     kinds are ignored.  UserError names the document and the field of a malformed object.
@@ -162,6 +173,25 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     nodes: dict[str, KubeNode] = {}
     configs: list[Fields] = []
     versions = Versions()
+    namespaces: dict[str, Namespace] = {}
+    policies: dict[str, NetworkPolicy] = {}
+    admin: dict[tuple[str, bool], AdminPolicy] = {}
+
+    def take_namespace(fields: Fields) -> None:
+        one = namespace(fields)
+        namespaces[one.name] = one
+
+    def take_policy(fields: Fields) -> None:
+        one = network_policy(fields)
+        policies[one.key] = one
+
+    def take_admin(fields: Fields) -> None:
+        one = admin_policy(fields)
+        admin[one.name, False] = one
+
+    def take_baseline(fields: Fields) -> None:
+        one = baseline_policy(fields)
+        admin[one.name, True] = one
 
     def take_service(fields: Fields) -> None:
         one = service(fields)
@@ -200,11 +230,15 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
             configs.extend(Fields(one, one.where if isinstance(one, Document) else "") for one in inner)
 
     takers: dict[str, Callable[[Fields], None]] = {
+        "AdminNetworkPolicy": take_admin,
+        "BaselineAdminNetworkPolicy": take_baseline,
         "ConfigMap": take_config_map,
         "DaemonSet": take_daemon_set,
         "EndpointSlice": take_slice,
         "Endpoints": take_endpoints,
         "KubeProxyConfiguration": configs.append,
+        "Namespace": take_namespace,
+        "NetworkPolicy": take_policy,
         "Node": take_node,
         "Pod": take_pod,
         "Service": take_service,
@@ -221,11 +255,25 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     mirrored = [
         one for found in endpoints.values() for one in found if (one.namespace, one.service) not in known
     ]
+    given = bool(namespaces or policies or admin)
     return Kube(
         origin=origin,
+        namespaces=_given(namespaces.values(), given=given),
+        network_policies=_given(policies.values(), given=given),
+        admin_policies=_given(admin.values(), given=given),
         services=Known(tuple(services.values())),
         endpoint_slices=Known((*slices.values(), *mirrored)),
         pods=Known(tuple(pods.values())),
         nodes=Known(tuple(nodes.values())),
         proxy=Known(proxy_config(configs[-1] if configs else None, versions)),
+    )
+
+
+def _given(found: Iterable[T], *, given: bool) -> Section[tuple[T, ...]]:
+    """Return what was found, or Missing where nobody gave objects of these kinds at all."""
+    if given:
+        return Known(tuple(found))
+    return Missing(
+        MissingKind.UNSUPPORTED,
+        "the manifests hold neither a Namespace nor a policy: kubectl get ns,netpol -A -o yaml",
     )
