@@ -7,7 +7,7 @@ Not here: what is in the chains.
 
 from nettrace.kube.endpoints import backends, index_slices
 from nettrace.kube.frame import PURPOSES
-from nettrace.kube.names import SERVICE_PREFIXES
+from nettrace.kube.names import SERVICE_PREFIXES, XLB_PREFIX
 from nettrace.kube.services import proxied_ports
 from nettrace.kube.serving import chain_words, endpoint_words
 from nettrace.model.kube import Kube
@@ -30,7 +30,7 @@ def describe_chain(kube: Kube, chain_name: str) -> str | None:
         return None
     slices = kube.endpoint_slices.value if isinstance(kube.endpoint_slices, Known) else ()
     index = index_slices(slices)
-    prefix = next((p for p in SERVICE_PREFIXES if chain_name.startswith(p)), None)
+    prefix = next((p for p in (*SERVICE_PREFIXES, XLB_PREFIX) if chain_name.startswith(p)), None)
     for family in (4, 6):
         for port in proxied_ports(kube.services.value, family):
             if prefix is not None:

@@ -42,9 +42,9 @@ def dispatch(serving: Serving) -> Iterator[Dispatch]:
     guarded = port.chain("KUBE-FW-" if serving.firewalled else "KUBE-EXT-")
     for address in port.load_balancer_ips:
         yield from _external(serving, "load balancer IP", address, guarded)
-        if serving.firewalled:
+        if serving.firewalled and not serving.settings.traits.mark_drop:
             yield _unaccepted(serving, address)
-    if port.port.node_port:
+    if port.port.node_port and serving.settings.serves_node_ports:
         yield from _node_port(serving, port.port.node_port)
     if port.health_check_node_port:
         yield _health_check(serving, port.health_check_node_port)
@@ -115,7 +115,7 @@ def _node_port(serving: Serving, number: int) -> Iterator[Dispatch]:
     test = ports(port.proto, number)
     if serving.choice.exists:
         place, chain, words = ("nat", "KUBE-NODEPORTS"), port.chain("KUBE-EXT-"), comment(port.name)
-        if serving.settings.localhost_node_ports and serving.settings.nfacct:
+        if serving.settings.localhost_node_ports and serving.settings.traits.counters:
             counted = (*words, *test, Nfacct(_LOCALHOST_COUNTER))
             loopback = LOOPBACK[port.family]
             yield _line(serving, place, f"{about} on localhost", chain, *counted, dst=loopback)

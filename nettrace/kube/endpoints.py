@@ -74,13 +74,16 @@ def index_slices(slices: Iterable[EndpointSlice]) -> SliceIndex:
     return found
 
 
-def backends(index: SliceIndex, port: ProxiedPort, node: str) -> tuple[Backend, ...]:
+def backends(
+    index: SliceIndex, port: ProxiedPort, node: str, *, as_given: bool = False
+) -> tuple[Backend, ...]:
     """
     Return all endpoints of a service port, usable or not, in kube-proxy's order.
 
     The order is that of the texts: 10.244.1.120:80 comes before 10.244.1.21:80.  A slice's
     port belongs to the service port of the same name and protocol; the numbers and names of
     ``targetPort`` are already resolved in it.  An endpoint that two slices have is one.
+    *as_given*: the order is that of the slices, as kube-proxy takes Endpoints objects.
     """
     found: dict[str, Backend] = {}
     for entry in index.get((port.service.namespace, port.service.name), ()):
@@ -110,7 +113,7 @@ def backends(index: SliceIndex, port: ProxiedPort, node: str) -> tuple[Backend, 
                     )
                     if backend.text not in found or backend.local:
                         found[backend.text] = backend
-    return tuple(found[text] for text in sorted(found))
+    return tuple(found.values()) if as_given else tuple(found[text] for text in sorted(found))
 
 
 def choose(
@@ -121,22 +124,25 @@ def choose(
     zone: str = "",
     zone_hints: bool = True,
     node_hints: bool = True,
+    terminating: bool = True,
 ) -> Choice:
     """
     Choose the endpoints of *port* that *node* uses among all of them (see backends()).
 
     *zone* is the node's ``topology.kubernetes.io/zone``, "" if it has none; *zone_hints* and
-    *node_hints* say whether this kube-proxy heeds them.
+    *node_hints* say whether this kube-proxy heeds them, *terminating* whether endpoints that
+    terminate but serve stand in for ready ones.
     """
     cluster: tuple[Backend, ...] = ()
     local: tuple[Backend, ...] = ()
     ready = tuple(b for b in everyone if b.ready)
+    draining = tuple(b for b in everyone if b.drains) if terminating else ()
     if port.uses_cluster:
         fits = _hinted(ready, node, zone, zone_hints=zone_hints, node_hints=node_hints)
-        cluster = tuple(b for b in ready if fits(b)) or tuple(b for b in everyone if b.drains)
+        cluster = tuple(b for b in ready if fits(b)) or draining
     if port.uses_local:
-        local = tuple(b for b in ready if b.local) or tuple(b for b in everyone if b.drains and b.local)
-    exists = bool(ready) or any(b.drains for b in everyone)
+        local = tuple(b for b in ready if b.local) or tuple(b for b in draining if b.local)
+    exists = bool(ready or draining)
     both = {b.text: b for b in (*cluster, *local)}
     reachable = tuple(both[text] for text in sorted(both))
     return Choice(cluster=cluster, local=local, reachable=reachable, exists=exists)

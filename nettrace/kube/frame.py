@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from nettrace.kube.rules import Chain, Line, comment, mark_test, rule, states
 from nettrace.kube.settings import LOOPBACK, Settings
+from nettrace.kube.traits import Traits
 from nettrace.model.owed import RuleNote
 from nettrace.model.xt import (
     Accept,
@@ -25,7 +26,7 @@ from nettrace.model.xt import (
     XtRule,
 )
 
-__all__ = ["JUMPS", "PURPOSES", "SOURCE", "BuiltinJump", "frame_chains", "frame_note"]
+__all__ = ["PURPOSES", "SOURCE", "BuiltinJump", "frame_chains", "frame_note", "jumps"]
 
 #: What findings cite for rules that no Service asks for.
 SOURCE = "kube-proxy's configuration"
@@ -39,6 +40,7 @@ PURPOSES: Mapping[tuple[str, str], str] = {
     ("nat", "KUBE-NODEPORTS"): "dispatch to all Services by NodePort",
     ("nat", "KUBE-POSTROUTING"): "masquerading of Service traffic that was marked for it",
     ("nat", "KUBE-MARK-MASQ"): "marking of traffic that will be masqueraded",
+    ("nat", "KUBE-MARK-DROP"): "marking of traffic that kubelet's rules drop",
     ("filter", "KUBE-SERVICES"): "refusals of cluster IPs without endpoints",
     ("filter", "KUBE-EXTERNAL-SERVICES"): "refusals of external addresses and NodePorts without endpoints",
     ("filter", "KUBE-NODEPORTS"): "acceptance of health check node ports",
@@ -83,7 +85,7 @@ _PORTALS = "kubernetes service portals"
 _EXTERNAL = "kubernetes externally-visible service portals"
 
 #: In the order in which they stand in each built-in chain of a node that has no others.
-JUMPS = (
+_JUMPS = (
     _jump("filter", "INPUT", "KUBE-FIREWALL", ""),
     _jump("filter", "INPUT", "KUBE-PROXY-FIREWALL", _FIREWALL, new=True),
     _jump("filter", "INPUT", "KUBE-NODEPORTS", "kubernetes health check service ports"),
@@ -101,6 +103,20 @@ JUMPS = (
 )
 
 
+def _is_of(known: Traits, table: str, chain: str) -> bool:
+    """Is this one of the chains of a kube-proxy with these traits?"""
+    if table == "filter" and chain in ("KUBE-FIREWALL", "KUBE-PROXY-FIREWALL"):
+        return not known.mark_drop
+    if (table, chain) == ("filter", "KUBE-NODEPORTS"):
+        return not known.xlb
+    return True
+
+
+def jumps(known: Traits) -> tuple[BuiltinJump, ...]:
+    """Return the jumps from built-in chains that a kube-proxy with these traits inserts."""
+    return tuple(jump for jump in _JUMPS if _is_of(known, jump.table, jump.to))
+
+
 def frame_note(about: str) -> RuleNote:
     """Return the note of a rule that serves no Service in particular."""
     return RuleNote(source=SOURCE, about=about)
@@ -111,6 +127,8 @@ def frame_chains(settings: Settings, dispatched: Mapping[tuple[str, str], Sequen
     for table in ("mangle", "nat", "filter"):
         yield _chain(table, "KUBE-PROXY-CANARY", ())
     for table, name in _DISPATCH:
+        if not _is_of(settings.traits, table, name):
+            continue
         last = tuple(_node_ports(settings)) if (table, name) == ("nat", "KUBE-SERVICES") else ()
         note = frame_note(PURPOSES[table, name])
         lines = tuple(dispatched.get((table, name), ()))
@@ -118,7 +136,10 @@ def frame_chains(settings: Settings, dispatched: Mapping[tuple[str, str], Sequen
     yield _chain("nat", "KUBE-MARK-MASQ", (rule(MarkTarget(settings.mark, settings.mark)),))
     yield _chain("nat", "KUBE-POSTROUTING", _postrouting(settings))
     yield _chain("filter", "KUBE-FORWARD", tuple(_forward(settings)))
-    yield _chain("filter", "KUBE-FIREWALL", tuple(_localnet(settings)))
+    if settings.traits.mark_drop:
+        yield _chain("nat", "KUBE-MARK-DROP", ())  # kubelet fills it
+    else:
+        yield _chain("filter", "KUBE-FIREWALL", tuple(_localnet(settings)))
 
 
 def _chain(table: str, name: str, rules: Sequence[XtRule]) -> Chain:
@@ -135,7 +156,8 @@ def _node_ports(settings: Settings) -> Iterator[Line]:
             yield Line(rule("KUBE-NODEPORTS", *words, dst=address), note)
         return
     local = Addrtype(dst_type=Negatable("LOCAL"))
-    loopback = None if settings.localhost_node_ports else Negatable(LOOPBACK[settings.family], invert=True)
+    everywhere = settings.localhost_node_ports or not settings.traits.localhost_option
+    loopback = None if everywhere else Negatable(LOOPBACK[settings.family], invert=True)
     yield Line(rule("KUBE-NODEPORTS", *words, local, dst=loopback), note)
 
 
@@ -155,17 +177,19 @@ def _forward(settings: Settings) -> Iterator[XtRule]:
     An INVALID packet would leave un-NATed and make the other end reset the connection,
     unless conntrack is liberal with windows.
     """
-    if not settings.be_liberal:
-        counter = (Nfacct(_INVALID_COUNTER),) if settings.nfacct else ()
+    if not settings.keeps_invalid:
+        counter = (Nfacct(_INVALID_COUNTER),) if settings.traits.counters else ()
         yield rule(Drop(), states("INVALID"), *counter)
     yield rule(Accept(), *comment("kubernetes forwarding rules"), mark_test(settings.mark))
-    words = comment("kubernetes forwarding conntrack rule")
-    yield rule(Accept(), *words, states("RELATED", "ESTABLISHED"))
+    ends = ("pod source ", "pod destination ") if settings.traits.xlb else ("",)
+    for end in ends:
+        words = comment(f"kubernetes forwarding conntrack {end}rule")
+        yield rule(Accept(), *words, states("RELATED", "ESTABLISHED"))
 
 
 def _localnet(settings: Settings) -> Iterator[XtRule]:
     """route_localnet, which NodePorts on localhost need, opens 127.0.0.0/8 to the network."""
-    if settings.localhost_node_ports:
+    if settings.guards_localhost:
         words = comment("block incoming localnet connections")
         established = states("RELATED", "ESTABLISHED", "DNAT", invert=True)
         away = Negatable(LOOPBACK[4], invert=True)

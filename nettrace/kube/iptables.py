@@ -14,17 +14,19 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 from nettrace.kube.describe import describe_chain
 from nettrace.kube.dispatch_rules import dispatch
-from nettrace.kube.endpoints import Backend, backends, choose, index_slices
+from nettrace.kube.endpoints import Backend, Choice, backends, choose, index_slices
 from nettrace.kube.expected import Expected, NodeFacts
-from nettrace.kube.frame import JUMPS, PURPOSES, SOURCE, frame_chains
+from nettrace.kube.frame import PURPOSES, SOURCE, frame_chains, jumps
 from nettrace.kube.rules import Chain, Line
 from nettrace.kube.service_chains import chains
 from nettrace.kube.services import ProxiedPort, proxied_ports
 from nettrace.kube.serving import Serving
-from nettrace.kube.settings import OLDEST_LAYOUT, Settings, layout_version, settings
+from nettrace.kube.settings import Settings, settings
+from nettrace.kube.traits import is_derivable, layout_version, traits
+from nettrace.kube.xlb_rules import xlb_chains, xlb_dispatch
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
-from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedSysctl
+from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule, OwedSysctl
 from nettrace.model.section import Known, Missing
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTable
 
@@ -50,9 +52,9 @@ def expected_iptables(kube: Kube, node: str, family: int, facts: NodeFacts) -> E
         family=family,
         node=node,
         version=config.version if config else "",
-        iptables=_tables(made),
+        iptables=_tables(made, chosen),
         unordered=frozenset((chain.table, chain.name) for chain in made if not chain.ordered),
-        sysctls={_ROUTE_LOCALNET: "1"} if chosen.localhost_node_ports else {},
+        sysctls={_ROUTE_LOCALNET: "1"} if chosen.route_localnet else {},
     )
 
 
@@ -73,17 +75,17 @@ def ruleset(
     UserError where the objects do not tell: see nettrace.kube.settings.
     """
     chosen = settings(kube, node, family=family, be_liberal=be_liberal, addresses=addresses)
-    return _tables(_chains(kube, chosen))
+    return _tables(_chains(kube, chosen), chosen)
 
 
-def _tables(made: Iterable[Chain]) -> XtRuleset:
+def _tables(made: Iterable[Chain], chosen: Settings) -> XtRuleset:
     """Return the chains in a namespace without others."""
     tables: dict[str, dict[str, XtChain]] = {
         table: {name: XtChain(policy="ACCEPT") for name in BUILTIN_CHAINS[table]}
         for table in ("mangle", "nat", "filter")
     }
     heads: dict[tuple[str, str], list[XtRule]] = {}
-    for jump in JUMPS:
+    for jump in jumps(chosen.traits):
         heads.setdefault((jump.table, jump.chain), []).append(jump.rule)
     for (table, name), rules in heads.items():
         tables[table][name] = XtChain(policy="ACCEPT", rules=tuple(rules))
@@ -131,10 +133,14 @@ def owed_kube_proxy(
             rule=jump.rule,
             first=True,
         )
-        for jump in JUMPS
+        for jump in jumps(chosen.traits)
     ]
-    owed.extend(_owed_chain(chain, netns) for chain in _chains(kube, chosen, services) if _is_kept(chain))
-    if chosen.localhost_node_ports:
+    for chain in _chains(kube, chosen, services):
+        if not _is_kubelets(chain, chosen):
+            owed.append(_owed_chain(chain, netns))
+        else:
+            owed.extend(_owed_rule(chain, line, netns) for line in chain.lines)
+    if chosen.route_localnet:
         owed.append(
             OwedSysctl(
                 netns=netns,
@@ -150,16 +156,36 @@ def owed_kube_proxy(
 
 def _derivable(kube: Kube) -> bool:
     """Are the objects there, and do they speak of a mode and a version that is known here?"""
-    sections = (kube.services, kube.endpoint_slices, kube.nodes)
-    if any(isinstance(section, Missing) for section in sections) or isinstance(kube.proxy, Missing):
+    if isinstance(kube.proxy, Missing):
         return False
     config = kube.proxy.value
-    return config.mode in ("", "iptables") and layout_version(config.version) >= OLDEST_LAYOUT
+    if config.mode not in ("", "iptables") or not is_derivable(layout_version(config.version)):
+        return False
+    slices = kube.endpoint_slices if traits(config).endpoint_slices else kube.endpoints
+    return not any(isinstance(section, Missing) for section in (kube.services, slices, kube.nodes))
 
 
-def _is_kept(chain: Chain) -> bool:
-    """KUBE-FIREWALL without a rule of kube-proxy's is kubelet's; kube-proxy only makes sure it exists."""
-    return chain.name != "KUBE-FIREWALL" or bool(chain.lines)
+def _is_kubelets(chain: Chain, chosen: Settings) -> bool:
+    """
+    Is this a chain that kubelet fills, at most with kube-proxy's rules among its own?
+
+    KUBE-FIREWALL without a rule of kube-proxy's only has to exist, as has KUBE-MARK-DROP.
+    """
+    if chain.name == "KUBE-FIREWALL":
+        return not chain.lines or not chosen.traits.own_firewall
+    return chain.name == "KUBE-MARK-DROP"
+
+
+def _owed_rule(chain: Chain, line: Line, netns: str) -> OwedRule:
+    return OwedRule(
+        netns=netns,
+        owner=OWNER,
+        source=line.note.source,
+        about=line.note.about,
+        table=chain.table,
+        chain=chain.name,
+        rule=line.rule,
+    )
 
 
 def _owed_chain(chain: Chain, netns: str) -> OwedChain:
@@ -185,26 +211,30 @@ def _chains(kube: Kube, chosen: Settings, services: Container[str] | None = None
     servings = tuple(_servings(kube, chosen))
     dispatched: dict[tuple[str, str], list[Line]] = {}
     for serving in servings:
-        for entry in dispatch(serving):
+        for entry in xlb_dispatch(serving) if chosen.traits.xlb else dispatch(serving):
             dispatched.setdefault((entry.table, entry.chain), []).append(entry.line)
     yield from frame_chains(chosen, dispatched)
     for serving in servings:
         if services is None or serving.port.service.key in services:
-            yield from chains(serving)
+            yield from xlb_chains(serving) if chosen.traits.xlb else chains(serving)
 
 
 def _servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
-    if not isinstance(kube.services, Known) or not isinstance(kube.endpoint_slices, Known):
+    known = chosen.traits
+    slices = kube.endpoint_slices if known.endpoint_slices else kube.endpoints
+    if not isinstance(kube.services, Known) or not isinstance(slices, Known):
+        what = "EndpointSlices" if known.endpoint_slices else "Endpoints"
         raise UserError(
-            f"what kube-proxy writes on {chosen.node} depends on Services and EndpointSlices, "
-            "which were not read",
+            f"what kube-proxy writes on {chosen.node} depends on Services and {what}, which were not read",
             hint="give the cluster's objects with --manifests or --kubeconfig",
         )
-    index = index_slices(kube.endpoint_slices.value)
+    index = index_slices(slices.value)
     found: list[tuple[ProxiedPort, tuple[Backend, ...]]] = [
-        (port, backends(index, port, chosen.node))
-        for port in proxied_ports(kube.services.value, chosen.family)
+        (port, backends(index, port, chosen.node, as_given=not known.endpoint_slices))
+        for port in proxied_ports(kube.services.value, chosen.family, ip_mode=known.ip_mode)
     ]
+    if known.xlb:  # endpoints that are not ready are none to it
+        found = [(port, tuple(b for b in everyone if b.ready)) for port, everyone in found]
     commented = sum(len(everyone) for _, everyone in found) <= _LARGE_CLUSTER
     for port, everyone in found:
         choice = choose(
@@ -212,7 +242,10 @@ def _servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
             port,
             node=chosen.node,
             zone=chosen.zone,
-            zone_hints=chosen.hints_zones(port.service.annotations),
-            node_hints=chosen.node_hints,
+            zone_hints=known.hints_zones(port.service.annotations),
+            node_hints=known.node_hints,
+            terminating=known.terminating,
         )
+        if known.xlb:
+            choice = Choice(cluster=tuple(everyone), reachable=tuple(everyone), exists=bool(everyone))
         yield Serving(port=port, choice=choice, settings=chosen, commented=commented)

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 __all__ = [
     "SERVICE_PREFIXES",
+    "XLB_PREFIX",
     "endpoint_chain",
     "endpoint_text",
     "masquerade_mark",
@@ -22,6 +23,9 @@ __all__ = [
 #: Chains of one service port: by traffic policy Cluster and Local, for traffic from outside
 #: the cluster, and for the source ranges of a load balancer.
 SERVICE_PREFIXES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-")
+
+#: Before KUBE-EXT and KUBE-SVL: traffic from outside to a Service of policy Local.
+XLB_PREFIX = "KUBE-XLB-"
 
 
 @lru_cache(maxsize=1 << 17)
@@ -43,7 +47,7 @@ def service_chain(prefix: str, service_port: str, proto: str) -> str:
     """
     Return the name of a chain of one service port.
 
-    *prefix* is one of SERVICE_PREFIXES, *service_port* as service_port_name() gives it,
+    *prefix* is one of SERVICE_PREFIXES or XLB_PREFIX, *service_port* as service_port_name() gives it,
     *proto* ``tcp``, ``udp`` or ``sctp``.  The cluster IP is not in the hash, so IPv4 and
     IPv6 share the name.
     """

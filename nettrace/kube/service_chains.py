@@ -14,9 +14,10 @@ from nettrace.model.addr import in_prefix
 from nettrace.model.packet import PortRange
 from nettrace.model.xt import Addrtype, Dnat, Match, NatRange, Negatable, Recent
 
-__all__ = ["chains"]
+__all__ = ["chains", "endpoint_chain", "recent"]
 
 _MASQUERADE = "KUBE-MARK-MASQ"
+_MARK_DROP = "KUBE-MARK-DROP"
 _FULL_MASK = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 _SRC_LOCAL = Addrtype(src_type=Negatable("LOCAL"))
 
@@ -28,17 +29,24 @@ def chains(serving: Serving) -> Iterator[Chain]:
         yield _chain(serving, "KUBE-EXT-", _from_outside(serving))
     if serving.firewalled:
         yield _chain(serving, "KUBE-FW-", _firewall(serving))
+    # where what is to be dropped is marked, a chain without endpoints does it
+    marks = serving.settings.traits.mark_drop and choice.exists
     if choice.cluster:
         yield _chain(serving, "KUBE-SVC-", _to_endpoints(serving, "KUBE-SVC-", choice.cluster))
-    if choice.local:
+    if choice.local or (marks and port.uses_local):
         yield _chain(serving, "KUBE-SVL-", _to_endpoints(serving, "KUBE-SVL-", choice.local))
     for backend in choice.reachable:
-        yield Chain(
-            table="nat",
-            name=port.endpoint_chain(backend.text),
-            note=serving.endpoint_note(backend),
-            lines=tuple(_endpoint(serving, backend)),
-        )
+        yield endpoint_chain(serving, backend)
+
+
+def endpoint_chain(serving: Serving, backend: Backend) -> Chain:
+    """Return KUBE-SEP of one endpoint."""
+    return Chain(
+        table="nat",
+        name=serving.port.endpoint_chain(backend.text),
+        note=serving.endpoint_note(backend),
+        lines=tuple(_endpoint(serving, backend)),
+    )
 
 
 def _chain(serving: Serving, prefix: str, lines: Iterator[Line]) -> Chain:
@@ -86,6 +94,9 @@ def _firewall(serving: Serving) -> Iterator[Line]:
     if any(in_prefix(serving.settings.node_ip, source) for source in port.source_ranges):
         for address in port.load_balancer_ips:
             yield Line(rule(accepted, *words, src=address), note)
+    if serving.settings.traits.mark_drop:
+        yield Line(rule(_MARK_DROP, *words), note)
+        return
     rest = comment(f"other traffic to {port.name} will be dropped by KUBE-PROXY-FIREWALL")
     yield Line(rule(None, *rest), note)
 
@@ -95,9 +106,13 @@ def _to_endpoints(serving: Serving, prefix: str, chosen: Sequence[Backend]) -> I
     port = serving.port
     if port.chain(prefix) == serving.internal_chain:
         yield from _masquerade(serving)
+    if not chosen:
+        words = comment(f"{port.name} has no local endpoints")
+        yield Line(rule(_MARK_DROP, *words), serving.chain_note(prefix))
+        return
     if port.service.session_affinity == "ClientIP":
         for backend in chosen:
-            remembered = _recent(serving, backend, "rcheck")
+            remembered = recent(serving, backend, "rcheck")
             yield _to_endpoint(serving, backend, remembered)
     for position, backend in enumerate(chosen):
         left = len(chosen) - position
@@ -125,7 +140,7 @@ def _to_endpoint(serving: Serving, backend: Backend, *matches: Match) -> Line:
     return Line(rule(chain, *words, *matches), serving.endpoint_note(backend))
 
 
-def _recent(serving: Serving, backend: Backend, action: str) -> Recent:
+def recent(serving: Serving, backend: Backend, action: str) -> Recent:
     """Return the test or the note-taking of session affinity; the list is named like the chain."""
     return Recent(
         action=action,
@@ -142,6 +157,6 @@ def _endpoint(serving: Serving, backend: Backend) -> Iterator[Line]:
     note = serving.endpoint_note(backend)
     words = comment(port.name) if serving.commented else ()
     yield Line(rule(_MASQUERADE, *words, src=backend.address), note)
-    sticky = [_recent(serving, backend, "set")] if port.service.session_affinity == "ClientIP" else []
+    sticky = [recent(serving, backend, "set")] if port.service.session_affinity == "ClientIP" else []
     target = Dnat(to=NatRange(lo=backend.address, ports=PortRange(backend.port, backend.port)))
     yield Line(rule(target, *words, *sticky, *ports(port.proto), proto=port.proto), note)

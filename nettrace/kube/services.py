@@ -67,6 +67,12 @@ class ProxiedPort(Struct, frozen=True, kw_only=True):
         return applies and self.service.external_traffic_policy == "Local"
 
     @property
+    def node_local(self) -> bool:
+        """Does policy Local hold, as kube-proxies saw it that knew it for NodePorts and balancers only?"""
+        outside = self.service.type in ("NodePort", "LoadBalancer")
+        return outside and self.service.external_traffic_policy == "Local"
+
+    @property
     def uses_cluster(self) -> bool:
         """
         Does any traffic go to endpoints of all nodes?
@@ -137,11 +143,14 @@ def prefixes_of_family(prefixes: Iterable[str], family: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def proxied_ports(services: Iterable[Service], family: int) -> tuple[ProxiedPort, ...]:
+def proxied_ports(
+    services: Iterable[Service], family: int, *, ip_mode: bool = True
+) -> tuple[ProxiedPort, ...]:
     """
     Return the ports that kube-proxy serves in *family* (4 or 6), by namespace and name.
 
-    A Service without a cluster IP of the family has none, whatever else it has.
+    A Service without a cluster IP of the family has none, whatever else it has.  *ip_mode*
+    False: a kube-proxy that does not know the field takes every address of a balancer.
     """
     found = []
     for service in sorted(services, key=lambda s: (s.namespace, s.name)):
@@ -149,7 +158,10 @@ def proxied_ports(services: Iterable[Service], family: int) -> tuple[ProxiedPort
         if not cluster_ips or not is_proxied(service):
             continue
         external_ips = addresses_of_family(service.external_ips, family)
-        load_balancer_ips = addresses_of_family(service.load_balancer_ips, family)
+        balanced = service.load_balancer_ips
+        if not ip_mode and service.load_balancer_status:
+            balanced = tuple(address for address, _ in service.load_balancer_status)
+        load_balancer_ips = addresses_of_family(balanced, family)
         source_ranges = prefixes_of_family(service.load_balancer_source_ranges, family)
         for port in service.ports:
             found.append(

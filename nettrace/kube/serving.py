@@ -9,24 +9,27 @@ Not here: the rules themselves (dispatch_rules, service_chains).
 from msgspec import Struct
 
 from nettrace.kube.endpoints import Backend, Choice
-from nettrace.kube.names import SERVICE_PREFIXES
+from nettrace.kube.names import SERVICE_PREFIXES, XLB_PREFIX
 from nettrace.kube.services import ProxiedPort
 from nettrace.kube.settings import Settings
 from nettrace.model.owed import RuleNote
 
 __all__ = ["Serving", "chain_words", "endpoint_words"]
 
-_PURPOSES = dict(
-    zip(
-        SERVICE_PREFIXES,
-        ("endpoints of", "this node's endpoints of", "outside traffic to", "source ranges of"),
-        strict=True,
-    )
-)
+_PURPOSES = {
+    **dict(
+        zip(
+            SERVICE_PREFIXES,
+            ("endpoints of", "this node's endpoints of", "outside traffic to", "source ranges of"),
+            strict=True,
+        )
+    ),
+    XLB_PREFIX: "outside traffic to this node's endpoints of",
+}
 
 
 def chain_words(prefix: str, port: ProxiedPort) -> str:
-    """Say what the chain with one of SERVICE_PREFIXES of a service port is for."""
+    """Say what the chain with one of SERVICE_PREFIXES or XLB_PREFIX of a service port is for."""
     named = f" (port {port.port.name})" if port.port.name else ""
     return f"{_PURPOSES[prefix]} Service {port.service.key}{named}"
 
@@ -51,13 +54,21 @@ class Serving(Struct, frozen=True, kw_only=True):
 
     @property
     def internal(self) -> bool:
-        """Does traffic to the cluster IP find an endpoint?"""
-        return bool(self.choice.local) if self.port.internal_local else self.choice.exists
+        """
+        Is traffic to the cluster IP led to the port's chains?
+
+        Where what is to be dropped is marked, it is led there too, without an endpoint.
+        """
+        if self.port.internal_local and not self.settings.traits.mark_drop:
+            return bool(self.choice.local)
+        return self.choice.exists
 
     @property
     def external(self) -> bool:
-        """Does traffic from outside find an endpoint by way of this node?"""
-        return bool(self.choice.local) if self.port.external_local else self.choice.exists
+        """Is traffic from outside led on, to endpoints or to be marked?"""
+        if self.port.external_local and not self.settings.traits.mark_drop:
+            return bool(self.choice.local)
+        return self.choice.exists
 
     @property
     def firewalled(self) -> bool:

@@ -5,34 +5,24 @@ Lives here: the layout's version, telling a local pod's traffic, where NodePorts
 Not here: Services and endpoints.
 """
 
-import re
 from collections.abc import Iterable
 
 from msgspec import Struct
 
 from nettrace.kube.names import masquerade_mark
 from nettrace.kube.services import addresses_of_family, prefixes_of_family
-from nettrace.model.addr import in_prefix, is_loopback, prefix_contains
+from nettrace.kube.traits import Traits, traits
+from nettrace.model.addr import family_of, in_prefix, is_loopback, prefix_contains
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube, KubeNode, KubeProxyConfig
 from nettrace.model.section import Known
 from nettrace.model.xt import Negatable
 
-__all__ = ["LOOPBACK", "OLDEST_LAYOUT", "LocalDetector", "Settings", "layout_version", "settings"]
-
-#: The oldest kube-proxy whose iptables rules are derived here.  Before 1.28 kubelet owned
-#: KUBE-MARK-DROP, before 1.24 there were no KUBE-EXT and KUBE-SVL chains.
-OLDEST_LAYOUT = (1, 28)
-
-#: kube-proxy counts dropped INVALID packets and localhost NodePorts with nfacct objects.
-_NFACCT_SINCE = (1, 31)
-#: Zone hints count without an annotation of the Service (trafficDistribution on by default).
-_ZONE_HINTS_SINCE = (1, 31)
-#: Node hints count (PreferSameTrafficDistribution on by default).
-_NODE_HINTS_SINCE = (1, 34)
+__all__ = ["LOOPBACK", "LocalDetector", "Settings", "settings"]
 
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
 _LOOPBACK_ADDRESS = {4: "127.0.0.1", 6: "::1"}
+_ANY_ADDRESS = {4: "0.0.0.0", 6: "::"}
 
 
 class LocalDetector(Struct, frozen=True, kw_only=True):
@@ -62,8 +52,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     Everything but the Services.
 
     ``node_port_ips`` None: NodePorts are served on every local address; otherwise on these.
-    ``localhost_node_ports`` is whether 127.0.0.1 is meant to be among them.  ``be_liberal``:
-    net.netfilter.nf_conntrack_tcp_be_liberal was not 0 when kube-proxy started.
+    ``localhost_node_ports`` is whether 127.0.0.1 is meant to be among them, ``route_localnet``
+    whether kube-proxy sets the sysctl for it, ``guards_localhost`` whether it writes the rule
+    that protects 127.0.0.0/8 then.  ``keeps_invalid``: packets that conntrack holds for INVALID
+    are not dropped.
     """
 
     family: int
@@ -74,34 +66,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     masquerade_all: bool
     detector: LocalDetector
     localhost_node_ports: bool
+    route_localnet: bool
+    guards_localhost: bool
     node_port_ips: tuple[str, ...] | None
-    be_liberal: bool
-    nfacct: bool
-    node_hints: bool
-    zone_hints_need_annotation: bool
+    keeps_invalid: bool
+    traits: Traits
 
-    def hints_zones(self, annotations: dict[str, str]) -> bool:
-        """Does kube-proxy heed zone hints of a Service with these annotations?"""
-        if not self.zone_hints_need_annotation:
-            return True
-        mode = annotations.get("service.kubernetes.io/topology-mode") or annotations.get(
-            "service.kubernetes.io/topology-aware-hints", ""
-        )
-        return mode not in ("", "disabled", "Disabled")
-
-
-def layout_version(text: str) -> tuple[int, int]:
-    """
-    Return (major, minor) of ``1.36`` or ``v1.36.2``.
-
-    Raises UserError for anything else.
-    """
-    found = re.match(r"v?(\d+)\.(\d+)(?:\.|$)", text)
-    if found is None:
-        raise UserError(
-            f"`{text}` is not a version of kube-proxy", hint="write it as major.minor, such as 1.36"
-        )
-    return int(found[1]), int(found[2])
+    @property
+    def serves_node_ports(self) -> bool:
+        """Are rules of NodePorts written at all?"""
+        return self.node_port_ips != () or not self.traits.node_ports_need_address
 
 
 def settings(
@@ -117,7 +91,8 @@ def settings(
 
     *addresses* are those of the node's devices, for ``nodePortAddresses``; without them the
     Node's own addresses and the loopback address are taken.  Raises UserError if the Node or
-    kube-proxy's configuration is not known, or if it is older than OLDEST_LAYOUT.
+    kube-proxy's configuration is not known, if its layout is not derived, or if it serves the
+    other family only.
     """
     if not isinstance(kube.proxy, Known) or not isinstance(kube.nodes, Known):
         raise UserError(
@@ -130,27 +105,27 @@ def settings(
     if this is None:
         names = ", ".join(sorted(n.name for n in kube.nodes.value)) or "none"
         raise UserError(f"no Node is called {node}", hint=f"known Nodes: {names}")
-    version = layout_version(config.version)
-    if version < OLDEST_LAYOUT:
-        raise UserError(
-            f"the rules of kube-proxy {config.version} are laid out differently from those that "
-            f"nettrace derives ({OLDEST_LAYOUT[0]}.{OLDEST_LAYOUT[1]} and later)"
-        )
+    known = traits(config)
     own = addresses_of_family((*this.internal_ips, *this.external_ips), family)
-    node_ip = own[0] if own else _LOOPBACK_ADDRESS[family]
+    if not known.dual_stack and family != _first_family(config, this):
+        raise UserError(
+            f"kube-proxy {config.version} on {node} serves no IPv{family}: it is of one family "
+            "unless its feature gate IPv6DualStack is on"
+        )
+    node_ip = _node_ip(config, this, family, known)
     prefixes = _node_port_prefixes(config, family, node_ip)
     matches_all = any(prefix.endswith("/0") for prefix in prefixes)
-    # IPv6 never serves NodePorts on localhost: there is no route_localnet for it.
-    localhost = (
-        family == 4
-        and config.localhost_node_ports
-        and any(prefix_contains(p, "127.0.0.0/32") or is_loopback(p.partition("/")[0]) for p in prefixes)
+    loopback = family == 4 and any(
+        prefix_contains(p, "127.0.0.0/32") or is_loopback(p.partition("/")[0]) for p in prefixes
     )
+    # IPv6 never serves NodePorts on localhost: there is no route_localnet for it.
+    localhost = loopback and (config.localhost_node_ports or not known.localhost_option)
     here = (*own, _LOOPBACK_ADDRESS[family]) if addresses is None else addresses_of_family(addresses, family)
     served = tuple(
         address
         for address in dict.fromkeys(here)
-        if any(in_prefix(address, p) for p in prefixes) and (localhost or not is_loopback(address))
+        if any(in_prefix(address, p) for p in prefixes)
+        and (localhost or not known.localhost_option or not is_loopback(address))
     )
     return Settings(
         family=family,
@@ -161,12 +136,29 @@ def settings(
         masquerade_all=config.masquerade_all,
         detector=_detector(config, this, family),
         localhost_node_ports=localhost,
+        route_localnet=localhost or known.xlb,
+        guards_localhost=not known.mark_drop and (localhost if known.localhost_option else family == 4),
         node_port_ips=None if matches_all else served,
-        be_liberal=be_liberal,
-        nfacct=version >= _NFACCT_SINCE,
-        node_hints=version >= _NODE_HINTS_SINCE,
-        zone_hints_need_annotation=version < _ZONE_HINTS_SINCE,
+        keeps_invalid=known.heeds_liberal and (be_liberal or config.tcp_be_liberal),
+        traits=known,
     )
+
+
+def _node_ip(config: KubeProxyConfig, node: KubeNode, family: int, known: Traits) -> str:
+    """Return what kube-proxy takes for its node's address, which is not always the node's."""
+    bound = addresses_of_family((config.bind_address,), family)
+    if bound:
+        return bound[0]
+    if known.node_ips == "none" or (known.node_ips == "primary" and family != _first_family(config, node)):
+        return _ANY_ADDRESS[family]
+    own = addresses_of_family((*node.internal_ips, *node.external_ips), family)
+    return own[0] if own else _LOOPBACK_ADDRESS[family]
+
+
+def _first_family(config: KubeProxyConfig, node: KubeNode) -> int:
+    """Return the family of kube-proxy's own address, or else of its node's first."""
+    own = (*([config.bind_address] if config.bind_address else ()), *node.internal_ips, *node.external_ips)
+    return family_of(own[0]) if own else 4
 
 
 def _node_port_prefixes(config: KubeProxyConfig, family: int, node_ip: str) -> tuple[str, ...]:

@@ -37,7 +37,12 @@ class ServicePort(Struct, frozen=True, kw_only=True):
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """A Service.  ``cluster_ips`` is empty for headless and ExternalName ones."""
+    """
+    A Service.  ``cluster_ips`` is empty for headless and ExternalName ones.
+
+    ``load_balancer_ips`` are those that nodes serve themselves; ``load_balancer_status`` all of
+    the status with their ipMode (VIP or Proxy), for kube-proxies that do not know the field.
+    """
 
     name: str
     namespace: str = "default"
@@ -48,6 +53,7 @@ class Service(Struct, frozen=True, kw_only=True):
     selector: dict[str, str] = field(default_factory=dict)
     external_ips: tuple[str, ...] = ()
     load_balancer_ips: tuple[str, ...] = ()
+    load_balancer_status: tuple[tuple[str, str], ...] = ()
     load_balancer_source_ranges: tuple[str, ...] = ()
     external_traffic_policy: str = "Cluster"
     internal_traffic_policy: str = "Cluster"
@@ -152,7 +158,9 @@ class KubeProxyConfig(Struct, frozen=True, kw_only=True):
 
     ``detect_local_mode`` is ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix; the
     last two read ``detect_local_bridge`` and ``detect_local_interface_prefix`` (the API's
-    ``detectLocal.bridgeInterface`` and ``detectLocal.interfaceNamePrefix``).
+    ``detectLocal.bridgeInterface`` and ``detectLocal.interfaceNamePrefix``).  ``bind_address``
+    is "" unless it names one address.  ``tcp_be_liberal``: kube-proxy sets
+    nf_conntrack_tcp_be_liberal.
     """
 
     mode: str = "iptables"
@@ -165,6 +173,9 @@ class KubeProxyConfig(Struct, frozen=True, kw_only=True):
     node_port_addresses: tuple[str, ...] = ()
     localhost_node_ports: bool = True
     version: str = "1.30"  # minor version whose layout is owed
+    bind_address: str = ""
+    tcp_be_liberal: bool = False
+    feature_gates: dict[str, bool] = field(default_factory=dict)
 
 
 class Kube(Struct, frozen=True, kw_only=True):
@@ -172,7 +183,8 @@ class Kube(Struct, frozen=True, kw_only=True):
     The cluster's desired state.
 
     ``origin`` says where it came from: ``manifests DIR``, ``api CONTEXT``, ``lab NAME``, or
-    ``inferred from kube-proxy's rules``.
+    ``inferred from kube-proxy's rules``.  ``endpoints`` are Endpoints objects, each as slices
+    in its own order: what a kube-proxy watches whose gate EndpointSliceProxying is off.
     """
 
     origin: str = ""
@@ -184,3 +196,4 @@ class Kube(Struct, frozen=True, kw_only=True):
     namespaces: Section[tuple[Namespace, ...]] = NOT_READ
     network_policies: Section[tuple[NetworkPolicy, ...]] = NOT_READ
     admin_policies: Section[tuple[AdminPolicy, ...]] = NOT_READ  # the baseline one among them
+    endpoints: Section[tuple[EndpointSlice, ...]] = NOT_READ

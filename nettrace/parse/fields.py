@@ -123,6 +123,10 @@ class Fields:
                 self.fail(f"expected a text in quotes, found {_word(value)}", f"{name}[{key}]")
         return dict(values)
 
+    def flags(self) -> dict[str, bool]:
+        """Return this object as a dictionary of true and false, such as feature gates."""
+        return {str(name): self.flag(name) for name in self.value}
+
     def address(self, name: str) -> str:
         """Return an IP address; "" if it is absent."""
         value = self.text(name)

@@ -68,4 +68,13 @@ def proxy_config(fields: Fields | None, versions: Versions) -> KubeProxyConfig:
         node_port_addresses=given.texts("nodePortAddresses"),
         localhost_node_ports=given.inside("iptables").flag("localhostNodePorts", default=True),
         version=versions.oldest() or KubeProxyConfig().version,
+        bind_address=_bind_address(given),
+        tcp_be_liberal=given.inside("conntrack").flag("tcpBeLiberal"),
+        feature_gates=given.inside("featureGates").flags(),
     )
+
+
+def _bind_address(given: Fields) -> str:
+    """Return the address that kube-proxy is bound to, "" for all of them."""
+    address = given.address("bindAddress")
+    return "" if address in ("0.0.0.0", "::") else address

@@ -25,6 +25,7 @@ def service(fields: Fields) -> Service:
     ports = tuple(_service_port(port) for port in spec.objects("ports"))
     if not ports and not headless and kind != "ExternalName":
         spec.fail("ports is missing", "ports")
+    balanced = _load_balancer_status(fields)
     client_ip = spec.inside("sessionAffinityConfig").inside("clientIP")
     return Service(
         name=metadata.required("name"),
@@ -35,7 +36,8 @@ def service(fields: Fields) -> Service:
         ports=ports,
         selector=spec.mapping("selector"),
         external_ips=spec.addresses("externalIPs"),
-        load_balancer_ips=_load_balancer_ips(fields),
+        load_balancer_ips=tuple(address for address, mode in balanced if mode != "Proxy"),
+        load_balancer_status=balanced,
         load_balancer_source_ranges=spec.texts("loadBalancerSourceRanges"),
         external_traffic_policy=spec.chosen("externalTrafficPolicy", _POLICIES, "Cluster"),
         internal_traffic_policy=spec.chosen("internalTrafficPolicy", _POLICIES, "Cluster"),
@@ -55,11 +57,11 @@ def _cluster_ips(spec: Fields) -> tuple[str, ...]:
     return several or ((one,) if one else ())
 
 
-def _load_balancer_ips(fields: Fields) -> tuple[str, ...]:
-    """Return the balancer's addresses that nodes serve themselves: those whose ipMode is not Proxy."""
+def _load_balancer_status(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """Return the balancer's addresses and their ipMode; nodes do not serve those of mode Proxy."""
     ingress = fields.inside("status").inside("loadBalancer").objects("ingress")
     found = [(entry.address("ip"), entry.text("ipMode", "VIP")) for entry in ingress]
-    return tuple(address for address, mode in found if address and mode != "Proxy")
+    return tuple((address, mode) for address, mode in found if address)
 
 
 def _service_port(fields: Fields) -> ServicePort:
@@ -106,7 +108,7 @@ def _endpoint(fields: Fields) -> Endpoint:
     return Endpoint(
         addresses=addresses,
         ready=ready,
-        serving=conditions.flag("serving", default=ready),
+        serving=conditions.flag("serving", default=True),
         terminating=conditions.flag("terminating"),
         node_name=fields.text("nodeName") or topology.get(_HOSTNAME),
         zone=fields.text("zone") or topology.get("topology.kubernetes.io/zone"),

@@ -266,6 +266,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         pods=Known(tuple(pods.values())),
         nodes=Known(tuple(nodes.values())),
         proxy=Known(proxy_config(configs[-1] if configs else None, versions)),
+        endpoints=Known(tuple(one for found in endpoints.values() for one in found)),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.kube.iptables import describe_chain, owed_kube_proxy, ruleset
+from nettrace.kube.names import service_chain
 from nettrace.model.kube import Kube
 from nettrace.model.owed import OwedChain
 from nettrace.model.section import Known
@@ -26,15 +27,34 @@ DUMPS = {4: "iptables-1.36/iptables-save-c.txt", 6: "iptables-1.36/ip6tables-sav
 DISPATCH = ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL")
 CHAINS = {4: 176, 6: 39}
 RULES = {4: 487, 6: 64}
+OBJECTS_1_20 = (
+    "inputs/stored-services.json",
+    "inputs/endpoints-for-1.20.json",
+    "inputs/stored-endpoints.json",
+    "inputs/stored-nodes.json",
+    "iptables-1.20/kube-proxy-config.json",
+)
+DUMP_1_20 = "iptables-1.20/iptables-save-c.txt"
 
 
 @pytest.fixture(scope="module")
 def kube() -> Kube:
     """The cluster's objects as the API server returned them, for kube-proxy 1.36."""
-    documents = [doc for name in OBJECTS for doc in parse_documents((FIXTURES / name).read_text(), name)]
+    return objects(OBJECTS, "1.36")
+
+
+@pytest.fixture(scope="module")
+def kube_1_20() -> Kube:
+    """What kube-proxy 1.20 was given: Endpoints, whose order it keeps."""
+    return objects(OBJECTS_1_20, "1.20")
+
+
+def objects(names: tuple[str, ...], version: str) -> Kube:
+    """The cluster that these files describe."""
+    documents = [doc for name in names for doc in parse_documents((FIXTURES / name).read_text(), name)]
     found = kube_from_documents(documents, "fixtures")
     assert isinstance(found.proxy, Known)
-    return replace(found, proxy=Known(replace(found.proxy.value, version="1.36")))
+    return replace(found, proxy=Known(replace(found.proxy.value, version=version)))
 
 
 def dump(family: int) -> XtRuleset:
@@ -58,8 +78,14 @@ def chains(rules: XtRuleset) -> dict[tuple[str, str], XtChain]:
 def test_the_rules_are_those_of_the_real_kube_proxy(kube: Kube, family: int) -> None:
     """Every chain has the same rules, in the same order where order means something."""
     wanted, derived = chains(dump(family)), chains(ruleset(kube, "node-a", family=family))
-    assert set(derived) == set(wanted)
     assert len(wanted) == CHAINS[family]
+    assert sum(len(chain.rules) for chain in wanted.values()) == RULES[family]
+    assert_same(derived, wanted)
+
+
+def assert_same(derived: dict[tuple[str, str], XtChain], wanted: dict[tuple[str, str], XtChain]) -> None:
+    """Every chain of *wanted* is in *derived* with its rules, and there are no others."""
+    assert set(derived) == set(wanted)
     for (table, name), chain in wanted.items():
         made = derived[table, name]
         assert made.policy == chain.policy
@@ -68,8 +94,40 @@ def test_the_rules_are_those_of_the_real_kube_proxy(kube: Kube, family: int) -> 
         else:
             assert list(map(rule_text, made.rules)) == list(map(rule_text, chain.rules))
         assert Counter(made.rules) == Counter(chain.rules)
-    assert sum(len(chain.rules) for chain in wanted.values()) == RULES[family]
     assert derived["nat", "KUBE-SERVICES"].rules[-1] == wanted["nat", "KUBE-SERVICES"].rules[-1]
+
+
+def test_the_rules_are_those_of_kube_proxy_1_20(kube_1_20: Kube) -> None:
+    """The layout with KUBE-XLB and KUBE-MARK-DROP; a Service's marking comes before its jump."""
+    wanted = chains(parse_save((FIXTURES / DUMP_1_20).read_text(), DUMP_1_20))
+    derived = chains(ruleset(kube_1_20, "node-a"))
+    assert (len(wanted), sum(len(chain.rules) for chain in wanted.values())) == (164, 477)
+    assert_same(derived, wanted)
+    for key in (("nat", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS")):
+        assert by_service(derived[key]) == by_service(wanted[key])
+    names = {name for _, name in wanted if name.startswith("KUBE-")}
+    assert {name for name in names if describe_chain(kube_1_20, name) is None} == set()
+
+
+def by_service(chain: XtChain) -> dict[str, list[str]]:
+    """The rules of a dispatch chain by the Service port that their comment names, each in order."""
+    found: dict[str, list[str]] = {}
+    for rule in chain.rules:
+        found.setdefault(rule.comment.split(" ", 1)[0], []).append(rule_text(rule))
+    return found
+
+
+def test_kube_proxy_1_20_with_slices_sorts_endpoints(kube: Kube, kube_1_20: Kube) -> None:
+    """With EndpointSlices, its default, the rules are the same but for the order of endpoints."""
+    assert isinstance(kube_1_20.proxy, Known)
+    config = replace(kube_1_20.proxy.value, feature_gates={})
+    sliced = chains(ruleset(replace(kube, proxy=Known(config)), "node-a"))
+    given = chains(ruleset(kube_1_20, "node-a"))
+    assert set(sliced) == set(given)
+    big = service_chain("KUBE-SVC-", "default/big20:http", "tcp")
+    jumps = [[rule.target for rule in made["nat", big].rules] for made in (sliced, given)]
+    assert jumps[0] != jumps[1]
+    assert Counter(map(repr, jumps[0])) == Counter(map(repr, jumps[1]))
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from nettrace.kube.settings import LocalDetector, Settings, layout_version, settings
+from nettrace.kube.settings import LocalDetector, Settings, settings
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube, KubeNode, KubeProxyConfig
 from nettrace.model.section import NOT_READ, Known
@@ -25,60 +25,6 @@ def made(
     """The settings of node n1."""
     kube = Kube(nodes=Known((NODE,)), proxy=Known(config))
     return settings(kube, "n1", family=family, addresses=addresses)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("1.30", (1, 30)), ("v1.36.2", (1, 36)), ("1.9", (1, 9)), ("2.0.0-rc.1", (2, 0))]
-)
-def test_versions(text: str, expected: tuple[int, int]) -> None:
-    """Major and minor are read from a tag as well as from a number."""
-    assert layout_version(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "latest", "1", "1.x", "1.30x"])
-def test_what_is_no_version(text: str) -> None:
-    """Anything else is an error that names it."""
-    with pytest.raises(UserError, match=f"`{text}` is not a version"):
-        layout_version(text)
-
-
-def test_a_layout_older_than_known_is_refused() -> None:
-    """Rules of 1.20 look different; nothing is guessed."""
-    with pytest.raises(UserError, match=r"1\.20.*1\.28 and later"):
-        made(replace(CONFIG, version="1.20"))
-
-
-@pytest.mark.parametrize(
-    ("version", "nfacct", "node_hints", "annotated"),
-    [
-        ("1.28", False, False, True),
-        ("1.30", False, False, True),
-        ("1.31", True, False, False),
-        ("1.36", True, True, False),
-    ],
-)
-def test_what_came_with_which_version(version: str, nfacct: bool, node_hints: bool, annotated: bool) -> None:
-    """Counters and zone hints by default since 1.31, node hints since 1.34."""
-    chosen = made(replace(CONFIG, version=version))
-    assert chosen.nfacct is nfacct
-    assert chosen.node_hints is node_hints
-    assert chosen.zone_hints_need_annotation is annotated
-
-
-@pytest.mark.parametrize(
-    ("annotations", "expected"),
-    [
-        ({}, False),
-        ({"service.kubernetes.io/topology-mode": "Auto"}, True),
-        ({"service.kubernetes.io/topology-mode": "disabled"}, False),
-        ({"service.kubernetes.io/topology-mode": "Disabled"}, False),
-        ({"service.kubernetes.io/topology-aware-hints": "auto"}, True),
-    ],
-)
-def test_zone_hints_asked_for_by_annotation(annotations: dict[str, str], expected: bool) -> None:
-    """Up to 1.30 a Service asks for them; since then hints are heeded wherever they are."""
-    assert made(replace(CONFIG, version="1.30")).hints_zones(annotations) is expected
-    assert made(replace(CONFIG, version="1.36")).hints_zones(annotations) is True
 
 
 @pytest.mark.parametrize(
@@ -167,7 +113,7 @@ def test_the_node() -> None:
     chosen = made(replace(CONFIG, masquerade_bit=15, masquerade_all=True))
     assert (chosen.node_ip, chosen.zone, chosen.mark) == ("192.168.50.11", "zone-a", 0x8000)
     assert chosen.masquerade_all
-    assert not chosen.be_liberal
+    assert not chosen.keeps_invalid
 
 
 def test_a_node_without_an_address_of_the_family() -> None:
@@ -175,6 +121,84 @@ def test_a_node_without_an_address_of_the_family() -> None:
     kube = Kube(nodes=Known((KubeNode(name="n1", internal_ips=("10.0.0.1",)),)), proxy=Known(CONFIG))
     chosen = settings(kube, "n1", family=6)
     assert (chosen.node_ip, chosen.zone) == ("::1", "")
+    older = replace(kube, proxy=Known(replace(CONFIG, version="1.28")))
+    assert settings(older, "n1", family=6).node_ip == "::"
+    assert settings(older, "n1").node_ip == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("version", "bind_address", "expected"),
+    [
+        ("1.20", "", "192.168.50.11"),
+        ("1.24", "", "0.0.0.0"),
+        ("1.27", "", "0.0.0.0"),
+        ("1.24", "192.168.50.99", "192.168.50.99"),
+        ("1.28", "", "192.168.50.11"),
+        ("1.36", "192.168.50.99", "192.168.50.99"),
+        ("1.36", "fd00::1", "192.168.50.11"),
+    ],
+)
+def test_the_address_it_takes_for_its_nodes(version: str, bind_address: str, expected: str) -> None:
+    """Its own if it is bound to one; in dual stack up to 1.27 it did not look at the Node."""
+    chosen = made(replace(CONFIG, version=version, bind_address=bind_address))
+    assert chosen.node_ip == expected
+
+
+def test_one_family_only() -> None:
+    """In 1.20 dual stack is behind a feature gate; the family is that of the first address."""
+    config = replace(CONFIG, version="1.20")
+    assert made(config).family == 4
+    with pytest.raises(UserError, match="serves no IPv6"):
+        made(config, family=6)
+    assert made(replace(config, feature_gates={"IPv6DualStack": True}), family=6).family == 6
+    with pytest.raises(UserError, match="serves no IPv4"):
+        made(replace(config, bind_address="fd00::1"))
+
+
+@pytest.mark.parametrize(
+    ("version", "option", "family", "localhost", "guarded", "sysctl"),
+    [
+        ("1.20", False, 4, True, False, True),
+        ("1.24", False, 4, True, False, True),
+        ("1.25", False, 4, True, True, True),
+        ("1.25", True, 6, False, False, False),
+        ("1.26", False, 4, False, False, False),
+        ("1.26", True, 4, True, True, True),
+    ],
+)
+def test_node_ports_on_localhost(
+    version: str, option: bool, family: int, localhost: bool, guarded: bool, sysctl: bool
+) -> None:
+    """They can be switched off since 1.26; kube-proxy protects 127.0.0.0/8 itself since 1.25."""
+    chosen = made(replace(CONFIG, version=version, localhost_node_ports=option), family=family)
+    assert chosen.localhost_node_ports is localhost
+    assert chosen.guards_localhost is guarded
+    assert chosen.route_localnet is sysctl
+
+
+@pytest.mark.parametrize(("version", "expected"), [("1.24", ("127.0.0.1",)), ("1.26", ()), ("1.36", ())])
+def test_loopback_among_node_port_addresses(version: str, expected: tuple[str, ...]) -> None:
+    """Without localhostNodePorts it is left out, by kube-proxies that know the option."""
+    config = replace(
+        CONFIG, version=version, node_port_addresses=("127.0.0.0/8",), localhost_node_ports=False
+    )
+    assert made(config).node_port_ips == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "sysctl", "configured", "expected"),
+    [
+        ("1.28", True, True, False),
+        ("1.29", True, False, True),
+        ("1.29", False, True, True),
+        ("1.29", False, False, False),
+    ],
+)
+def test_liberal_with_windows(version: str, sysctl: bool, configured: bool, expected: bool) -> None:
+    """INVALID packets are kept since 1.29, if the sysctl is set or kube-proxy sets it."""
+    config = replace(CONFIG, version=version, tcp_be_liberal=configured)
+    kube = Kube(nodes=Known((NODE,)), proxy=Known(config))
+    assert settings(kube, "n1", be_liberal=sysctl).keeps_invalid is expected
 
 
 def test_a_node_that_is_not_there() -> None:

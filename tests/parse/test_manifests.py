@@ -155,7 +155,7 @@ def test_kinds_of_services() -> None:
 
 
 def test_conditions_of_endpoints() -> None:
-    """Conditions that are unset mean ready; serving follows ready."""
+    """Conditions that are unset mean ready and serving, as kube-proxy takes them."""
     slices = _known(
         _kube(
             """
@@ -185,7 +185,7 @@ endpoints:
             ports=(EndpointPort(port=80), EndpointPort(name="all")),
             endpoints=(
                 Endpoint(addresses=("10.0.0.1",), node_name="a", target="shop/web-0"),
-                Endpoint(addresses=("10.0.0.2",), ready=False, serving=False),
+                Endpoint(addresses=("10.0.0.2",), ready=False),
                 Endpoint(
                     addresses=("10.0.0.3",),
                     ready=False,
