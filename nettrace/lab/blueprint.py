@@ -53,7 +53,8 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     They are worked through in the order of the fields: ``sysctls`` stand before the first
     device exists (devices take over conf.default when they are made), then ``wiring``, one
     stage after the other, the namespaces of one stage at the same time, each a list of lines
-    for ip(8) ``-batch``; then ``fdb`` for bridge(8) and ``rules`` for iptables-restore.
+    for ip(8) ``-batch``; then ``fdb`` for bridge(8), ``sets`` for ``ipset restore`` and ``rules``,
+    which name them, for iptables-restore.
     ``files`` are relative to the lab's directory.
     """
 
@@ -62,6 +63,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     sysctls: dict[str, dict[str, str]] = field(default_factory=dict)
     wiring: tuple[dict[str, tuple[str, ...]], ...] = ()
     fdb: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sets: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()
     has_manifests: bool = False

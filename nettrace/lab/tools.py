@@ -17,7 +17,7 @@ from nettrace.collect.netns import in_netns
 from nettrace.model.errors import UserError
 
 __all__ = ["IPTABLES_RESTORE", "NETNS_DIRECTORY", "bridge_batch", "ip_batch", "need_tools", "netns_path"]
-__all__ += ["restore_rules", "run"]
+__all__ += ["restore_rules", "restore_sets", "run"]
 
 NETNS_DIRECTORY = "/run/netns"
 
@@ -120,3 +120,10 @@ def restore_rules(netns: str, text: str, *, lock: int | None = None) -> None:
         lock=lock,
         what=f"{netns}, iptables rules",
     )
+
+
+def restore_sets(netns: str, text: str, *, lock: int | None = None) -> None:
+    """Make ipsets of a namespace from ``ipset restore`` text; none, without the tool, from no text."""
+    if text:
+        need_tools(("ipset",))
+        in_netns(netns_path(netns), run, ["ipset", "restore"], text, lock=lock, what=f"{netns}, ipsets")

@@ -274,6 +274,7 @@ def test_materialised_manifests_read_back(tmp_path: Path) -> None:
     for name, text in made.files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert set(made.files) == {
+        "namespaces.yaml",
         "nodes.yaml",
         "services.yaml",
         "pods.yaml",

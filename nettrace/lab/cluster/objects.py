@@ -13,12 +13,13 @@ from msgspec import Struct
 
 from nettrace.lab.addresses import network
 from nettrace.lab.blueprint import Options
-from nettrace.lab.cluster.documents import Document, at, name_of, read_directory, written
+from nettrace.lab.cluster.documents import Document, at, name_of, read_directory, text_map, written
 from nettrace.lab.cluster.services import KUBE_DNS, endpoint_slices, services_of
 from nettrace.lab.cluster.workloads import LabNode, LabPod, ignored_kinds, pods_of
 from nettrace.lab.names import mac_of
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
+from nettrace.model.policy import NAMESPACE_NAME
 from nettrace.parse.manifests import kube_from_documents
 
 __all__ = ["VNI", "Cluster", "cluster", "vtep_mac"]
@@ -77,8 +78,9 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
     services = services_of(documents, network(options.service_cidr, "the service network"))
     slices = endpoint_slices(documents, services, pods)
     proxy = [_proxy(d, options) for d in documents if d.get("kind") == _KUBE_PROXY]
-    made = ("Service", "Pod", "EndpointSlice", "Node", _KUBE_PROXY)
+    made = ("Service", "Pod", "EndpointSlice", "Node", "Namespace", _KUBE_PROXY)
     sorted_out: dict[str, Sequence[Document]] = {
+        "namespaces.yaml": _namespaces(documents, pods),
         "nodes.yaml": [_node(node) for node in nodes],
         "services.yaml": services,
         "pods.yaml": [pod.document for pod in pods],
@@ -95,6 +97,19 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
         files={name: written(part) for name, part in sorted_out.items() if part},
         notes=tuple(f"no pods are run for {name}" for name in ignored_kinds(documents)),
     )
+
+
+def _namespaces(documents: Sequence[Document], pods: Sequence[LabPod]) -> list[Document]:
+    """Return the Namespaces as the API has them: one for whatever is in one, with its name as a label."""
+    given = {name_of(d)[1]: d for d in documents if d.get("kind") == "Namespace"}
+    used = {p.namespace for p in pods} | {name_of(d)[0] for d in documents if d.get("kind") == "Service"}
+    found: list[Document] = []
+    for name in sorted({*given, *used}):
+        document = given.get(name, {"apiVersion": "v1", "kind": "Namespace"})
+        labels = {**text_map(document, "metadata.labels"), NAMESPACE_NAME: name}
+        metadata = {**at(document, "metadata", dict, {}), "name": name, "labels": labels}
+        found.append({**document, "metadata": metadata})
+    return found
 
 
 def _proxy(document: Document, options: Options) -> Document:

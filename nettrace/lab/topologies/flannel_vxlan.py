@@ -20,6 +20,7 @@ from nettrace.lab.addresses import host, network, node_pod_cidrs
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
 from nettrace.lab.cluster.objects import VNI, Cluster, cluster, vtep_mac
+from nettrace.lab.cluster.policies import policed
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
 from nettrace.lab.names import mac_of, netns_name, node_name
 from nettrace.lab.topologies.wire import (
@@ -94,6 +95,12 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     for entry, node in zip(machines, nodes, strict=True):
         ends[entry.netns] += _node_wiring(node, nodes, by_node[node.name])
     netns_of = {entry.name: entry.netns for entry in machines}
+    enforced = {
+        node.name: policed(
+            _with_masquerade(ruleset(made.kube, node.name), node, pod_net), made.kube, node.name, service_net
+        )
+        for node in nodes
+    }
     return Blueprint(
         namespaces=(wire, *machines, internet, *homes.values()),
         files=_files(made, nodes, homes, pod_net),
@@ -123,10 +130,8 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
             )
             for node in nodes
         },
-        rules={
-            netns_of[node.name]: save_text(_with_masquerade(ruleset(made.kube, node.name), node, pod_net))
-            for node in nodes
-        },
+        sets={netns_of[name]: one.sets for name, one in enforced.items()},
+        rules={netns_of[name]: save_text(one.rules) for name, one in enforced.items()},
         daemons=(
             internet_daemon(root, internet),
             *(
