@@ -56,7 +56,10 @@ REASONS: Mapping[Verdict, Kernel] = {
         "IP_OUTNOROUTES",
         at=("ip_error", "ip6_pkt_drop", "ip6_pkt_discard", "nf_send_reset", "nf_send_reset6"),
     ),
-    Verdict.BLACKHOLED: _kernel(at=("ip_error", "dst_discard", "dst_discard_out", "ip6_pkt_drop")),
+    # ip_route_input_slow calls a blackhole unreachable where forwarding is off
+    Verdict.BLACKHOLED: _kernel(
+        "IP_INADDRERRORS", at=("ip_error", "dst_discard", "dst_discard_out", "ip6_pkt_drop")
+    ),
     Verdict.NOT_FORWARDED: _kernel("IP_INADDRERRORS", at=("ip_error", "ip6_forward"), surely=True),
     Verdict.REVERSE_PATH_FILTERED: _kernel("IP_RPFILTER", surely=True),
     Verdict.MARTIAN: _kernel(
@@ -90,7 +93,15 @@ REASONS: Mapping[Verdict, Kernel] = {
     ),
     Verdict.TOO_BIG: _kernel(
         "PKT_TOO_BIG",
-        at=(*_FORWARDABLE, "br_dev_queue_push_xmit", "ip_fragment", "ip6_forward", "ip6_fragment"),
+        at=(
+            *_FORWARDABLE,
+            "br_dev_queue_push_xmit",
+            "br_nf_dev_queue_xmit",
+            "br_ip6_fragment",
+            "ip_fragment",
+            "ip6_forward",
+            "ip6_fragment",
+        ),
     ),
     Verdict.TTL_EXCEEDED: _kernel("IP_INHDR", at=("ip6_forward",)),
     Verdict.LOOP: _kernel("IP_INHDR", at=("ip6_forward",)),

@@ -68,7 +68,29 @@ def route_input(run: Run, skb: Skb) -> Next:
             text=_words(decided),
             note="" if decided.kind == "local" else f"leaves by {decided.device}",
         )
+    elif decided.kind == "unicast" and not decided.came_in and skb.packet.family == 4:
+        return _given_back(run, skb, decided)
     return Next.LOCAL_IN if decided.kind == "local" else Next.FORWARD
+
+
+def _given_back(run: Run, skb: Skb, decided: Decision) -> Next:
+    """
+    Deliver what lo gave back, whatever its address is.
+
+    A route that IPv4 makes for sending by lo delivers (__mkroute_output: RTCF_LOCAL); IPv6's forward as
+    they would anywhere (ip6_rt_init_dst).
+    """
+    ns = namespace(run, skb.netns)
+    run.step(
+        skb,
+        Stage.ROUTE,
+        "local",
+        device=skb.device,
+        ref=_ref(ns, decided),
+        text=_words(decided),
+        note=f"what is sent by {skb.device} is delivered, whatever its address is",
+    )
+    return Next.LOCAL_IN
 
 
 def _ref(ns: Namespace, decided: Decision) -> str:
@@ -111,7 +133,7 @@ def input_route(run: Run, ns: Namespace, skb: Skb, device: str) -> Decision | Re
         refused = reverse_path(run, ns, skb, device, out=None)
         if refused is not None:
             return refused
-        return Decision("local", "lo", None, route, found.hop)
+        return Decision("local", "lo", None, route, found.hop, came_in=True)
     if not forwarding:
         return Refusal(
             Verdict.NOT_FORWARDED,
@@ -128,7 +150,7 @@ def input_route(run: Run, ns: Namespace, skb: Skb, device: str) -> Decision | Re
     refused = reverse_path(run, ns, skb, device, out=hop.device)
     if refused is not None:
         return refused
-    return Decision("unicast", hop.device, hop.via, route, hop)
+    return Decision("unicast", hop.device, hop.via, route, hop, came_in=True)
 
 
 def _martian(ns: Namespace, src: str, dst: str, localnet: tuple[int, str]) -> Refusal | None:

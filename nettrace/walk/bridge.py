@@ -18,7 +18,7 @@ from nettrace.walk.nd import calls_ip6tables
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
-from nettrace.walk.skb import Skb
+from nettrace.walk.skb import Skb, fragment_size
 from nettrace.walk.stages import Next
 
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
@@ -149,6 +149,18 @@ def bridge_out(run: Run, skb: Skb) -> Next:
     """The host itself sends by the bridge's own device (br_dev_xmit); the ip hooks are behind it."""
     skb.in_port = None
     skb.physin = None
+    conn = skb.conn
+    if (
+        skb.inner
+        and conn is not None
+        and (conn.src_nat or conn.dst_nat)
+        and skb.inner[-1].packet.proto != "icmp"
+    ):
+        undecided(
+            f"{skb.device} of {skb.netns} sends a tunnel's packet that was translated: whether its checksum "
+            "is still right depends on which device computes the inner one",
+            f"{skb.netns}/links/{skb.device}",
+        )
     return Next.BRIDGE_FORWARD
 
 
@@ -170,12 +182,6 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
     port, known = _port_for(run, ns, skb, bridge, mac)
     if not allowed_out(ns, port, skb.in_port):
         _may_not_leave(run, ns, skb, bridge, port)
-    if skb.packet.size > port.mtu + _SLACK:
-        run.step(
-            skb, Stage.BRIDGE, "drop", device=port.name, ref=f"{ns.name}/links/{port.name}",
-            text=f"mtu {port.mtu}", note=f"{skb.packet.size} bytes; a bridge tells nobody", stops=True,
-        )  # fmt: skip
-        ended(Verdict.TOO_BIG, f"{skb.packet.size} bytes do not fit port {port.name} of {bridge.name}")
     run.step(
         skb,
         Stage.BRIDGE,
@@ -194,8 +200,35 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
     bridge_hook(run, skb, HookPoint(ns, "postrouting", None, port.name))
     if inside:
         run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))
+    _fit(run, ns, skb, bridge, port, inside=inside)
     skb.device = port.name
     return Next.TRANSMIT
+
+
+def _fit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link, *, inside: bool) -> None:
+    """
+    See whether the frame fits its port, which is asked last of all (br_dev_queue_push_xmit).
+
+    Where br_netfilter is on, a packet of IPv4 that may be fragmented is, to the MTU of the bridge,
+    and what may not is dropped; IPv6 is dropped (br_nf_dev_queue_xmit, br_ip6_fragment).
+    """
+    room = port.mtu
+    if inside and skb.packet.size > port.mtu:
+        if skb.packet.family == 4 and not skb.packet.df:
+            skb.fragments = min(skb.largest, fragment_size(bridge.mtu))
+            run.step(
+                skb, Stage.BRIDGE, "fragment", device=port.name, ref=f"{ns.name}/links/{bridge.name}",
+                text=f"mtu {bridge.mtu}", note=f"leaves in fragments of {bridge.mtu}",
+            )  # fmt: skip
+            room += _SLACK
+    elif not inside:
+        room += _SLACK
+    if skb.largest > room:
+        run.step(
+            skb, Stage.BRIDGE, "drop", device=port.name, ref=f"{ns.name}/links/{port.name}",
+            text=f"mtu {port.mtu}", note=f"{skb.largest} bytes; a bridge tells nobody", stops=True,
+        )  # fmt: skip
+        ended(Verdict.TOO_BIG, f"{skb.largest} bytes do not fit port {port.name} of {bridge.name}")
 
 
 def _is_own(ns: Namespace, bridge: Link, mac: str) -> bool:
@@ -278,12 +311,15 @@ def _leads_to(run: Run, port: Link, mac: str) -> bool:
 def _may_not_leave(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link) -> None:
     """End the leg: should_deliver refuses."""
     attributes = port.port
-    if port.name == skb.in_port:
+    if port.name == skb.in_port and (attributes is None or not attributes.hairpin):
         text = f"{port.name} hairpin off"
         reason = f"the frame would leave by {port.name}, the port it came by, and hairpin is off there"
     elif not port.up or (attributes is not None and attributes.state != _FORWARDING):
         text = f"{port.name} state {attributes.state if attributes else 'down'}"
         reason = f"port {port.name} of {bridge.name} does not forward"
+    elif port.name == skb.in_port:
+        text = f"{port.name} isolated on"
+        reason = f"the frame would leave by {port.name}, the port it came by, which is isolated"
     else:
         text = f"{skb.in_port} and {port.name} isolated on"
         reason = f"{skb.in_port} and {port.name} are isolated from each other"

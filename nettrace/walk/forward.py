@@ -14,7 +14,7 @@ from nettrace.walk.hooks import run_hook
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
 from nettrace.walk.namespace import namespace
 from nettrace.walk.point import HookPoint
-from nettrace.walk.skb import Skb
+from nettrace.walk.skb import Skb, fragment_size
 from nettrace.walk.stages import Next
 
 __all__ = ["forward"]
@@ -55,6 +55,7 @@ def forward(run: Run, skb: Skb) -> Next:
             send_error(run, skb, 3, FRAGMENTATION_NEEDED, local=False, mtu=mtu)
             ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {route.device}'s MTU {mtu} in {ns.name}")
         note = f"leaves in fragments of {mtu}"
+        skb.fragments = min(skb.largest, fragment_size(mtu))
     switch = f"net.ipv4.conf.{skb.device.replace('.', '/')}.forwarding"
     skb.packet = replace(packet, ttl=packet.ttl - 1)
     run.step(

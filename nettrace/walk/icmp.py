@@ -13,6 +13,7 @@ from nettrace.model.addr import is_multicast
 from nettrace.model.packet import Packet
 from nettrace.walk.context import Answer, Run
 from nettrace.walk.namespace import namespace
+from nettrace.walk.routing import address_type
 from nettrace.walk.skb import Skb
 from nettrace.walk.source import SCOPES, select_address
 
@@ -66,6 +67,8 @@ def send_error(
     if skb.inner:
         return False
     ns = namespace(run, skb.netns)
+    if local and address_type(run, ns, packet.dst) != "LOCAL":
+        return False  # its source would be nobody's (ip_route_output_key)
     offender = replace(packet, mark=0, inner=None)
     source = packet.dst if local else ""
     if not local and not skb.own and ns.number("net.ipv4.icmp_errors_use_inbound_ifaddr"):
@@ -99,6 +102,8 @@ def send_reset(run: Run, skb: Skb, *, attach: bool) -> bool:
     if packet.proto != "tcp" or "RST" in packet.tcp_flags or skb.inner:
         return False
     ns = namespace(run, skb.netns)
+    if packet.family == 4 and not attach and address_type(run, ns, packet.dst) != "LOCAL":
+        return False
     reset = Packet(
         src=packet.dst,
         dst=packet.src,

@@ -135,19 +135,19 @@ def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
         )
     if not other.up:
         _down(run, far, skb, other, f"{other.name} of {far.name}, the other end of {link.name}, is down")
-    if skb.packet.size > other.mtu + _SLACK:
+    if skb.largest > other.mtu + _SLACK:
         run.step(
             skb,
             Stage.TRANSMIT,
             "drop",
             ref=f"{far.name}/links/{other.name}",
             text=f"mtu {other.mtu}",
-            note=f"{skb.packet.size} bytes are too many for the other end",
+            note=f"{skb.largest} bytes are too many for the other end",
             stops=True,
         )
         ended(
             Verdict.TOO_BIG,
-            f"{skb.packet.size} bytes do not fit the MTU {other.mtu} of {other.name} in {far.name}; "
+            f"{skb.largest} bytes do not fit the MTU {other.mtu} of {other.name} in {far.name}; "
             "nobody is told",
         )
     run.step(

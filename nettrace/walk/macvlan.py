@@ -154,12 +154,12 @@ def by_macvlan(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
     # dev_forward_skb on the device below: its MTU, its state, and a scrubbed packet
     if not lower.up:
         ended(Verdict.LINK_DOWN, f"{lower.name} of {space.name}, below {link.name}, is down")
-    if skb.packet.size > lower.mtu + _SLACK:
+    if skb.largest > lower.mtu + _SLACK:
         run.step(
             skb, Stage.TRANSMIT, "drop", ref=f"{space.name}/links/{lower.name}", text=f"mtu {lower.mtu}",
-            note=f"{skb.packet.size} bytes; nobody is told", stops=True,
+            note=f"{skb.largest} bytes; nobody is told", stops=True,
         )  # fmt: skip
-        ended(Verdict.TOO_BIG, f"{skb.packet.size} bytes do not fit {lower.name} below {link.name}")
+        ended(Verdict.TOO_BIG, f"{skb.largest} bytes do not fit {lower.name} below {link.name}")
     skb.forget_conntrack()
     skb.physin = skb.physout = None
     if space.name != ns.name:

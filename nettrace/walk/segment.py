@@ -370,8 +370,8 @@ def allowed_out(ns: Namespace, port: Link, in_port: str | None) -> bool:
         return False
     if in_port is None:
         return True
-    if port.name == in_port:
-        return port.port is not None and port.port.hairpin
+    if port.name == in_port and (port.port is None or not port.port.hairpin):
+        return False
     came = ns.link(in_port)
     both_isolated = (
         came.port is not None and came.port.isolated and port.port is not None and port.port.isolated

@@ -21,7 +21,7 @@ from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.output6 import hop_limit, output_route6
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import Failed, address_type, flow_key, lookup, select_hop
-from nettrace.walk.skb import Decision, Skb
+from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.source import select_address, source_for
 from nettrace.walk.stages import Next
 
@@ -120,8 +120,8 @@ def send(run: Run, skb: Skb) -> Next:
         run.sent, run.connected = skb.packet, decided
     if packet.proto == "tcp" and "SYN" in packet.tcp_flags:
         skb.mss = skb.offered = mtu - _HEADERS[packet.family]
-    if in_parts and packet.family == 6:
-        skb.fragments = mtu
+    if in_parts:
+        skb.fragments = mtu if packet.family == 6 else fragment_size(mtu)
     if packet.size > mtu and packet.df:
         run.step(
             skb,

@@ -12,8 +12,20 @@ from typing import NamedTuple
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.routes import NextHop, Route
 
-__all__ = ["BROADCAST", "Conn", "Decision", "Flowing", "Skb", "Tup", "Zone", "mirrored", "tuple_of"]
+__all__ = [
+    "BROADCAST",
+    "Conn",
+    "Decision",
+    "Flowing",
+    "Skb",
+    "Tup",
+    "Zone",
+    "fragment_size",
+    "mirrored",
+    "tuple_of",
+]
 
+_IPV4_HEADER = 20
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 #: ICMP types that conntrack pairs (net/netfilter/nf_conntrack_proto_icmp.c, invmap).
@@ -58,6 +70,11 @@ class Tup(NamedTuple):
     dport: PortRange | None = None
     icmp_type: int | None = None
     icmp_id: int | None = None
+
+
+def fragment_size(mtu: int) -> int:
+    """Return the size of IPv4's fragments: behind the header a multiple of 8 bytes (ip_frag_next)."""
+    return _IPV4_HEADER + (mtu - _IPV4_HEADER) // 8 * 8
 
 
 def tuple_of(packet: Packet) -> Tup:
@@ -114,6 +131,7 @@ class Decision(NamedTuple):
 
     ``kind`` is the route's type (``unicast``, ``local``, ``broadcast``); ``device`` the one it
     leaves by (``lo`` for local on output); ``gateway`` None for a destination on the link.
+    ``came_in``: made for a packet that came in, not for one that this namespace sends.
     """
 
     kind: str
@@ -122,6 +140,7 @@ class Decision(NamedTuple):
     route: Route
     hop: NextHop | None
     source: str = ""
+    came_in: bool = False
 
 
 class Flowing(NamedTuple):
@@ -132,6 +151,7 @@ class Flowing(NamedTuple):
     source_mac: str
     dest_mac: str
     mss: int | None
+    fragments: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -152,8 +172,8 @@ class Skb:
     ``inner`` holds what a tunnel carries.
     ``iif`` is the device it was routed in by (inet_iif, IP6CB), None for a packet of this host's own;
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
-    ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large its
-    sender's fragments are.
+    ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
+    fragments are that it travels in.
     """
 
     packet: Packet
@@ -181,6 +201,11 @@ class Skb:
     prefers: str | None = None
     hops: bool = False
     fragments: int | None = None
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest packet on the wire: all of it, or one of its fragments."""
+        return min(self.packet.size, self.fragments or self.packet.size)
 
     def forget_conntrack(self) -> None:
         """nf_reset_ct: the packet leaves the namespace that tracked it."""

@@ -148,6 +148,7 @@ def decapsulate(run: Run, skb: Skb, listening: list[tuple[Link, VxlanAttrs]]) ->
     outer = skb.packet
     skb.packet = replace(flowing.packet, mark=outer.mark)
     skb.source_mac, skb.dest_mac, skb.mss = flowing.source_mac, flowing.dest_mac, flowing.mss
+    skb.fragments = flowing.fragments
     skb.forget_conntrack()
     skb.route = skb.bound = None
     skb.physin = skb.physout = None

@@ -90,16 +90,16 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
         proto="udp",
         sport=PortRange(int(ports[0]), int(ports[1])),
         dport=PortRange(far.port, far.port),
-        size=inner.size + OVERHEAD[family_of(far.address)],
+        size=skb.largest + OVERHEAD[family_of(far.address)],
         df=family_of(far.address) == 4
         and (attributes.df == "set" or (attributes.df == "inherit" and inner.df)),
         mark=inner.mark,
         inner=inner,
     )
-    skb.inner.append(Flowing(far.vni, inner, skb.source_mac, skb.dest_mac, skb.mss))
+    skb.inner.append(Flowing(far.vni, inner, skb.source_mac, skb.dest_mac, skb.mss, skb.fragments))
     skb.packet = outer
     skb.forget_conntrack()
-    skb.own, skb.bound, skb.mss = False, far.via, None
+    skb.own, skb.bound, skb.mss, skb.fragments = False, far.via, None, None
     skb.in_port = skb.physin = skb.physout = None
     decided = output_route(run, ns, skb)
     if isinstance(decided, Failed):

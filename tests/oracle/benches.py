@@ -45,6 +45,8 @@ class Bench(NamedTuple):
     #: (namespace, device) at which frames may arrive, and the other end of that device.
     arrivals: tuple[tuple[str, str, str, str], ...] = ()
     more: tuple[tuple[str, str, str], ...] = ()  # (namespace, device, prefix of further addresses)
+    #: Changes that alone bring about what else is seldom seen; many states have one of these.
+    rare: tuple[tuple[Change, ...], ...] = ()
 
 
 def _route(netns: str, words: str) -> Change:
@@ -57,6 +59,23 @@ def _rule(netns: str, words: str) -> Change:
 
 def _address(netns: str, words: str) -> Change:
     return Change(netns, f"ip addr add {words}", f"ip addr del {words}")
+
+
+def _sysctl(netns: str, name: str, value: str, usual: str) -> Change:
+    return Change(netns, f"sysctl -qw {name}={value}", f"sysctl -qw {name}={usual}")
+
+
+def _strict(netns: str, *changes: Change) -> tuple[Change, ...]:
+    """Strict reverse paths in a namespace, and what makes them matter."""
+    return (_sysctl(netns, "net.ipv4.conf.all.rp_filter", "1", "0"), *changes)
+
+
+def _mtu(netns: str, device: str, value: int, usual: int = 1500) -> Change:
+    return Change(netns, f"ip link set {device} mtu {value}", f"ip link set {device} mtu {usual}")
+
+
+def _port(netns: str, port: str, words: str, usual: str) -> Change:
+    return Change(netns, f"bridge link set dev {port} {words}", f"bridge link set dev {port} {usual}")
 
 
 def _neighbour(netns: str, address: str, device: str) -> Change:
@@ -119,7 +138,7 @@ def _common(netns: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
 ROUTER = Bench(
     topology="router",
     weight=4,
-    under_test=("r", "r", "r", "r", "server", "client"),
+    under_test=("r", "r", "r", "server", "client"),
     calls=(
         *(
             ("client", dst, proto, port)
@@ -139,7 +158,7 @@ ROUTER = Bench(
         ("r", "10.2.0.2", "icmp", None),
         ("r", "10.1.0.1", "udp", 7),
         ("r", "10.99.0.1", "tcp", 80),
-        ("r", "10.99.0.1", "udp", 9),
+        ("r", "10.1.0.2", "udp", 7),
         ("r", "127.0.0.1", "tcp", 80),
         ("r", "127.0.0.1", "udp", 9),
         ("r", "10.1.0.2", "tcp", 80),
@@ -211,6 +230,22 @@ ROUTER = Bench(
     ports=("7", "9", "80"),
     more=(("client", "eth0", "10.1.0."), ("server", "eth0", "10.2.0.")),
     arrivals=(("r", "c", "client", "eth0"), ("r", "s", "server", "eth0"), ("server", "eth0", "r", "s")),
+    rare=(
+        (_neighbour("r", "10.2.0.2", "s"), _link_down("server", "eth0", "default via 10.2.0.1")),
+        (_link_down("r", "s"),),
+        (_mtu("r", "s", 640),),
+        (_mtu("server", "eth0", 600), _mtu("r", "s", 640)),
+        (
+            _sysctl("client", "net.ipv4.conf.eth0.forwarding", "1", "0"),
+            _route("r", "10.99.0.0/24 via 10.1.0.2"),
+        ),
+        (
+            _sysctl("server", "net.ipv4.conf.eth0.forwarding", "1", "0"),
+            _route("r", "default via 10.2.0.2"),
+        ),
+        _strict("r", _route("r", "10.1.0.120/29 dev s"), _route("r", "10.1.0.128/28 via 10.2.0.2")),
+        _strict("server", _route("server", "10.1.0.128/27 dev lo")),
+    ),
 )
 
 TWO_WAYS = Bench(
@@ -258,12 +293,29 @@ TWO_WAYS = Bench(
     ports=("7", "80"),
     more=(("client", "eth0", "10.1.0."),),
     arrivals=(("r1", "c", "client", "eth0"), ("r2", "s", "server", "eth1"), ("server", "eth1", "r2", "s")),
+    rare=(
+        _strict("server", _route("client", "10.2.0.0/24 via 10.3.0.1")),
+        _strict("server", _route("client", "10.2.0.2/32 via 10.3.0.1 src 10.1.0.2")),
+        _strict("client", _route("server", "10.1.0.0/24 via 10.4.0.1")),
+        _strict("r2", _route("client", "10.2.0.2/32 via 10.3.0.1 src 10.1.0.2")),
+        (_route("client", "10.2.0.0/24 via 10.3.0.1"), _link_down("r2", "s", "default via 10.4.0.2")),
+        (_mtu("server", "eth0", 640), _mtu("r1", "s", 640)),
+        (
+            _sysctl("server", "net.ipv4.conf.all.forwarding", "1", "0"),
+            _route("r1", "10.99.0.0/24 via 10.2.0.2"),
+        ),
+        (
+            _sysctl("server", "net.ipv4.conf.all.forwarding", "1", "0"),
+            _route("r1", "10.4.0.2/32 via 10.2.0.2"),
+            _route("server", "10.99.0.0/24 via 10.2.0.1"),
+        ),
+    ),
 )
 
 PODS = Bench(
     topology="pods",
     weight=3,
-    under_test=("node", "node", "node", "pod1", "pod2"),
+    under_test=("node", "node", "node", "pod1", "pod1", "pod2"),
     calls=(
         *tuple(
             ("pod1", dst, proto, port)
@@ -272,12 +324,13 @@ PODS = Bench(
                 "10.244.1.1",
                 "192.168.50.100",
                 "10.96.0.1",
-                "10.244.1.2",
-                "10.244.1.77",
             )
             for proto, port in (("udp", 53), ("udp", 54), ("tcp", 9376), ("tcp", 80), ("icmp", None))
-            if (dst, proto) != ("10.244.1.77", "icmp")
         ),
+        ("pod1", "10.244.1.2", "udp", 53),
+        ("pod1", "10.244.1.2", "tcp", 80),
+        ("pod1", "10.244.1.77", "udp", 53),
+        ("pod1", "10.244.1.77", "tcp", 80),
         ("node", "10.244.1.3", "udp", 53),
         ("node", "10.96.0.1", "tcp", 80),
         ("node", "10.96.0.1", "udp", 53),
@@ -323,6 +376,39 @@ PODS = Bench(
     physdevs=("veth1", "veth2", "veth+"),
     more=(("outside", "eth0", "192.168.50."), ("pod1", "eth0", "10.244.1.")),
     arrivals=(("node", "eth0", "outside", "eth0"),),
+    rare=(
+        (_port("node", "veth1", "hairpin off", "hairpin on"),),
+        (
+            _port("node", "veth1", "isolated on", "isolated off"),
+            _port("node", "veth2", "isolated on", "isolated off"),
+        ),
+        (_port("node", "veth2", "state 1", "state 3"),),
+        (_mtu("pod2", "eth0", 640), _mtu("node", "veth2", 640)),
+        (_mtu("node", "veth2", 640),),
+        (_mtu("node", "eth0", 640), _mtu("outside", "eth0", 640)),
+        (_link_down("pod2", "eth0", "default via 10.244.1.1"),),
+        (
+            _route("outside", "10.99.0.0/24 via 192.168.50.11"),
+            _route("outside", "10.244.1.0/24 via 192.168.50.11"),
+        ),
+        _strict(
+            "node",
+            _route("outside", "10.244.1.0/24 via 192.168.50.11"),
+            _route("node", "192.168.50.128/27 dev cni0"),
+        ),
+        (
+            _sysctl("outside", "net.ipv4.conf.all.forwarding", "1", "0"),
+            _route("node", "10.96.0.0/16 via 192.168.50.100"),
+            _route("outside", "10.96.0.0/16 via 192.168.50.11"),
+        ),
+    ),
+)
+
+_NO_FAR_END = Change(
+    "node1",
+    "mac=$(bridge fdb show dev flannel.1 | awk '/dst 192.168.50.12/ {print $1}'); "
+    "bridge fdb del $mac dev flannel.1 dst 192.168.50.12; ip link set flannel.1 alias $mac",
+    "bridge fdb add $(cat /sys/class/net/flannel.1/ifalias) dev flannel.1 dst 192.168.50.12",
 )
 
 VXLAN = Bench(
@@ -349,13 +435,7 @@ VXLAN = Bench(
         _rule("node1", "ipproto udp dport 8472 prio 101 blackhole"),
         _neighbour("node2", "192.168.50.11", "eth0"),
         Change("node2", "ip link set flannel.1 mtu 600", "ip link set flannel.1 mtu 1450"),
-        Change(
-            "node1",
-            ""
-            "mac=$(bridge fdb show dev flannel.1 | awk '/dst 192.168.50.12/ {print $1}'); "
-            "bridge fdb del $mac dev flannel.1 dst 192.168.50.12; ip link set flannel.1 alias $mac",
-            "bridge fdb add $(cat /sys/class/net/flannel.1/ifalias) dev flannel.1 dst 192.168.50.12",
-        ),
+        _NO_FAR_END,
     ),
     addresses=("10.244.1.2", "10.244.2.2", "10.244.1.0", "192.168.50.11", "192.168.50.12"),
     prefixes=("10.244.1.0/24", "10.244.2.0/24", "192.168.50.0/24", "10.0.0.0/8"),
@@ -365,6 +445,16 @@ VXLAN = Bench(
     ports=("53", "54", "8472", "9376"),
     more=(("pod1", "eth0", "10.244.1."), ("pod2", "eth0", "10.244.2.")),
     arrivals=(("node1", "eth0", "wire", "port1"),),
+    rare=(
+        (_NO_FAR_END,),
+        (_mtu("node2", "flannel.1", 600, 1450), _mtu("node1", "flannel.1", 600, 1450)),
+        (_mtu("wire", "port1", 640),),
+        (_mtu("pod2", "eth0", 640, 1450),),
+        (_link_down("node2", "flannel.1", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"),),
+        (_link_down("node2", "eth0"),),
+        _strict("node2", _route("node2", "10.244.1.128/27 dev eth0")),
+        (_route("node2", "10.244.1.2/32 via 192.168.50.11"),),
+    ),
 )
 
 BENCHES = {bench.topology: bench for bench in (ROUTER, TWO_WAYS, PODS, VXLAN)}

@@ -2,7 +2,9 @@
 What the walk said beside what was seen.
 
 Lives here: the one judgement of the oracle.  A branch of the walk agrees if the client's outcome, the
-rules in every namespace in order, and the frames at every device in order are as it says.
+rules in every namespace in order, the frames at every device in order, and what the kernel dropped are as
+it says.  Where a frame arrived there is no client: what leaves by where it came in has to have been sent
+there.
 """
 
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ from msgspec import Struct
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Step, Verdict
 from nettrace.model.walk import Leg, Outcome, Path, Walk
+from tests.oracle import dropped
 from tests.oracle.bench import Seen
 from tests.oracle.witness import Frame, Met, Sighting
 
@@ -43,7 +46,7 @@ def judge(
     best: tuple[int, tuple[str, ...]] | None = None
     unknown = False
     for number, path in enumerate(walk.paths):
-        if path.outcome is Outcome.UNKNOWN:
+        if path.outcome is Outcome.UNKNOWN and not (seen is None and _left(path)):
             unknown = True
             continue
         found = tuple(_differences(path, seen, sighting, devices))
@@ -73,9 +76,40 @@ def _differences(
     if in_parts or any(leg.verdict is Verdict.LOOP for leg in legs):
         return found  # one step stands for several packets, or many rounds for one
     steps = [step for leg in legs for step in leg.steps]
-    open_end = _goes_on(path) or (seen is None and len(legs) > 1)
+    open_end = _goes_on(path) or _flooded(path, sighting) or (seen is None and (len(legs) > 1 or _left(path)))
     found += _rules(legs, sighting.rules, open_end=open_end)
     found += _frames(steps, sighting.frames, devices, open_end=open_end)
+    if sighting.lost is not None:
+        found += dropped.differences(legs, sighting.lost, open_end=open_end)
+    if seen is None:
+        found += _sent([step for step in steps if step.verdict == "leaves"], sighting.sent)
+    return found
+
+
+def _left(path: Path) -> bool:
+    """
+    Did a packet leave the snapshot where the first one had come in?
+
+    Whoever sent that frame gets one that the walk does not follow: the tap at the device is asked.
+    """
+    last = path.legs[-1]
+    return last.verdict is Verdict.LEFT_SNAPSHOT and last.last is not None and last.last.verdict == "leaves"
+
+
+def _sent(steps: Sequence[Step], sent: Sequence[Frame]) -> list[str]:
+    """Each packet that leaves was sent at the device that it leaves by."""
+    found = []
+    waiting = list(sent)
+    for step in steps:
+        packet, device = step.after or step.before, step.device or ""
+        if packet is None:
+            continue
+        here = [frame for frame in waiting if frame.netns == step.netns and _is(frame, device, packet)]
+        if here:
+            waiting.remove(here[0])
+        else:
+            seen = [_seen(frame) for frame in waiting if (frame.netns, frame.device) == (step.netns, device)]
+            found.append(f"sent in {step.netns}: walk {device} {_words(packet)}, kernel {seen or 'nothing'}")
     return found
 
 
@@ -102,6 +136,12 @@ def _goes_on(path: Path) -> bool:
     last = path.request.last
     packet = (last.after or last.before) if last is not None and last.stops else None
     return packet is not None and packet.inner is not None  # errors that end at a tunnel
+
+
+def _flooded(path: Path, sighting: Sighting) -> bool:
+    """Did others get copies of what a bridge does not give to the one it is for?"""
+    stopped = path.request.verdict in (Verdict.BRIDGE_DROPPED, Verdict.LINK_DOWN)
+    return stopped and any(lost.reason == "OTHERHOST" for lost in sighting.lost or ())
 
 
 def _rules(legs: Sequence[Leg], rules: dict[str, list[Met]], *, open_end: bool) -> list[str]:

@@ -21,7 +21,6 @@ __all__ = ["Coverage", "expected_rows"]
 _ELSEWHERE = {
     Verdict.REFUSED: "the walk says NOT_LISTENING or REJECTED, which tell more",
     Verdict.INVALID: "only an ICMP error that quotes nothing",
-    Verdict.LEFT_SNAPSHOT: "the networks have no way out",
     Verdict.UNKNOWN: "is not compared",
 }
 

@@ -72,9 +72,7 @@ class Generator:
         """Draw a state of a topology: rules in one or two namespaces, sysctls, routes."""
         bench = BENCHES[topology]
         rules: list[tuple[str, str, str]] = []
-        places = {self.random.choice(bench.under_test)}
-        if self.maybe(0.5):
-            places.add(self.random.choice(bench.under_test))
+        places = {self.random.choice(bench.under_test) for _ in range(self.random.choice((1, 2, 3, 4)))}
         for label in sorted(places):
             kind = self.random.random()
             loaders = _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.92 else _LOADERS
@@ -85,16 +83,18 @@ class Generator:
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 4))):
             label, name, values = self.random.choice(bench.sysctls)
             sysctls[label, name] = self.random.choice(values)
-        menu = self.random.sample(bench.menu, min(len(bench.menu), self.random.choice((0, 1, 1, 1, 2, 3))))
+        menu = self.random.sample(bench.menu, self.random.choice((0, 0, 1, 1, 2, 3)))
+        if self.maybe(0.4):
+            menu.append(self.random.choice(bench.rare))
+        commands: dict[tuple[str, str], Change] = {}
+        for line in menu:
+            for change in (line,) if isinstance(line, Change) else line:
+                commands.setdefault((change.netns, change.do), change)
         return State(
             topology=topology,
             rules=tuple(rules),
             sysctls=tuple((label, name, value) for (label, name), value in sysctls.items()),
-            commands=tuple(
-                (change.netns, change.do, change.undo)
-                for line in menu
-                for change in ((line,) if isinstance(line, Change) else line)
-            ),
+            commands=tuple((change.netns, change.do, change.undo) for change in commands.values()),
         )
 
     # --- probes ----------------------------------------------------------------------------
@@ -192,6 +192,8 @@ class Rules:
         draw, bench = self.draw, self.bench
         proto = draw.pick("", "", "", "udp", "udp", "tcp", "tcp", "icmp")
         words = [f"-A {chain}"]
+        if draw.maybe(0.2):  # a rule that anything meets
+            return f"-A {chain} {self.target(table, chain, home, '')}"
         if draw.maybe(0.15):
             words.append(f"{draw.negated()}-s {draw.pick(*bench.addresses, *bench.prefixes)}")
         if draw.maybe(0.15):

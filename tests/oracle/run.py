@@ -317,5 +317,7 @@ def _shown(case: Case, pair: Pair) -> str:
     for label, mets in pair.sighting.rules.items():
         lines += [f"    {label} {' '.join(map(str, met))}" for met in mets]
     lines += [f"    {frame}" for frame in pair.sighting.frames]
+    lines += [f"    sent {frame}" for frame in pair.sighting.sent]
+    lines += [f"    {lost}" for lost in pair.sighting.lost or ()]
     lines += [f"differs: {sentence}" for sentence in pair.judgement.differences]
     return "\n".join(lines)

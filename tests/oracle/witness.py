@@ -1,20 +1,26 @@
 """
-What the kernel did: rules met, frames seen.
+What the kernel did: rules met, frames seen, packets dropped.
 
-Lives here: an nft trace of everything in every namespace, the same of iptables-legacy by NFLOG, and a
-tap on every device; drained by the caller after each exchange.
+Lives here: an nft trace of everything in every namespace, the same of iptables-legacy by NFLOG, a tap on
+every device, and the kernel's drops; drained by the caller after each exchange.
 Not here: what should have been seen (compare).
 """
 
+import contextlib
 import socket
 import struct
 from typing import NamedTuple
 
 from nettrace.collect.wire import NETLINK_NETFILTER, attribute, attributes, be64, nfgenmsg, text
+from nettrace.model.packet import Packet
+from nettrace.observe.bpf import BpfError
+from nettrace.observe.btf import BtfError
+from nettrace.observe.drops import DropWatch
+from nettrace.observe.headers import packet_of
 from nettrace.observe.trace_event import decode_events
 from tests.oracle.bench import OracleNet
 
-__all__ = ["Frame", "Met", "Sighting", "Witness"]
+__all__ = ["Frame", "Lost", "Met", "Sighting", "Witness"]
 
 _TABLE = "nettrace-oracle"
 _GROUP_TRACE, _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 9, 270, 1, 33
@@ -50,7 +56,7 @@ class Met(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """An IP packet that arrived at a device."""
+    """An IP packet at a device, where it arrived or where it was sent."""
 
     netns: str
     device: str
@@ -66,11 +72,28 @@ class Frame(NamedTuple):
     size: int
 
 
+class Lost(NamedTuple):
+    """An IPv4 packet that the kernel dropped, and the namespaces that it may be said to have been in."""
+
+    netns: tuple[str, ...]
+    device: str
+    reason: str
+    function: str
+    packet: Packet | None
+
+
 class Sighting(NamedTuple):
-    """All that was seen of one exchange."""
+    """
+    All that was seen of one exchange.
+
+    Rules by namespace, frames that arrived, frames that were sent, packets that were dropped (None:
+    the kernel does not let drops be watched).
+    """
 
     rules: dict[str, list[Met]]
     frames: list[Frame]
+    sent: list[Frame]
+    lost: list[Lost] | None
 
 
 class _Eyes(NamedTuple):
@@ -88,6 +111,11 @@ class Witness:
         self._positions: dict[str, dict[tuple[str, str, str], dict[int, int]]] = {}
         self._legacy: dict[str, dict[tuple[str, str], int]] = {}
         self._upper: dict[str, set[str]] = {}
+        self._names = {space.inode: label for label, space in net.spaces.items()}
+        self._stack = contextlib.ExitStack()
+        self._drops: DropWatch | None = None
+        with contextlib.suppress(BpfError, BtfError):
+            self._drops = self._stack.enter_context(DropWatch(None, self._names))
         for label, space in net.spaces.items():
             space.run("nft", "-f", "-", stdin=_ARM)
             for family in (2, 10):
@@ -99,6 +127,7 @@ class Witness:
 
     def close(self) -> None:
         """Close the sockets; the tables go with the namespaces."""
+        self._stack.close()
         for eyes in self._eyes.values():
             for one in eyes:
                 one.close()
@@ -113,17 +142,34 @@ class Witness:
         for eyes in self._eyes.values():
             for one in eyes:
                 _drain(one)
+        if self._drops is not None:
+            for _ in self._drops.read():
+                pass
 
     def seen(self) -> Sighting:
         """Return what was seen since the last call."""
         rules: dict[str, list[Met]] = {}
         frames: list[Frame] = []
+        sent: list[Frame] = []
         for label, eyes in self._eyes.items():
             met = self._traced(label, eyes.trace) + self._logged(label, eyes.log)
             if met:
                 rules[label] = met
-            frames += [frame for data, where in _drain(eyes.tap) for frame in _frame(label, data, where)]
-        return Sighting(rules, frames)
+            for data, where in _drain(eyes.tap):
+                (sent if where[2] == _PACKET_OUTGOING else frames).extend(_frame(label, data, where))
+        return Sighting(rules, frames, sent, self._lost())
+
+    def _lost(self) -> list[Lost] | None:
+        if self._drops is None:
+            return None
+        found = []
+        for one in self._drops.read():
+            packet = packet_of(one.header, one.mark)
+            if one.ethertype != _ETH_P_IP or _is_redirect(one.header):
+                continue
+            places = tuple(dict.fromkeys(self._names[inode] for inode in one.inodes if inode in self._names))
+            found.append(Lost(places, one.device, one.reason, one.function, packet))
+        return found
 
     def _traced(self, label: str, trace: socket.socket) -> list[Met]:
         found: list[Met] = []
@@ -239,9 +285,9 @@ def _prefixes(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def _frame(label: str, data: bytes, where: tuple[object, ...]) -> list[Frame]:
-    """Decode one frame that came in; nothing for what goes out and for what is not IP."""
+    """Decode one frame; nothing for what is not IP."""
     device, protocol, kind = str(where[0]), where[1], where[2]
-    if kind == _PACKET_OUTGOING or protocol != _ETH_P_IP or len(data) < 34:
+    if protocol != _ETH_P_IP or len(data) < 34:
         return []
     header = data[14:]
     if _is_redirect(header) or header[9] == _IGMP:
