@@ -16,7 +16,10 @@ from msgspec import Struct
 from nettrace.model.errors import UserError
 from nettrace.model.kube import KubeProxyConfig
 
-__all__ = ["Traits", "is_derivable", "layout_version", "traits"]
+__all__ = ["NEWEST", "Traits", "is_derivable", "layout_version", "traits"]
+
+#: The newest kube-proxy whose rules were compared.
+NEWEST = "1.36"
 
 Version = tuple[int, int]
 

@@ -57,6 +57,7 @@ def proxy_config(fields: Fields | None, versions: Versions) -> KubeProxyConfig:
     marking = given.inside("nftables" if mode == "nftables" else "iptables")
     detect = given.inside("detectLocal")
     bit = marking.number("masqueradeBit", 0, 31)
+    oldest = versions.oldest()
     return KubeProxyConfig(
         mode=mode,
         cluster_cidrs=tuple(part.strip() for part in given.text("clusterCIDR").split(",") if part.strip()),
@@ -67,7 +68,8 @@ def proxy_config(fields: Fields | None, versions: Versions) -> KubeProxyConfig:
         masquerade_bit=14 if bit is None else bit,
         node_port_addresses=given.texts("nodePortAddresses"),
         localhost_node_ports=given.inside("iptables").flag("localhostNodePorts", default=True),
-        version=versions.oldest() or KubeProxyConfig().version,
+        version=oldest or KubeProxyConfig().version,
+        version_stated=oldest is not None,
         bind_address=_bind_address(given),
         tcp_be_liberal=given.inside("conntrack").flag("tcpBeLiberal"),
         feature_gates=given.inside("featureGates").flags(),

@@ -16,6 +16,7 @@ from nettrace.model.finding import Safety, Severity
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
+from nettrace.render.contract_expect import ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.version import API_VERSION, ApiVersion
 
@@ -471,4 +472,5 @@ Document: TypeAlias = (
     | LabsDocument
     | DoctorDocument
     | DropDocument
+    | ExpectedDocument
 )

@@ -17,6 +17,7 @@ from nettrace.render.contract import (
     RepairPlanDocument,
     WalkDocument,
 )
+from nettrace.render.contract_expect import ExpectedDocument
 from nettrace.render.contract_state import (
     DoctorDocument,
     ExplanationDocument,
@@ -40,6 +41,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Labs": LabsDocument,
     "Doctor": DoctorDocument,
     "Drop": DropDocument,
+    "Expected": ExpectedDocument,
 }
 
 

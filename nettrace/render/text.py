@@ -13,7 +13,9 @@ from nettrace.render.contract import (
     RepairPlanDocument,
     WalkDocument,
 )
+from nettrace.render.contract_expect import ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
+from nettrace.render.expect_text import expected_page
 from nettrace.render.finding_text import finding_page
 from nettrace.render.page import Look, Page, plain
 from nettrace.render.plan_text import history_page, plan_page
@@ -49,6 +51,8 @@ def page(document: Document, look: Look) -> Page:
             return doctor_page(document, look)
         case DropDocument():
             return drop_page(document, look)
+        case ExpectedDocument():
+            return expected_page(document, look)
 
 
 def render(document: Document, look: Look | None = None, *, colour: bool = False) -> str:

@@ -10,6 +10,16 @@ import pytest
 import yaml as pyyaml
 from msgspec.structs import replace
 
+from nettrace.kube.expected import (
+    Expected,
+    ExpectedIpset,
+    ExpectedIpvs,
+    ExpectedNftChain,
+    ExpectedNftSet,
+    ExpectedNftTable,
+    RealServer,
+    VirtualServer,
+)
 from nettrace.model.change import Exact, NoUndo
 from nettrace.model.dropped import DropSeen, Predicted
 from nettrace.model.errors import UserError
@@ -20,6 +30,7 @@ from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.step import Verdict
+from nettrace.model.xt import Jump, XtChain, XtRule, XtRuleset, XtTable
 from nettrace.parse.snapshot_file import encode_snapshot
 from nettrace.render import json, schema, svg, text, yaml
 from nettrace.render.contract import Document
@@ -34,6 +45,7 @@ from nettrace.render.document import (
     repair_document,
     walk_document,
 )
+from nettrace.render.expect_document import expected_document
 from nettrace.render.page import Look
 from nettrace.render.shown import show_document
 
@@ -75,6 +87,34 @@ def entry_of(report: TraceReport) -> JournalEntry:
         plan=plan_of(report), state="applied", done=2, started="14:02:11", deadline=1e9, note="[note]"
     )
 
+
+EXPECTED = Expected(
+    mode="iptables",
+    family=4,
+    node="n1",
+    version="1.36",
+    iptables=XtRuleset(
+        {"nat": Known(XtTable({"KUBE-SERVICES": Known(XtChain(rules=(XtRule(target=Jump("KUBE-SVC-A")),)))}))}
+    ),
+    unordered=frozenset({("nat", "KUBE-SERVICES")}),
+    nft=(
+        ExpectedNftTable(
+            family="ip",
+            sets=(ExpectedNftSet(name="cluster-ips", type="ipv4_addr", elements=("10.96.0.1",)),),
+            chains=(ExpectedNftChain(name="services", rules=("accept",)),),
+        ),
+    ),
+    ipvs=ExpectedIpvs(
+        servers=(
+            VirtualServer(
+                address="10.96.0.1", port=80, real_servers=(RealServer(address="10.0.0.1", port=8),)
+            ),
+        ),
+        ipsets=(ExpectedIpset(name="KUBE-CLUSTER-IP", type="hash:ip,port"),),
+        addresses=("10.96.0.1",),
+    ),
+    sysctls={"net.ipv4.conf.all.route_localnet": "1"},
+)
 
 MADE: dict[str, Callable[[TraceReport], Document]] = {
     "Walk": walk_document,
@@ -130,6 +170,7 @@ MADE: dict[str, Callable[[TraceReport], Document]] = {
             ),
         )
     ),
+    "Expected": lambda report: expected_document(EXPECTED),
     "Show": lambda report: show_document(
         "routes", Snapshot(namespaces={"n": Netns(name="n", node="n", routes=Known(()))}), "lab shop"
     ),

@@ -1,0 +1,118 @@
+"""
+The rules of kube-proxy that a node has, of both address families.
+
+Lives here: reading them whole, from a live node, a snapshot or a saved dump.
+"""
+
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from nettrace.app.context import Context
+from nettrace.kube.detect import has_kube_proxy
+from nettrace.model.errors import UserError
+from nettrace.model.nft import NftRuleset
+from nettrace.model.section import Known, Missing, MissingKind, SectionKey
+from nettrace.model.xt import BACKENDS, XtRuleset
+from nettrace.parse.iptables import parse_save
+
+__all__ = ["NodeRules", "is_dump", "read_dump", "read_node_rules"]
+
+_TABLES = ("mangle", "nat", "filter")
+
+
+class NodeRules(Struct, frozen=True, kw_only=True):
+    """
+    What is there: ``v4`` and ``v6`` are rule sets of one back end, None where none was read.
+
+    Of two back ends it is the one that holds kube-proxy's chains, iptables-nft before
+    iptables-legacy.  ``missing`` are the sections that could not be read, with the reason.
+    """
+
+    v4: XtRuleset | None = None
+    v6: XtRuleset | None = None
+    nft: NftRuleset | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def of(self, family: int) -> XtRuleset | None:
+        """Return the rule set of one family."""
+        return self.v6 if family == 6 else self.v4
+
+
+def is_dump(path: Path) -> bool:
+    """Is the file the text of iptables-save (and not a snapshot)?"""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    lines = [line for line in head.splitlines() if line.strip() and not line.startswith(b"#")]
+    return bool(lines) and lines[0].startswith(b"*")
+
+
+def read_dump(path: Path, family: int) -> NodeRules:
+    """Read the text of iptables-save, or of ip6tables-save for *family* 6; UserError for what is neither."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"cannot read the dump: {reason}", where=str(path)) from error
+    rules = parse_save(text, str(path))
+    return NodeRules(v6=rules) if family == 6 else NodeRules(v4=rules)
+
+
+def read_node_rules(context: Context, netns: str) -> NodeRules:
+    """Read every chain of the namespace that kube-proxy may have written, and the outline of nftables."""
+    missing: dict[str, str] = {}
+    found: dict[str, XtRuleset | None] = {}
+    for head in ("xt", "xt6"):
+        context.read_unread([SectionKey(netns, f"{head}/{backend}") for backend in BACKENDS])
+        chosen = None
+        for backend in BACKENDS:
+            rules = _whole(context, netns, f"{head}/{backend}", missing)
+            if rules is not None and (
+                chosen is None or (has_kube_proxy(rules) and not has_kube_proxy(chosen))
+            ):
+                chosen = rules
+        found[head] = chosen
+    context.read_unread([SectionKey(netns, "nft")])
+    nft = context.snapshot.section(SectionKey(netns, "nft"))
+    if isinstance(nft, Missing):
+        missing["nft"] = nft.reason or nft.kind.value
+    return NodeRules(
+        v4=found["xt"], v6=found["xt6"], nft=nft.value if isinstance(nft, Known) else None, missing=missing
+    )
+
+
+def _whole(context: Context, netns: str, word: str, missing: dict[str, str]) -> XtRuleset | None:
+    """Return a back end's rule set with its chains read; what is not is noted as missing."""
+    key = SectionKey(netns, word)
+    section = context.snapshot.section(key)
+    if not isinstance(section, Known):
+        missing[word] = section.reason or section.kind.value
+        return None
+    tables = [name for name in _TABLES if name in section.value.tables]
+    context.read_unread([SectionKey(netns, f"{word}/{table}") for table in tables])
+    wanted = []
+    for table in tables:
+        body = context.snapshot.section(SectionKey(netns, f"{word}/{table}"))
+        if not isinstance(body, Known) or body.value is None:
+            continue
+        wanted += [
+            SectionKey(netns, f"{word}/{table}/{name}")
+            for name, chain in body.value.chains.items()
+            if isinstance(chain, Missing)
+            and chain.kind is MissingKind.NOT_READ
+            and (name.startswith("KUBE-") or name.isupper())
+        ]
+    context.read_unread(wanted)
+    rules: XtRuleset = context.snapshot.section(key).value
+    for table in tables:
+        body = rules.tables[table]
+        if isinstance(body, Missing):
+            missing[f"{word}/{table}"] = body.reason or body.kind.value
+            continue
+        for name, chain in body.value.chains.items():
+            if isinstance(chain, Missing) and chain.kind is not MissingKind.NOT_READ:
+                missing[f"{word}/{table}/{name}"] = chain.reason or chain.kind.value
+    return rules
