@@ -140,7 +140,7 @@ def _config(question: Question, kube: Kube, remarks: list[str]) -> KubeProxyConf
     if question.config is None:
         if known is None:
             remarks.append("kube-proxy's configuration is not known: its defaults are taken")
-        return known or KubeProxyConfig(version_stated=False)
+        return known or KubeProxyConfig()
     documents = parse_documents(_text(question.config), str(question.config))
     for document in documents:
         if document.get("kind") == "KubeProxyConfiguration" and question.mode:

@@ -173,7 +173,7 @@ class KubeProxyConfig(Struct, frozen=True, kw_only=True):
     node_port_addresses: tuple[str, ...] = ()
     localhost_node_ports: bool = True
     version: str = "1.30"  # minor version whose layout is owed
-    version_stated: bool = True  # False: no object says so, it is assumed
+    version_stated: bool = False  # True: an object says so, it is not assumed
     bind_address: str = ""
     tcp_be_liberal: bool = False
     feature_gates: dict[str, bool] = field(default_factory=dict)

@@ -362,9 +362,11 @@ def test_version_of_kube_proxy() -> None:
     untagged = pod.replace(":v1.32.0", "")
     other = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: flannel}\n"
     assert _known(_kube(daemon_set, pod, nodes("v1.31.1")).proxy).version == "1.33"
+    assert _known(_kube(daemon_set).proxy).version_stated
     assert _known(_kube(other, pod, nodes("v1.31.1")).proxy).version == "1.32"
     assert _known(_kube(untagged, nodes("v1.31.1+k3s1", "v1.9.2", "odd")).proxy).version == "1.9"
     assert _known(_kube(untagged).proxy).version == KubeProxyConfig().version
+    assert not _known(_kube(untagged).proxy).version_stated
 
 
 def test_the_later_object_counts() -> None:
