@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nettrace.model.guide import GuideReport
     from nettrace.model.report import TraceReport
 
-__all__ = ["ExitCode", "of_trace", "worst"]
+__all__ = ["ExitCode", "of_guide", "of_trace", "worst"]
 
 
 class ExitCode(IntEnum):
@@ -55,3 +56,11 @@ def of_trace(report: "TraceReport") -> ExitCode:
     if report.agreement is not None and report.agreement.agrees is False:
         codes.append(ExitCode.PROBLEM)
     return worst(codes)
+
+
+def of_guide(report: "GuideReport") -> ExitCode:
+    """Return the code of a guided flow: a cause is a problem, what could not be decided inconclusive."""
+    from nettrace.model.guide import CheckState
+
+    codes = {CheckState.PROBLEM: ExitCode.PROBLEM, CheckState.UNKNOWN: ExitCode.UNKNOWN}
+    return codes.get(report.state, ExitCode.OK)

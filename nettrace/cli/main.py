@@ -17,6 +17,7 @@ __all__ = ["main", "root"]
 _COMMANDS = {
     "trace": ("nettrace.cli.trace:trace", "Walk a packet from SRC to DST and say why it does not arrive."),
     "expect": ("nettrace.cli.expect:expect", "Print what kube-proxy owes a node."),
+    "debug": ("nettrace.cli.debug:debug", "Find out step by step why a Service does not work."),
     "watch": ("nettrace.cli.watch:watch", "Show what is being dropped right now, and why."),
     "repair": ("nettrace.cli.repair:repair", "Plan, apply and undo the change that mends it."),
     "show": ("nettrace.cli.show:show", "List links, routes, rules, services and the like."),

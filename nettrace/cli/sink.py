@@ -17,6 +17,7 @@ from nettrace.cli.terminal import speaks_unicode, wants_colour, width
 
 if TYPE_CHECKING:
     from nettrace.render.contract import Document
+    from nettrace.render.page import Look, Page
 
 __all__ = ["FORMATS", "Sink", "output_options"]
 
@@ -53,13 +54,32 @@ class Sink(NamedTuple):
             text = self._rendered(document, one.format, to_terminal=False)
             _write(one.file, text)
 
+    @property
+    def streams(self) -> bool:
+        """Is a person to see it on standard output, and nothing else asked for?"""
+        return [one for one in self.outputs if one.file is None and one.format in ("table", "wide")] == list(
+            self.outputs
+        )
+
+    def show(self, lay_out: "Callable[[Look], Page]") -> None:
+        """Write a page that is part of a document, as soon as there is one."""
+        from nettrace.render import text
+
+        look = self._look(self.outputs[0].format, to_terminal=True)
+        sys.stdout.write(text.written(lay_out(look), colour=wants_colour(self.colour, sys.stdout)))
+        sys.stdout.flush()
+
+    def _look(self, name: str, *, to_terminal: bool) -> "Look":
+        from nettrace.render.page import Look
+
+        ascii_only = self.ascii or (to_terminal and not speaks_unicode(sys.stdout))
+        return Look(width=width() if to_terminal else 100, wide=name == "wide", ascii=ascii_only)
+
     def _rendered(self, document: "Document", name: str, *, to_terminal: bool) -> str:
         if name in ("table", "wide"):
             from nettrace.render import text
-            from nettrace.render.page import Look
 
-            ascii_only = self.ascii or (to_terminal and not speaks_unicode(sys.stdout))
-            look = Look(width=width() if to_terminal else 100, wide=name == "wide", ascii=ascii_only)
+            look = self._look(name, to_terminal=to_terminal)
             colour = wants_colour(self.colour, sys.stdout) if to_terminal else self.colour == "always"
             return text.render(document, look, colour=colour)
         if name == "json":

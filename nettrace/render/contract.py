@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from nettrace.model.change import Change
 from nettrace.model.finding import Safety, Severity
+from nettrace.model.guide import Axis, CheckState, RepairDone
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
@@ -33,6 +34,8 @@ __all__ = [
     "FindingView",
     "FlowView",
     "FrameView",
+    "GuideCheckView",
+    "GuideDocument",
     "HistoryDocument",
     "LegView",
     "ObservedView",
@@ -461,8 +464,49 @@ class DropDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Dro
     confirmed: SeenStepView | None
 
 
+class GuideCheckView(Struct, frozen=True, kw_only=True):
+    """
+    One check of the guided flow.
+
+    ``checked`` is what was looked at and done, ``seen`` what stands there, ``conclusion`` what
+    follows.  ``about`` is the Service under test where it is not the one that was asked for,
+    ``flow`` the source and target of the packets it is about.
+    """
+
+    id: str
+    axis: Axis
+    title: str
+    state: CheckState
+    checked: tuple[str, ...]
+    seen: tuple[EvidenceView, ...]
+    conclusion: str
+    findings: tuple[FindingView, ...]
+    about: str | None
+    flow: tuple[str, str] | None
+
+
+class GuideDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="ServiceDebug"):
+    """
+    The answer of ``nettrace debug``.
+
+    ``leaf`` is the cause that it ended at, null if every check passed; ``state`` sums the checks
+    up.  ``live``: real queries and connections were made.
+    """
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    service: str
+    client: str
+    context: str
+    live: bool
+    state: CheckState
+    leaf: str | None
+    checks: tuple[GuideCheckView, ...]
+    repairs: tuple[RepairDone, ...]
+
+
 Document: TypeAlias = (
     WalkDocument
+    | GuideDocument
     | FindingDocument
     | RepairPlanDocument
     | RepairDocument

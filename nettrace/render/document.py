@@ -17,6 +17,7 @@ from nettrace.model.dropped import DropSeen
 from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow, ObjectRef
+from nettrace.model.guide import Check, GuideReport
 from nettrace.model.lab import LabRecord
 from nettrace.model.observation import Agreement, Attempt, Drop, Frame, Hit, Observed
 from nettrace.model.packet import Packet, PortRange
@@ -40,6 +41,8 @@ from nettrace.render.contract import (
     FindingView,
     FlowView,
     FrameView,
+    GuideCheckView,
+    GuideDocument,
     HistoryDocument,
     LegView,
     ObservedView,
@@ -63,6 +66,8 @@ __all__ = [
     "drop_document",
     "explanation_document",
     "finding_document",
+    "guide_check",
+    "guide_document",
     "history_document",
     "labs_document",
     "packet_view",
@@ -90,6 +95,36 @@ def walk_document(report: TraceReport, snapshot: Snapshot | None = None) -> Walk
         agreement=_agreement(report.agreement) if report.agreement is not None else None,
         findings=tuple(_finding(finding, snapshot) for finding in report.findings),
         diagnosis=DiagnosisView(goal=report.goal, met=report.goal_met, notes=report.notes),
+    )
+
+
+def guide_document(report: GuideReport, snapshot: Snapshot | None = None) -> GuideDocument:
+    """Make the document of a guided flow."""
+    return GuideDocument(
+        service=report.service,
+        client=report.client,
+        context=report.context,
+        live=report.live,
+        state=report.state,
+        leaf=report.leaf or None,
+        checks=tuple(guide_check(check, snapshot) for check in report.checks),
+        repairs=report.repairs,
+    )
+
+
+def guide_check(check: Check, snapshot: Snapshot | None = None) -> GuideCheckView:
+    """Make the view of one check."""
+    return GuideCheckView(
+        id=check.id,
+        axis=check.axis,
+        title=check.title,
+        state=check.state,
+        checked=check.checked,
+        seen=tuple(_evidence(piece) for piece in check.seen),
+        conclusion=check.conclusion,
+        findings=tuple(_finding(finding, snapshot) for finding in check.findings),
+        about=check.about or None,
+        flow=check.flow,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from nettrace.render.contract import (
     DropDocument,
     FindingDocument,
+    GuideDocument,
     HistoryDocument,
     RepairDocument,
     RepairPlanDocument,
@@ -42,6 +43,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Doctor": DoctorDocument,
     "Drop": DropDocument,
     "Expected": ExpectedDocument,
+    "ServiceDebug": GuideDocument,
 }
 
 

@@ -8,6 +8,7 @@ from nettrace.render.contract import (
     Document,
     DropDocument,
     FindingDocument,
+    GuideDocument,
     HistoryDocument,
     RepairDocument,
     RepairPlanDocument,
@@ -17,6 +18,7 @@ from nettrace.render.contract_expect import ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.expect_text import expected_page
 from nettrace.render.finding_text import finding_page
+from nettrace.render.guide_text import guide_page
 from nettrace.render.page import Look, Page, plain
 from nettrace.render.plan_text import history_page, plan_page
 from nettrace.render.repair_text import repair_page
@@ -25,7 +27,7 @@ from nettrace.render.state_text import doctor_page, explanation_page, labs_page
 from nettrace.render.walk_text import walk_page
 from nettrace.render.watch_text import drop_page
 
-__all__ = ["page", "render"]
+__all__ = ["page", "render", "written"]
 
 
 def page(document: Document, look: Look) -> Page:
@@ -53,11 +55,17 @@ def page(document: Document, look: Look) -> Page:
             return drop_page(document, look)
         case ExpectedDocument():
             return expected_page(document, look)
+        case GuideDocument():
+            return guide_page(document, look)
 
 
 def render(document: Document, look: Look | None = None, *, colour: bool = False) -> str:
     """Return *document* as text, with a terminal's colours if *colour*."""
-    laid = page(document, look or Look())
+    return written(page(document, look or Look()), colour=colour)
+
+
+def written(laid: Page, *, colour: bool = False) -> str:
+    """Return a page as text, with a terminal's colours if *colour*."""
     if not colour:
         return plain(laid)
     from nettrace.render.colour import ansi  # noqa: PLC0415  (rich is not needed for plain text)

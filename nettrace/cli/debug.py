@@ -1,0 +1,83 @@
+"""``nettrace debug svc/NS/NAME``."""
+
+import sys
+
+import click
+
+from nettrace.cli.codes import of_guide
+from nettrace.cli.options import Source, source_options
+from nettrace.cli.sink import Sink, output_options
+from nettrace.cli.terminal import say
+
+__all__ = ["debug"]
+
+
+@click.command()
+@click.argument("service", metavar="svc/NS/NAME[:PORT]")
+@click.option("--from-pod", metavar="POD", help="Who calls: [NAMESPACE/]NAME.")
+@click.option("--from-node", metavar="NODE", help="Who calls: a node.")
+@click.option("--external", is_flag=True, help="Somebody outside calls: node ports, balancers.")
+@click.option("--yes", is_flag=True, help="Apply repairs without asking, and go on.")
+@click.option("--no-repair", is_flag=True, help="Offer no repair.")
+@click.option("--probe/--no-probe", default=True, show_default=True, help="Real queries and connections.")
+@source_options
+@output_options
+@click.pass_context
+def debug(
+    ctx: click.Context,
+    service: str,
+    *,
+    from_pod: str | None,
+    from_node: str | None,
+    external: bool,
+    yes: bool,
+    no_repair: bool,
+    probe: bool,
+    source: Source,
+    sink: Sink,
+) -> None:
+    """
+    Go through all that a Service depends on, and stop at the first cause.
+
+    The object, its name in DNS, its endpoints, the pods, the way to them, kube-proxy, the rules, a pod
+    that calls itself, callers from outside.  On a terminal a repair is offered where there is one,
+    and the checks go on after it.
+    """
+    from nettrace.app.debug import case_of
+    from nettrace.app.debug import debug as run
+    from nettrace.model.guide import Check
+    from nettrace.model.plan import RepairPlan
+    from nettrace.render.document import guide_check, guide_document, plan_document
+    from nettrace.render.guide_text import guide_check_page, guide_head, verdict_page
+
+    if sum(map(bool, (from_pod, from_node, external))) > 1:
+        raise click.UsageError("--from-pod, --from-node and --external exclude each other", ctx)
+    if yes and no_repair:
+        raise click.UsageError("--yes and --no-repair exclude each other", ctx)
+    asks = sys.stdin.isatty() and sys.stdout.isatty() and not no_repair
+
+    def decide(check: Check, planned: RepairPlan) -> bool:
+        if yes or not asks:
+            return yes
+        sink.for_people().emit(plan_document(planned))
+        return click.confirm(f"apply it, and go on after {check.id}?")
+
+    def show(check: Check) -> None:
+        if sink.streams:
+            label = context.label
+            sink.show(
+                lambda look: guide_check_page(guide_check(check, context.snapshot), look, context=label)
+            )
+
+    with source.open() as context:
+        case = case_of(context, service, from_pod=from_pod, from_node=from_node, external=external)
+        if sink.streams:
+            live = probe and context.live
+            sink.show(lambda _: guide_head(case.key, case.client, context.label, live=live))
+        report = run(context, case, decide=decide, on_check=show, on_event=say, with_probe=probe)
+        document = guide_document(report, context.snapshot)
+    if sink.streams:
+        sink.show(lambda look: verdict_page(document, look))
+    else:
+        sink.emit(document)
+    ctx.exit(of_guide(report))

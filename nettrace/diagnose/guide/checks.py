@@ -1,0 +1,43 @@
+"""
+The checks of the guided flow, in their order.
+
+The order is that of the Debug Services page of Kubernetes: the object and its name first, then who
+stands behind it, then the node's rules and the way there, then the odd ends (a pod that calls
+itself, callers from outside).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nettrace.diagnose.guide.case import Case
+from nettrace.diagnose.guide.dns import named
+from nettrace.diagnose.guide.endpoints import selected
+from nettrace.diagnose.guide.outside import answered
+from nettrace.diagnose.guide.paths import hairpin, reached, serving, translated
+from nettrace.diagnose.guide.proxy import alive
+from nettrace.diagnose.guide.request import Asking
+from nettrace.diagnose.guide.service import definition, exists
+from nettrace.model.guide import Check
+
+__all__ = ["CHECKS", "GuideCheck"]
+
+
+class GuideCheck(NamedTuple):
+    """One check: its word, and what it does."""
+
+    id: str
+    run: Callable[[Case], Asking[Check]]
+
+
+CHECKS = (
+    GuideCheck("service", exists),
+    GuideCheck("definition", definition),
+    GuideCheck("dns", named),
+    GuideCheck("endpoints", selected),
+    GuideCheck("pods", serving),
+    GuideCheck("path", reached),
+    GuideCheck("kube-proxy", alive),
+    GuideCheck("rules", translated),
+    GuideCheck("hairpin", hairpin),
+    GuideCheck("outside", answered),
+)

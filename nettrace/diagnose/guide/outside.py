@@ -1,0 +1,87 @@
+"""Does it answer from outside: node ports, external addresses, the balancer's?"""
+
+from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
+from nettrace.diagnose.guide.case import Case, Heading, advice, names
+from nettrace.diagnose.guide.flow import Tried, failed, tried, worst
+from nettrace.diagnose.guide.objects import endpoints, find_service
+from nettrace.diagnose.guide.request import Asking, state
+from nettrace.model.finding import Evidence
+from nettrace.model.guide import Axis, Check, CheckState
+from nettrace.model.kube import Service, ServicePort
+from nettrace.model.snapshot import Snapshot
+
+__all__ = ["answered"]
+
+_TITLE = Heading("outside", Axis.RULES, "Does it answer from outside?")
+_OUTSIDE = "internet"
+
+
+def answered(case: Case) -> Asking[Check]:
+    """Walk from outside to every node's node port and to the Service's outer addresses."""
+    snapshot = yield from state()
+    service = find_service(snapshot, case.namespace, case.name)
+    if service is None:
+        return _TITLE.unknown(f"{case.key} is not known")
+    targets = [target for port in case.ports(service) for target in _targets(snapshot, service, port)]
+    if not targets:
+        said = f"it is a {service.type} Service: nothing of it can be called from outside"
+        return _TITLE.skipped(said)
+    if not any(netns.role == "outside" for netns in snapshot.namespaces.values()):
+        reason = "nobody outside is in what was read"
+        wanted = CheckState.UNKNOWN if case.external else CheckState.SKIPPED
+        return _TITLE.ended(wanted, reason, checked=tuple(targets))
+    found: list[Tried] = []
+    bare: list[str] = []
+    for target in targets:
+        node = target.removeprefix("node/").partition(":")[0] if target.startswith("node/") else ""
+        if node and _no_local(snapshot, service, node):
+            bare.append(node)
+            continue
+        one = yield from tried(_OUTSIDE, target, 3)
+        found.append(one)
+        if one.state is CheckState.PROBLEM:
+            return failed(_TITLE, one, found)
+    checked = tuple(one.words for one in found)
+    if bare and (case.external or not found):
+        return _bare(case, service, snapshot, bare, checked)
+    note = (
+        f"; {names(sorted(set(bare)))} drop it: no local endpoint, as externalTrafficPolicy Local asks"
+        if bare
+        else ""
+    )
+    said = f"{len(found)} entrances called{note}"
+    return _TITLE.ended(worst([t.state for t in found]), said, checked=checked)
+
+
+def _targets(snapshot: Snapshot, service: Service, port: ServicePort) -> list[str]:
+    proto = port.protocol.lower()
+    found = []
+    if port.node_port:
+        found += [f"node/{node}:{port.node_port}/{proto}" for node in sorted(snapshot.nodes)]
+    outer = (*service.external_ips, *service.load_balancer_ips)
+    found += [f"[{ip}]:{port.port}/{proto}" if ":" in ip else f"{ip}:{port.port}/{proto}" for ip in outer]
+    return found
+
+
+def _no_local(snapshot: Snapshot, service: Service, node: str) -> bool:
+    if service.external_traffic_policy != "Local":
+        return False
+    return not any(b.local and (b.ready or b.drains) for _, b in endpoints(snapshot, service, node))
+
+
+def _bare(
+    case: Case, service: Service, snapshot: Snapshot, bare: list[str], checked: tuple[str, ...]
+) -> Check:
+    nodes = sorted(set(bare))
+    ends = [b.text for _, b in endpoints(snapshot, service) if b.ready]
+    finding = advice(
+        ETP_LOCAL_NO_ENDPOINT,
+        f"{case.key} has externalTrafficPolicy Local, and {names(nodes)} has no endpoint of it",
+        subject=case.subject,
+        where=nodes[0],
+        evidence=(Evidence(ref="kube/endpoint_slices", text=f"its endpoints: {names(ends)}"),),
+    )
+    return _TITLE.problem(
+        finding,
+        checked=checked,
+    )

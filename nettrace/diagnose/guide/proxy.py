@@ -1,0 +1,159 @@
+"""Is kube-proxy alive on the node, and in which mode is it, judged by what is in the kernel?"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
+from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
+from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
+from nettrace.diagnose.guide.case import Case, Heading, advice
+from nettrace.diagnose.guide.flow import tried
+from nettrace.diagnose.guide.objects import find_service, node_of
+from nettrace.diagnose.guide.request import Asking, section, state
+from nettrace.model.finding import Evidence, Finding, Repair
+from nettrace.model.guide import Axis, Check
+from nettrace.model.section import Known, Missing, SectionKey
+
+__all__ = ["alive"]
+
+_TITLE = Heading("kube-proxy", Axis.RULES, "Is kube-proxy alive on the client's node, and in which mode?")
+_HEALTHZ = 10256  # the default of healthzBindAddress, KubeProxyConfiguration v1alpha1
+_TABLE = "kube-proxy"
+
+
+class _Kernel(Struct, frozen=True, kw_only=True):
+    """The modes whose state the kernel has, the evidence, and what could not be read."""
+
+    modes: tuple[str, ...]
+    seen: tuple[Evidence, ...]
+    missing: tuple[str, ...]
+
+
+def alive(case: Case) -> Asking[Check]:
+    """Look for the process, its health port, and the state of each mode."""
+    snapshot = yield from state()
+    node = node_of(snapshot, case.netns)
+    if node is None:
+        return _TITLE.skipped("the client is on no node that was read")
+    netns = snapshot.nodes[node].netns
+    kernel = yield from _kernel(netns)
+    running, process = yield from _process(node, netns)
+    seen = (*process, *kernel.seen)
+    checked = ("processes, port 10256, KUBE-SERVICES in both backends, table kube-proxy, kube-ipvs0",)
+    finding = None
+    if len(kernel.modes) > 1:
+        finding = _several(node, kernel)
+    elif not kernel.modes and not kernel.missing:
+        finding = yield from _nothing(case, node, running=running, seen=seen)
+    if finding is not None:
+        return _TITLE.problem(
+            finding,
+            checked=checked,
+            seen=seen,
+            flow=(case.client, case.subject) if finding.repairs and finding.repairs[0].changes else None,
+        )
+    if not kernel.modes:
+        reason = f"its mode is not known: {'; '.join(kernel.missing)}"
+        return _TITLE.unknown(reason, checked=checked, seen=seen)
+    alive_ = {
+        True: "it runs",
+        False: "no such process is seen, its rules are there",
+        None: "its rules are there",
+    }
+    said = f"{alive_[running]}; mode {kernel.modes[0]}"
+    return _TITLE.passed(said, checked=checked, seen=seen)
+
+
+def _kernel(netns: str) -> Asking[_Kernel]:
+    """Say which modes have left state in the kernel."""
+    modes: list[str] = []
+    seen: list[Evidence] = []
+    missing: list[str] = []
+    for backend in ("nft", "legacy"):
+        table = yield from section(SectionKey(netns, f"xt/{backend}"))
+        if isinstance(table, Missing):
+            missing.append(f"iptables-{backend}: {table.reason}")
+            continue
+        nat = table.value.tables.get("nat")
+        chains = nat.value.chains if isinstance(nat, Known) else {}
+        owned = [name for name in chains if name.startswith(("KUBE-SVC-", "KUBE-SEP-"))]
+        if "KUBE-SERVICES" in chains:
+            ref = f"{netns}/xt/{backend}/nat/KUBE-SERVICES"
+            seen.append(
+                Evidence(ref=ref, text=f"iptables-{backend}: KUBE-SERVICES, {len(owned)} chains of Services")
+            )
+            if owned:
+                modes.append(f"iptables ({backend})")
+    native = yield from section(SectionKey(netns, "nft"))
+    if isinstance(native, Missing):
+        missing.append(f"nftables: {native.reason}")
+    else:
+        found = [key for key in native.value.tables if key.endswith(f" {_TABLE}")]
+        if found:
+            modes.append("nftables")
+            seen.append(Evidence(ref=f"{netns}/nft", text=f"nftables: table {_TABLE}"))
+    links = yield from section(SectionKey(netns, "links"))
+    if isinstance(links, Known) and any(link.name == "kube-ipvs0" for link in links.value):
+        modes.append("ipvs")
+        seen.append(Evidence(ref=f"{netns}/links/kube-ipvs0", text="the device kube-ipvs0"))
+    return _Kernel(modes=tuple(modes), seen=tuple(seen), missing=tuple(missing))
+
+
+def _process(node: str, netns: str) -> Asking[tuple[bool | None, tuple[Evidence, ...]]]:
+    """Say whether kube-proxy runs: by its process, else by who listens on its health port."""
+    found = yield from section(SectionKey(f"node:{node}", "processes"))
+    if isinstance(found, Known):
+        process = next((p for p in found.value if p.name == "kube-proxy"), None)
+        if process is not None:
+            return True, (Evidence(ref=f"node:{node}/processes", text=f"kube-proxy, process {process.pid}"),)
+    sockets = yield from section(SectionKey(netns, "sockets"))
+    if isinstance(sockets, Known):
+        healthy = any(s.port == _HEALTHZ and s.proto == "tcp" and s.state == "listen" for s in sockets.value)
+        if healthy:
+            return True, (
+                Evidence(ref=f"{netns}/sockets/tcp/{_HEALTHZ}", text=f"somebody listens on {_HEALTHZ}"),
+            )
+        return False, (
+            Evidence(
+                ref=f"node:{node}/processes", text=f"no process kube-proxy, nobody listens on {_HEALTHZ}"
+            ),
+        )
+    return None, (Evidence(ref="", text="whether it runs could not be read"),)
+
+
+def _several(node: str, kernel: _Kernel) -> Finding:
+    iptables = [mode for mode in kernel.modes if mode.startswith("iptables")]
+    cause = IPTABLES_LEGACY_NFT_MIX if len(iptables) > 1 else PROXY_MODE_SWITCH_LEFTOVER
+    return advice(
+        cause,
+        f"{node} has the rules of kube-proxy twice: {' and '.join(kernel.modes)}",
+        subject=f"node/{node}",
+        where=node,
+        evidence=kernel.seen,
+    )
+
+
+def _nothing(
+    case: Case, node: str, *, running: bool | None, seen: tuple[Evidence, ...]
+) -> Asking[Finding | None]:
+    """No mode has state: kube-proxy is dead, or somebody flushed what it wrote."""
+    snapshot = yield from state()
+    service = find_service(snapshot, case.namespace, case.name)
+    if service is None or service.headless or not service.cluster_ips or not case.ports(service):
+        return None
+    flow = yield from tried(case.client, case.target(case.ports(service)[0]))
+    flushed = next(iter(flow.findings), None)
+    if running and flushed is not None:
+        return flushed
+    repairs: tuple[Repair, ...] = flushed.repairs if flushed is not None else ()
+    made = advice(
+        KUBEPROXY_NOT_RUNNING,
+        f"{node} has no rules of kube-proxy in any mode"
+        + ("" if running is None else ", and no kube-proxy runs on it"),
+        subject=f"node/{node}",
+        where=node,
+        evidence=seen,
+    )
+    if flushed is None:
+        return made
+    return replace(made, alternatives=(flushed.cause,), repairs=repairs or made.repairs)

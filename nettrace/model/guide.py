@@ -1,0 +1,98 @@
+"""
+The guided Service flow: its steps, what each checked and saw, and where it ended.
+
+Lives here: types.  nettrace.diagnose.guide decides, nettrace.app.debug drives it.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from nettrace.model.finding import Evidence, Finding
+
+__all__ = ["Axis", "Check", "CheckState", "GuideReport", "RepairDone"]
+
+
+class Axis(StrEnum):
+    """Which of the three questions of a Service a check is about, and what lies around them."""
+
+    SCOPE = "scope"  # who calls whom
+    DNS = "dns"
+    ENDPOINTS = "endpoints"  # the objects, and the pods behind them
+    RULES = "rules"  # kube-proxy and what the node does
+
+
+class CheckState(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    PROBLEM = "problem"
+    UNKNOWN = "unknown"  # what it needs could not be read
+    SKIPPED = "skipped"  # it does not apply
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """
+    One check of the guided flow.
+
+    ``id`` is its word (``dns``, ``endpoints``, ``hairpin`` ...), ``title`` what it asks.
+    ``checked`` are sentences of what was looked at, ``seen`` what stands there, ``conclusion`` what
+    follows.  ``findings`` are its causes, the first one is the leaf that the flow ends at.
+    ``about`` is the Service under test where it is not the one that was asked for.  ``flow`` is
+    the source and the target of the packets it is about, as for ``nettrace trace``; None for none.
+    """
+
+    id: str
+    axis: Axis
+    title: str
+    state: CheckState
+    checked: tuple[str, ...] = ()
+    seen: tuple[Evidence, ...] = ()
+    conclusion: str = ""
+    findings: tuple[Finding, ...] = ()
+    about: str = ""
+    flow: tuple[str, str] | None = None
+
+    @property
+    def cause(self) -> str:
+        """The id of its first finding, "" if it has none."""
+        return self.findings[0].cause if self.findings else ""
+
+
+class RepairDone(Struct, frozen=True, kw_only=True):
+    """A repair that was applied on the way: of which cause, the journal's entry, whether it was kept."""
+
+    cause: str
+    entry: str
+    kept: bool
+    reason: str = ""
+
+
+class GuideReport(Struct, frozen=True, kw_only=True):
+    """
+    The whole of it.
+
+    ``service`` is namespace/name, ``client`` who calls.  ``leaf`` is the cause that it ended at,
+    "" if every check passed.  ``live``: were real queries and connections made?
+    """
+
+    service: str
+    client: str
+    context: str
+    checks: tuple[Check, ...]
+    leaf: str = ""
+    live: bool = False
+    repairs: tuple[RepairDone, ...] = ()
+
+    @property
+    def state(self) -> CheckState:
+        """Problem where one is left, else unknown where something could not be decided, else passed."""
+        states = {check.state for check in self.checks if check.cause not in self._mended}
+        for one in (CheckState.PROBLEM, CheckState.UNKNOWN):
+            if one in states:
+                return one
+        return CheckState.PASSED
+
+    @property
+    def _mended(self) -> set[str]:
+        return {done.cause for done in self.repairs if done.kept}
