@@ -15,7 +15,7 @@ from nettrace.app.remember import Question
 from nettrace.app.repair import apply, plan
 from nettrace.app.trace import BRIEF, PATIENT, diagnosis_of, walk_of
 from nettrace.diagnose import Diagnosis
-from nettrace.diagnose.guide import CHECKS, Ask, Case, Connect, Diagnose, GuideCheck, Query
+from nettrace.diagnose.guide import Ask, Case, Connect, Diagnose, GuideCheck, Query, checks_for
 from nettrace.diagnose.guide.objects import endpoints, find_service, node_of, pod_netns, pods
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Safety
@@ -57,7 +57,7 @@ def debug(
     repairs: list[RepairDone] = []
     driver = _Driver(context, with_probe=with_probe)
     leaf = ""
-    for one in CHECKS:
+    for one in checks_for(case):
         tried_: set[str] = set()
         while True:
             found = driver.run(one, case)
@@ -155,7 +155,11 @@ def _offer(
         return None
     cause = finding.alternatives[0] if found.id == "kube-proxy" and finding.alternatives else finding.cause
     source, target = found.flow or (case.client, case.subject)
-    planned = plan(context, cause, question=Question(source=source, target=target))
+    try:
+        planned = plan(context, cause, question=Question(source=source, target=target))
+    except UserError as error:
+        on_event(f"no repair is offered: {error.what}")
+        return None
     if not decide(found, planned):
         return None
     report = apply(context, planned, on_event=on_event)

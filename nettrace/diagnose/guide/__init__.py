@@ -8,7 +8,7 @@ Not here: answering the requests (nettrace.app.debug), the diagnosis of one flow
 """
 
 from nettrace.diagnose.guide.case import Case
-from nettrace.diagnose.guide.checks import CHECKS, GuideCheck
+from nettrace.diagnose.guide.checks import CHECKS, GuideCheck, checks_for
 from nettrace.diagnose.guide.request import Ask, Connect, Diagnose, Query, Request
 
-__all__ = ["CHECKS", "Ask", "Case", "Connect", "Diagnose", "GuideCheck", "Query", "Request"]
+__all__ = ["CHECKS", "Ask", "Case", "Connect", "Diagnose", "GuideCheck", "Query", "Request", "checks_for"]

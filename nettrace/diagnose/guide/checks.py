@@ -19,7 +19,7 @@ from nettrace.diagnose.guide.request import Asking
 from nettrace.diagnose.guide.service import definition, exists
 from nettrace.model.guide import Check
 
-__all__ = ["CHECKS", "GuideCheck"]
+__all__ = ["CHECKS", "GuideCheck", "checks_for"]
 
 
 class GuideCheck(NamedTuple):
@@ -41,3 +41,11 @@ CHECKS = (
     GuideCheck("hairpin", hairpin),
     GuideCheck("outside", answered),
 )
+
+
+def checks_for(case: Case) -> tuple[GuideCheck, ...]:
+    """Return the checks in the order for this case: for a caller from outside the entrances come first."""
+    if not case.external:
+        return CHECKS
+    late = next(one for one in CHECKS if one.id == "hairpin")
+    return (*(one for one in CHECKS if one is not late), late)

@@ -26,6 +26,7 @@ from nettrace.model.lookup import DnsAnswer, Lookup
 from nettrace.model.resolver import Resolver
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
+from nettrace.model.step import Verdict
 
 __all__ = ["domain_of", "named"]
 
@@ -235,6 +236,9 @@ def _silent(case: Case, server: _Server, tcp: DnsAnswer | None, seen: tuple[Evid
             return _problem(down, *seen, checked=checked)
     flow = yield from tried(case.client, _target(server, "udp"))
     seen = (*seen, *evidence_of(flow))
+    ends = {path.verdict for path in flow.walk.paths}
+    if ends == {Verdict.NOT_LISTENING} and server.service is not None:
+        return _problem(_nobody(server.service, flow), *seen, checked=checked)
     if flow.findings:
         return _problem(flow.findings[0], *seen, checked=checked, flow=(flow.source, flow.target))
     if tcp is not None and tcp.rcode:
@@ -245,6 +249,17 @@ def _silent(case: Case, server: _Server, tcp: DnsAnswer | None, seen: tuple[Evid
         f"{server.address} does not answer, and no known cause fits: {ended}",
         checked=checked,
         seen=seen,
+    )
+
+
+def _nobody(service: Service, flow: Tried) -> Finding:
+    """The pods of the cluster's DNS are there and ready, and nobody in them listens."""
+    where = sorted({path.failing_step.netns for path in flow.walk.paths if path.failing_step is not None})
+    return advice(
+        DNS_COREDNS_DOWN,
+        f"the cluster's DNS {service.key} does not serve: nobody in {names(where)} listens on port {_PORT}",
+        subject=f"svc/{service.key}",
+        evidence=evidence_of(flow),
     )
 
 

@@ -161,7 +161,7 @@ def _not_served(case: Case, end: _End, one: Tried) -> Asking[Finding | None]:
 
 
 def _waits(found: Socket, proto: str) -> bool:
-    return found.proto == proto and found.state in ("LISTEN", "UNCONN")
+    return found.proto == proto and found.state in ("listen", "unconn")
 
 
 def _at(found: Socket) -> str:

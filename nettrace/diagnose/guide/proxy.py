@@ -7,16 +7,17 @@ from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.guide.case import Case, Heading, advice
-from nettrace.diagnose.guide.flow import tried
+from nettrace.diagnose.guide.flow import tried, worst
 from nettrace.diagnose.guide.objects import find_service, node_of
 from nettrace.diagnose.guide.request import Asking, section, state
 from nettrace.model.finding import Evidence, Finding, Repair
-from nettrace.model.guide import Axis, Check
+from nettrace.model.guide import Axis, Check, CheckState
 from nettrace.model.section import Known, Missing, SectionKey
 
 __all__ = ["alive"]
 
 _TITLE = Heading("kube-proxy", Axis.RULES, "Is kube-proxy alive on the client's node, and in which mode?")
+_CHECKED = ("processes, port 10256, KUBE-SERVICES in both backends, table kube-proxy, kube-ipvs0",)
 _HEALTHZ = 10256  # the default of healthzBindAddress, KubeProxyConfiguration v1alpha1
 _TABLE = "kube-proxy"
 
@@ -30,38 +31,42 @@ class _Kernel(Struct, frozen=True, kw_only=True):
 
 
 def alive(case: Case) -> Asking[Check]:
-    """Look for the process, its health port, and the state of each mode."""
+    """Look for the process, its health port, and the state of each mode; from outside on every node."""
     snapshot = yield from state()
-    node = node_of(snapshot, case.netns)
-    if node is None:
+    here = node_of(snapshot, case.netns)
+    nodes = sorted(snapshot.nodes) if case.external else [here] if here is not None else []
+    if not nodes:
         return _TITLE.skipped("the client is on no node that was read")
-    netns = snapshot.nodes[node].netns
+    found = []
+    for node in nodes:
+        one = yield from _on(case, node, snapshot.nodes[node].netns)
+        found.append(one)
+        if one.state is CheckState.PROBLEM:
+            return one
+    said = "; ".join(dict.fromkeys(one.conclusion for one in found))
+    seen = tuple(piece for one in found for piece in one.seen)
+    return _TITLE.ended(worst([one.state for one in found]), said, checked=_CHECKED, seen=seen)
+
+
+def _on(case: Case, node: str, netns: str) -> Asking[Check]:
     kernel = yield from _kernel(netns)
     running, process = yield from _process(node, netns)
     seen = (*process, *kernel.seen)
-    checked = ("processes, port 10256, KUBE-SERVICES in both backends, table kube-proxy, kube-ipvs0",)
     finding = None
     if len(kernel.modes) > 1:
         finding = _several(node, kernel)
     elif not kernel.modes and not kernel.missing:
         finding = yield from _nothing(case, node, running=running, seen=seen)
     if finding is not None:
-        return _TITLE.problem(
-            finding,
-            checked=checked,
-            seen=seen,
-            flow=(case.client, case.subject) if finding.repairs and finding.repairs[0].changes else None,
-        )
+        return _TITLE.problem(finding, checked=_CHECKED, seen=seen, flow=(_caller(case, node), case.subject))
     if not kernel.modes:
         reason = f"its mode is not known: {'; '.join(kernel.missing)}"
-        return _TITLE.unknown(reason, checked=checked, seen=seen)
-    alive_ = {
-        True: "it runs",
-        False: "no such process is seen, its rules are there",
-        None: "its rules are there",
-    }
-    said = f"{alive_[running]}; mode {kernel.modes[0]}"
-    return _TITLE.passed(said, checked=checked, seen=seen)
+        if not kernel.missing:
+            reason = f"{node} has no rules of kube-proxy, and owes none for this Service"
+        return _TITLE.unknown(reason, checked=_CHECKED, seen=seen)
+    words: dict[bool | None, str] = {True: "it runs", False: "no such process is seen, its rules are there"}
+    said = f"{words.get(running, 'its rules are there')}; mode {kernel.modes[0]}"
+    return _TITLE.passed(said, checked=_CHECKED, seen=seen)
 
 
 def _kernel(netns: str) -> Asking[_Kernel]:
@@ -133,6 +138,11 @@ def _several(node: str, kernel: _Kernel) -> Finding:
     )
 
 
+def _caller(case: Case, node: str) -> str:
+    """Who calls the Service's address on that node: from outside nobody does, so the node itself."""
+    return f"node/{node}" if case.external else case.client
+
+
 def _nothing(
     case: Case, node: str, *, running: bool | None, seen: tuple[Evidence, ...]
 ) -> Asking[Finding | None]:
@@ -141,7 +151,7 @@ def _nothing(
     service = find_service(snapshot, case.namespace, case.name)
     if service is None or service.headless or not service.cluster_ips or not case.ports(service):
         return None
-    flow = yield from tried(case.client, case.target(case.ports(service)[0]))
+    flow = yield from tried(_caller(case, node), case.target(case.ports(service)[0]))
     flushed = next(iter(flow.findings), None)
     if running and flushed is not None:
         return flushed

@@ -1,0 +1,113 @@
+"""
+The guided Service flow: every leaf that a lab of namespaces can have, made by the shell.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from nettrace.app.context import open_context
+from nettrace.app.debug import case_of, debug
+from nettrace.model.guide import CheckState
+from tests.acceptance.bench import Bench, bench
+from tests.acceptance.faults import Scene
+from tests.acceptance.leaves import LEAVES, Leaf, edited
+from tests.acceptance.scenes import kubernetes_scene
+
+DEBUG = ("debug", "svc/default/hostnames")
+
+
+def _options(leaf: Leaf, scene: Scene) -> dict[str, str | bool]:
+    near = min(scene.client)
+    if "--external" in leaf.call:
+        return {"external": True}
+    if "--from-node" in leaf.call:
+        return {"from_node": near}
+    return {"from_pod": scene.client[near]}
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=[f"{n:02}-{leaf.cause}" for n, leaf in enumerate(LEAVES)])
+def test_the_flow_ends_at_the_leaf(leaf: Leaf, tmp_path: Path) -> None:
+    """The fault is made, and the flow ends at its cause, in the check that is about it."""
+    with ExitStack() as stack:
+        lab = stack.enter_context(bench("flannel-vxlan"))
+        scene = kubernetes_scene(lab)
+        manifests = edited(scene, leaf.edit, tmp_path / "objects") if leaf.edit is not None else None
+        if leaf.rebuilt:
+            lab = stack.enter_context(bench("flannel-vxlan", "--manifests", str(manifests)))
+            manifests = None
+        if leaf.before is not None:
+            leaf.before(scene)
+        for member, command in leaf.shell(scene) if leaf.shell is not None else ():
+            lab.shell(member, command)
+        with open_context(lab=lab.name, manifests=manifests) as context:
+            case = case_of(context, leaf.service or f"svc/{scene.service}", **_options(leaf, scene))  # type: ignore[arg-type]
+            report = debug(context, case)
+    last = report.checks[-1]
+    told = [(one.id, one.state.value, one.conclusion) for one in report.checks]
+    assert (report.leaf, last.id) == (leaf.cause, leaf.at), told
+    assert report.state is CheckState.PROBLEM
+    assert all(one.state in (CheckState.PASSED, CheckState.SKIPPED) for one in report.checks[:-1]), told
+    assert last.findings[0].repairs, "a finding says what to do"
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Iterator[Bench]:
+    """A lab that several tests look at."""
+    with bench("flannel-vxlan") as lab:
+        yield lab
+
+
+@pytest.mark.parametrize("call", [(), ("--from-node", "node-b"), ("--external",), ("--no-probe",)])
+def test_nothing_is_wrong_with_a_healthy_lab(healthy: Bench, call: tuple[str, ...]) -> None:
+    """Every client passes every check, for real and on the model alone."""
+    ran = healthy.nettrace(
+        "debug", "svc/default/hostnames", "--lab", healthy.name, "-o", "json", *call, expect=(0,)
+    )
+    assert ran.json["state"] == "passed"
+    assert ran.json["leaf"] is None
+    assert {one["state"] for one in ran.json["checks"]} <= {"passed", "skipped"}
+
+
+def test_a_snapshot_answers_without_sending(healthy: Bench, tmp_path: Path) -> None:
+    """From a file the same checks are made on the model."""
+    file = tmp_path / "state.json"
+    healthy.nettrace("snapshot", "--lab", healthy.name, "-o", str(file), expect=(0,))
+    ran = healthy.nettrace("debug", "svc/default/hostnames", "--from", str(file), "-o", "json", expect=(0,))
+    assert ran.json["live"] is False
+    assert ran.json["state"] == "passed"
+
+
+def test_repaired_on_the_way() -> None:
+    """With --yes each cause is mended, and the flow goes on to the next one and to its end."""
+    with bench("flannel-vxlan") as lab:
+        lab.shell("node-a", "sysctl -qw net.ipv4.ip_forward=0")
+        lab.shell("node-b", "iptables -P FORWARD DROP")
+        ran = lab.nettrace(
+            "debug", "svc/default/hostnames", "--lab", lab.name, "--yes", "-o", "json", expect=(0,)
+        )
+        mended = [done["cause"] for done in ran.json["repairs"] if done["kept"]]
+        assert mended == ["ip-forward-off", "forward-policy-drop"]
+        assert ran.json["state"] == "passed"
+        again = lab.nettrace("debug", "svc/default/hostnames", "--lab", lab.name, expect=(0,))
+        assert "Nothing is wrong with it" in again.out
+
+
+def test_without_objects_it_is_unknown() -> None:
+    """Without any Kubernetes object nothing is called healthy."""
+    with bench("docker") as lab:
+        ran = lab.nettrace("debug", "svc/default/web", "--lab", lab.name, "-o", "json", expect=(3,))
+        assert ran.json["checks"][0]["state"] == "unknown"
+        assert json.dumps(ran.json["checks"]).count('"passed"') == 0
+
+
+def test_a_client_that_is_not_there(healthy: Bench) -> None:
+    """A pod or node of no such name is an error that names those there are."""
+    for option, word in (("--from-pod", "pods:"), ("--from-node", "nodes:")):
+        ran = healthy.nettrace(
+            "debug", "svc/default/hostnames", "--lab", healthy.name, option, "nobody", expect=(2,)
+        )
+        assert word in ran.err
