@@ -24,6 +24,7 @@ from nettrace.model.change import Exact, NoUndo
 from nettrace.model.dropped import DropSeen, Predicted
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Finding, Severity
+from nettrace.model.guide import Axis, Check, CheckState, GuideReport, RepairDone
 from nettrace.model.lab import LabNetns, LabRecord
 from nettrace.model.plan import JournalEntry, PlannedChange, Precondition, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
@@ -39,6 +40,7 @@ from nettrace.render.document import (
     drop_document,
     explanation_document,
     finding_document,
+    guide_document,
     history_document,
     labs_document,
     plan_document,
@@ -171,6 +173,28 @@ MADE: dict[str, Callable[[TraceReport], Document]] = {
         )
     ),
     "Expected": lambda report: expected_document(EXPECTED),
+    "ServiceDebug": lambda report: guide_document(
+        GuideReport(
+            service="shop/api",
+            client="pod/shop/client",
+            context="lab shop",
+            checks=(
+                Check(
+                    id="path",
+                    axis=Axis.RULES,
+                    title="Does the client reach it?",
+                    state=CheckState.PROBLEM,
+                    checked=("pod/shop/client to 10.244.1.2:80/tcp: timeout walked",),
+                    seen=report.findings[0].evidence,
+                    conclusion=report.findings[0].message,
+                    findings=report.findings,
+                    flow=("pod/shop/client", "10.244.1.2:80/tcp"),
+                ),
+            ),
+            leaf=report.findings[0].cause,
+            repairs=(RepairDone(cause="a-cause", entry="0123abcd", kept=False, reason="it did not help"),),
+        )
+    ),
     "Show": lambda report: show_document(
         "routes", Snapshot(namespaces={"n": Netns(name="n", node="n", routes=Known(()))}), "lab shop"
     ),
