@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from nettrace.kube.expected import Expected, NodeFacts
 from nettrace.kube.iptables import expected_iptables
+from nettrace.kube.nft_tables import expected_nftables
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known
@@ -17,6 +18,7 @@ __all__ = ["expected"]
 #: Mode -> (cluster, node, family, facts) -> what is owed.
 _MODES: Mapping[str, Callable[[Kube, str, int, NodeFacts], Expected]] = {
     "iptables": expected_iptables,
+    "nftables": expected_nftables,
 }
 
 

@@ -10,6 +10,7 @@ form of ``nft list ruleset``, so that what is compared with a node is what peopl
 
 from msgspec import Struct, field
 
+from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.model.nft import NftBase
 from nettrace.model.xt import XtRuleset
 
@@ -57,7 +58,8 @@ class ExpectedNftSet(Struct, frozen=True, kw_only=True):
     One set or map; ``is_map`` tells which.
 
     ``type`` is what stands behind the word ``type``; ``flags`` the flags that nft prints;
-    ``elements`` the texts between the braces, in no order, each with its comment and value.
+    ``elements`` the texts between the braces, in no order, each with its comment and value;
+    ``size`` the most elements, None where there is no bound.
     """
 
     name: str
@@ -66,6 +68,7 @@ class ExpectedNftSet(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
     comment: str = ""
     timeout: str = ""
+    size: int | None = None
     elements: tuple[str, ...] = ()
 
 
@@ -77,26 +80,6 @@ class ExpectedNftTable(Struct, frozen=True, kw_only=True):
     comment: str = ""
     sets: tuple[ExpectedNftSet, ...] = ()
     chains: tuple[ExpectedNftChain, ...] = ()
-
-
-class RealServer(Struct, frozen=True, kw_only=True):
-    """One real server; ``forwarding`` is ``masq``, ``tunnel`` or ``route``."""
-
-    address: str
-    port: int
-    weight: int = 1
-    forwarding: str = "masq"
-
-
-class VirtualServer(Struct, frozen=True, kw_only=True):
-    """One virtual server; ``persistent`` is the timeout in seconds, None without affinity."""
-
-    address: str
-    port: int
-    proto: str = "tcp"
-    scheduler: str = "rr"
-    persistent: int | None = None
-    real_servers: tuple[RealServer, ...] = ()
 
 
 class ExpectedIpset(Struct, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule, OwedSysctl
 from nettrace.model.section import Known, Missing
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTable
 
-__all__ = ["OWNER", "describe_chain", "expected_iptables", "owed_kube_proxy", "ruleset"]
+__all__ = ["OWNER", "describe_chain", "expected_iptables", "owed_kube_proxy", "ruleset", "servings"]
 
 OWNER = "kube-proxy"
 
@@ -208,18 +208,23 @@ def _owed_chain(chain: Chain, netns: str) -> OwedChain:
 
 def _chains(kube: Kube, chosen: Settings, services: Container[str] | None = None) -> Iterator[Chain]:
     """Yield all chains, those of the frame first; of single Services only the given ones."""
-    servings = tuple(_servings(kube, chosen))
+    found = tuple(servings(kube, chosen))
     dispatched: dict[tuple[str, str], list[Line]] = {}
-    for serving in servings:
+    for serving in found:
         for entry in xlb_dispatch(serving) if chosen.traits.xlb else dispatch(serving):
             dispatched.setdefault((entry.table, entry.chain), []).append(entry.line)
     yield from frame_chains(chosen, dispatched)
-    for serving in servings:
+    for serving in found:
         if services is None or serving.port.service.key in services:
             yield from xlb_chains(serving) if chosen.traits.xlb else chains(serving)
 
 
-def _servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
+def servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
+    """
+    Yield every port of a Service that kube-proxy serves, with the endpoints that the node uses.
+
+    UserError where Services or their endpoints were not read.
+    """
     known = chosen.traits
     slices = kube.endpoint_slices if known.endpoint_slices else kube.endpoints
     if not isinstance(kube.services, Known) or not isinstance(slices, Known):

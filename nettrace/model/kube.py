@@ -198,3 +198,4 @@ class Kube(Struct, frozen=True, kw_only=True):
     network_policies: Section[tuple[NetworkPolicy, ...]] = NOT_READ
     admin_policies: Section[tuple[AdminPolicy, ...]] = NOT_READ  # the baseline one among them
     endpoints: Section[tuple[EndpointSlice, ...]] = NOT_READ
+    service_cidrs: Section[tuple[str, ...]] = NOT_READ  # all prefixes of the ServiceCIDR objects

@@ -45,6 +45,7 @@ _GROUPS = {
     "Node": ("",),
     "Pod": ("",),
     "Service": ("",),
+    "ServiceCIDR": ("networking.k8s.io",),
 }
 
 
@@ -176,6 +177,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     namespaces: dict[str, Namespace] = {}
     policies: dict[str, NetworkPolicy] = {}
     admin: dict[tuple[str, bool], AdminPolicy] = {}
+    service_cidrs: dict[str, tuple[str, ...]] = {}
 
     def take_namespace(fields: Fields) -> None:
         one = namespace(fields)
@@ -192,6 +194,10 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     def take_baseline(fields: Fields) -> None:
         one = baseline_policy(fields)
         admin[one.name, True] = one
+
+    def take_service_cidr(fields: Fields) -> None:
+        name = fields.inside("metadata").required("name")
+        service_cidrs[name] = fields.inside("spec").texts("cidrs")
 
     def take_service(fields: Fields) -> None:
         one = service(fields)
@@ -242,6 +248,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         "Node": take_node,
         "Pod": take_pod,
         "Service": take_service,
+        "ServiceCIDR": take_service_cidr,
     }
     for number, document in enumerate(docs, 1):
         where = document.where if isinstance(document, Document) else f"document {number}"
@@ -267,6 +274,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         nodes=Known(tuple(nodes.values())),
         proxy=Known(proxy_config(configs[-1] if configs else None, versions)),
         endpoints=Known(tuple(one for found in endpoints.values() for one in found)),
+        service_cidrs=Known(tuple(dict.fromkeys(cidr for found in service_cidrs.values() for cidr in found))),
     )
 
 
