@@ -12,11 +12,19 @@ import msgspec
 
 from nettrace.model.errors import UserError
 
-__all__ = ["Question", "forget", "recall", "remember", "state_directory"]
+__all__ = ["CONNECTED", "Question", "forget", "recall", "remember", "state_directory"]
+
+
+#: The goal that a user may state: it should get through, whatever policies say.
+CONNECTED = "connected"
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked: the two target texts and the packet's options; ``at``: NETNS/DEVICE it arrives at."""
+    """
+    What was asked: the two target texts and the packet's options.
+
+    ``at``: NETNS/DEVICE it arrives at.  ``goal``: CONNECTED, or "" for what is owed to the flow.
+    """
 
     source: str
     target: str
@@ -26,6 +34,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     ttl: int = 64
     df: bool = True
     at: str | None = None
+    goal: str = ""
     manifests: str | None = None
 
 

@@ -18,7 +18,7 @@ from nettrace.app.ask import ask
 from nettrace.app.context import Context
 from nettrace.app.explain import explain
 from nettrace.app.owed import owed_state
-from nettrace.app.remember import Question, recall, state_directory
+from nettrace.app.remember import CONNECTED, Question, recall, state_directory
 from nettrace.app.trace import diagnosis_of, probe, walk_of
 from nettrace.apply.repair import apply_plan, roll_back
 from nettrace.diagnose import diagnose
@@ -77,7 +77,7 @@ def plan(context: Context, cause: str, *, question: Question | None = None, choi
     explain(context.plugins, cause)  # a word that is no cause's is refused before anything is read
     asked = question or recall(context.label)
     walked = walk_of(context, asked)
-    diagnosis = diagnosis_of(context, walked)
+    diagnosis = diagnosis_of(context, walked, connected=asked.goal == CONNECTED)
     finding = _finding(diagnosis.findings, cause, asked, context.label)
     if not finding.repairs:
         raise UserError(
@@ -87,7 +87,9 @@ def plan(context: Context, cause: str, *, question: Question | None = None, choi
         )
     if not 1 <= choice <= len(finding.repairs):
         raise UserError(f"there is no repair {choice} for {cause}", hint=f"it has {len(finding.repairs)}")
-    return _planned(context.snapshot, context.label, walked, finding, finding.repairs[choice - 1])
+    return _planned(
+        context.snapshot, context.label, walked, finding, finding.repairs[choice - 1], goal=asked.goal
+    )
 
 
 def _finding(findings: Sequence[Finding], cause: str, asked: Question, label: str) -> Finding:
@@ -105,7 +107,9 @@ def _finding(findings: Sequence[Finding], cause: str, asked: Question, label: st
     raise UserError(f"{cause} was not found", where=f"{flow} on {label}", hint=f"found: {listed}")
 
 
-def _planned(snapshot: Snapshot, label: str, walked: Walk, finding: Finding, repair: Repair) -> RepairPlan:
+def _planned(
+    snapshot: Snapshot, label: str, walked: Walk, finding: Finding, repair: Repair, *, goal: str = ""
+) -> RepairPlan:
     """Give each change its command and its inverse, in the state that the changes before it leave."""
     state = snapshot
     planned: list[PlannedChange] = []
@@ -133,6 +137,7 @@ def _planned(snapshot: Snapshot, label: str, walked: Walk, finding: Finding, rep
         cause=finding.cause,
         context=label,
         flow=walked.flow,
+        goal=goal,
         changes=tuple(planned),
         preconditions=tuple(
             Precondition(key=key, digest=digest(key, snapshot.section(key))) for key in unique
@@ -284,7 +289,10 @@ def _judge(context: Context, planned: RepairPlan) -> tuple[Walk, bool]:
     """Walk the plan's flow again and hold it against its goal."""
     walked = ask(context, lambda snapshot: walk(snapshot, planned.flow))
     owed = owed_state(context)
-    judged = ask(context, lambda snapshot: diagnose(snapshot, walked, owed=owed, causes=()))
+    connected = planned.goal == CONNECTED
+    judged = ask(
+        context, lambda snapshot: diagnose(snapshot, walked, owed=owed, causes=(), connected=connected)
+    )
     return walked, judged.met is True
 
 

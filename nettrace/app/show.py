@@ -24,6 +24,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "conntrack": ("conntrack",),
     "sockets": ("sockets",),
     "services": (),
+    "policies": (),
 }
 
 
@@ -36,7 +37,7 @@ def show(context: Context, what: str, *, of: str | None = None) -> Snapshot:
     if what not in SHOWN:
         raise UserError(f"nothing is called {what!r}", hint=f"show one of {', '.join(SHOWN)}")
     if what == "services":
-        names = ("services", "endpoint_slices", "nodes")
+        names: tuple[str, ...] = ("services", "endpoint_slices", "nodes")
         context.read_unread([SectionKey("", f"kube/{name}") for name in names])
         services = context.snapshot.kube.services
         if not isinstance(services, Known):
@@ -46,6 +47,10 @@ def show(context: Context, what: str, *, of: str | None = None) -> Snapshot:
                 hint="give the cluster's objects with --manifests DIR",
                 code=3,
             )
+        return context.snapshot
+    if what == "policies":
+        names = ("pods", "namespaces", "network_policies", "admin_policies")
+        context.read_unread([SectionKey("", f"kube/{name}") for name in names])
         return context.snapshot
     chosen = _namespaces(context.snapshot, of)
     context.read([SectionKey(name, section) for name in chosen for section in SHOWN[what]])

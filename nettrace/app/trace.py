@@ -13,8 +13,9 @@ from nettrace.app.arrival import arrival_of
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
 from nettrace.app.owed import owed_state
-from nettrace.app.remember import Question, remember, state_directory
+from nettrace.app.remember import CONNECTED, Question, remember, state_directory
 from nettrace.diagnose import Diagnosis, diagnose
+from nettrace.diagnose.policies import enforced
 from nettrace.kube.resolve import FIRST_SIZES, resolve
 from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet
@@ -53,7 +54,7 @@ def trace(
     packets by a raw socket instead.
     """
     walked = walk_of(context, question)
-    diagnosis = diagnosis_of(context, walked)
+    diagnosis = diagnosis_of(context, walked, connected=question.goal == CONNECTED)
     remember(context.label, question)
     observed = (
         probe(context, walked, count=count, sport=question.sport, crafted=crafted) if with_probe else None
@@ -71,6 +72,7 @@ def trace(
         goal=diagnosis.goal,
         goal_met=diagnosis.met,
         notes=diagnosis.notes,
+        policies=enforced(context.snapshot, walked),
         observed=observed,
         agreement=compare(walked, observed) if observed is not None else None,
         context=context.label,
@@ -96,12 +98,14 @@ def walk_of(context: Context, question: Question) -> Walk:
     return ask(context, lambda snapshot: walk(snapshot, flow))
 
 
-def diagnosis_of(context: Context, walked: Walk) -> Diagnosis:
-    """Say why the walk ends as it does, and what would mend it."""
+def diagnosis_of(context: Context, walked: Walk, *, connected: bool = False) -> Diagnosis:
+    """Say why the walk ends as it does, and what would mend it; *connected*: it is stated that it should."""
     owed = owed_state(context)
     return ask(
         context,
-        lambda snapshot: diagnose(snapshot, walked, owed=owed, causes=context.plugins.causes()),
+        lambda snapshot: diagnose(
+            snapshot, walked, owed=owed, causes=context.plugins.causes(), connected=connected
+        ),
     )
 
 

@@ -50,6 +50,7 @@ class PacketOptions(NamedTuple):
     ttl: int
     df: bool
     at: str | None
+    goal: str
 
     def question(self, source: str, target: str, manifests: Path | None) -> "Question":
         """Return the question that these options ask."""
@@ -103,7 +104,7 @@ def source_options(command: Command) -> Command:
 
 
 def packet_options(command: Command) -> Command:
-    """Add ``--sport --size --mark --ttl --df --at``; the command gets them as ``packet``."""
+    """Add ``--sport --size --mark --ttl --df --at --goal``; the command gets them as ``packet``."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -126,10 +127,22 @@ def packet_options(command: Command) -> Command:
             metavar="NETNS/DEVICE",
             help="It arrives there as a frame; SRC is the address it comes from.",
         ),
+        click.option(
+            "--goal",
+            type=click.Choice(["owed", "connected"]),
+            default="owed",
+            callback=_goal,
+            help="What to hold it against: what is owed to it, or that it gets through, policies or not.",
+        ),
     ]
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
+
+
+def _goal(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Nothing is stated where it is what is owed."""
+    return "" if value == "owed" else value
 
 
 class _Mark(click.ParamType[int]):

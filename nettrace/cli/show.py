@@ -8,7 +8,7 @@ from nettrace.cli.sink import Sink, output_options
 
 __all__ = ["show"]
 
-_WHAT = ("namespaces", "links", "routes", "rules", "sets", "services", "conntrack", "sockets")
+_WHAT = ("namespaces", "links", "routes", "rules", "sets", "services", "conntrack", "sockets", "policies")
 
 
 @click.command()

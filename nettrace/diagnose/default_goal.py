@@ -8,9 +8,12 @@ Not here: judging a walk (goal.py).
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from nettrace.diagnose.goal import Goal
 from nettrace.diagnose.inferred import beyond, inferred_goal
 from nettrace.diagnose.look import addresses_in, connected_prefix, holder_of, listeners, where
+from nettrace.diagnose.policies import Judge, source_of
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
 from nettrace.kube.services import prefixes_of_family
@@ -18,6 +21,7 @@ from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
 from nettrace.model.kube import Pod
 from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule
+from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
@@ -26,12 +30,46 @@ from nettrace.model.xt import Comment, Dnat, Masquerade, Negatable, Snat, XtRule
 __all__ = ["default_goal"]
 
 
-def default_goal(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Needs:
+def default_goal(
+    snapshot: Snapshot, flow: Flow, owed: Sequence[Owed], *, connected: bool = False
+) -> Goal | Needs:
     """
     Return the goal of *flow*: who has to answer it, and by whose word.
 
-    Needs the sections that tell who has the destination and who listens there.
+    A flow that network policies deny is owed a refusal.  *connected*: the user says that it should
+    get through, whatever policies and whoever listens say.  Needs the sections that tell who has the
+    destination and who listens there.
     """
+    goal = _answered(snapshot, flow, owed)
+    if isinstance(goal, Needs):
+        return goal
+    if connected:
+        because = f"stated; by default: {goal.because}"
+        return (
+            replace(goal, because=because, stated=True) if goal.owed else Goal(because=because, stated=True)
+        )
+    if not goal.owed:
+        return goal
+    denial = _denied(snapshot, flow, goal)
+    return Goal(because=denial, owed=False, denied=True) if denial else goal
+
+
+def _denied(snapshot: Snapshot, flow: Flow, goal: Goal) -> str:
+    """Say which policies deny all that the flow may lead to, "" if they do not."""
+    source = source_of(snapshot, flow)
+    if not source or flow.origin.device is not None:
+        return ""
+    port = flow.packet.dport.single if flow.packet.dport is not None else None
+    ends = goal.endpoints or frozenset((address, port) for address in goal.beyond)
+    judge = Judge(snapshot)
+    found = [judge.verdict(source, a, flow.packet.proto, p) for a, p in sorted(ends, key=str)]
+    if not found or any(one.decision is not Decision.DENIED for one in found):
+        return ""
+    return "; ".join(dict.fromkeys(one.words().removeprefix("denied: ") for one in found))
+
+
+def _answered(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Needs:
+    """Return the goal of a flow that no policy is asked about."""
     packet = flow.packet
     index = index_services(snapshot.kube, family_of(packet.dst))
     service = entrance(snapshot, index, packet)

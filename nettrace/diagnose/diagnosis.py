@@ -55,23 +55,27 @@ def diagnose(
     owed: Sequence[Owed],
     causes: Sequence[Cause],
     goal: Goal | None = None,
+    connected: bool = False,
     limits: Limits | None = None,
 ) -> Diagnosis | Needs:
     """
     Say why *walk* misses its goal, and what would mend it.
 
     *owed* is what the owners have to have put on the nodes, *causes* what may be the matter.
-    Without *goal* it is what is owed to the flow.  Needs are sections that the answer depends
+    Without *goal* it is what is owed to the flow, or with *connected* that it connects.
+    Needs are sections that the answer depends
     on: ask again when they are read.
     """
     limits = limits or Limits()
     if goal is None:
-        chosen = default_goal(snapshot, walk.flow, owed)
+        chosen = default_goal(snapshot, walk.flow, owed, connected=connected)
         if isinstance(chosen, Needs):
             return chosen
         goal = chosen
     words = goal.describe()
     context = Context(snapshot=snapshot, walk=walk, goal=goal, owed=tuple(owed))
+    if goal.denied:
+        return _refusal(context, words, causes)
     if not goal.owed:
         return Diagnosis(findings=(), goal=words, met=None, notes=failing_words(context))
     verdict = goal.judge(walk)
@@ -90,6 +94,17 @@ def diagnose(
         walks=found.walks,
         notes=(*failing_words(context), *found.notes),
     )
+
+
+def _refusal(context: Context, words: str, causes: Sequence[Cause]) -> Diagnosis:
+    """Hold a flow that policies deny against the refusal that it is owed."""
+    through = [path for path in context.walk.paths if path.request.verdict is Verdict.DELIVERED]
+    if not through:
+        unknown = any(path.verdict is Verdict.UNKNOWN for path in context.walk.paths)
+        return Diagnosis(findings=(), goal=words, met=None if unknown else True, notes=failing_words(context))
+    by_id = {cause.id: cause for cause in causes}
+    found = [c for cause in causes for c in cause.candidates(context) if cause.id == "netpol-not-enforced"]
+    return Diagnosis(findings=tuple(explained(c, by_id) for c in found), goal=words, met=False)
 
 
 class _Found(Struct, frozen=True):

@@ -37,7 +37,8 @@ class Goal(Struct, frozen=True, kw_only=True):
     destinations that no namespace of the snapshot holds: leaving the snapshot on the way to one
     of them is all that can be asked here, by way of one of the devices that ``through`` names for
     it as (destination, namespace, device), if any.  ``owed`` False: nobody owes this flow anything but
-    a refusal, so there is nothing to repair.
+    a refusal, so there is nothing to repair; ``denied`` then says that policies want it refused.
+    ``stated``: the user says that the flow should pass, whatever policies say.
     """
 
     because: str
@@ -47,6 +48,8 @@ class Goal(Struct, frozen=True, kw_only=True):
     beyond: frozenset[str] = frozenset()
     through: frozenset[tuple[str, str, str]] = frozenset()
     owed: bool = True
+    denied: bool = False
+    stated: bool = False
 
     def judge(self, walk: Walk) -> Judgement:
         """Judge all branches: one that fails decides, then one that is unknown."""
@@ -109,6 +112,8 @@ class Goal(Struct, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """Say the goal in words: ``connected to 10.244.1.5:80 or 10.244.2.3:80 (Service shop/api)``."""
+        if self.denied:
+            return f"a refusal ({self.because})"
         if not self.owed:
             return f"nothing is owed to this flow ({self.because})"
         words = [self.outcome.value]

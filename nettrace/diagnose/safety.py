@@ -8,9 +8,11 @@ Not here: which flows (safety_flows.py).
 from collections.abc import Sequence
 
 from nettrace.diagnose.goal import original_source
+from nettrace.diagnose.policies import path_verdict
 from nettrace.diagnose.safety_flows import safety_flows
 from nettrace.model.flow import Flow
 from nettrace.model.owed import Owed
+from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
@@ -83,7 +85,7 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
 
     Worse is: connecting less often (what cannot be told any more counts as not), losing an
     endpoint, a pod seeing another source than the pod that called it, and getting through where a
-    rule of *snapshot* denies it.
+    rule of *snapshot* or a network policy denies it.
     """
     old, new = _connected(before), _connected(after)
     was, now = _share(old), _share(new)
@@ -97,6 +99,9 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
     if kept & changed:
         return f"its source is rewritten on the way to {', '.join(sorted(kept & changed))}"
     if not old and new:
+        policy = _policy(snapshot, after)
+        if policy:
+            return f"it would get through, and {policy}"
         denial = _denial(snapshot, before)
         if denial is not None:
             return f"it would get through, and {_place(denial)} denies it"
@@ -136,6 +141,15 @@ def _sources(snapshot: Snapshot, paths: Sequence[Path]) -> set[tuple[str, bool]]
         if all(netns is not None and netns.role in ("pod", "container") for netns in ends):
             found.add((_end(path), path.endpoint.source == original_source(path)))
     return found
+
+
+def _policy(snapshot: Snapshot, after: Walk) -> str:
+    """Say which network policies deny what now connects, "" if none does."""
+    for path in _connected(after):
+        verdict = path_verdict(snapshot, after, path)
+        if verdict is not None and verdict.decision is Decision.DENIED:
+            return verdict.words().removeprefix("denied: ")
+    return ""
 
 
 def _denial(snapshot: Snapshot, walked: Walk) -> Step | None:

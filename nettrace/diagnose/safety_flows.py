@@ -3,7 +3,8 @@ The flows that a repair must not hurt.
 
 Lives here: choosing a bounded, deterministic set of owed flows, a few of each class: pod to
 pod here and on other nodes, to Services, to the outside; nodes to Services; the outside to
-NodePorts and published ports; connections that are established.
+NodePorts and published ports; connections that are established; flows that
+network policies deny, one of each policy.
 Not here: walking and comparing them (safety.py).
 """
 
@@ -13,13 +14,16 @@ from itertools import islice
 from msgspec import Struct
 
 from nettrace.diagnose.look import addresses_in, where
+from nettrace.diagnose.policies import Judge, denied_ends
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
+from nettrace.kube.policy import isolating
 from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
 from nettrace.model.addr import family_of, in_prefix, is_loopback, network_of
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.kube import Pod
 from nettrace.model.owed import Owed, OwedRule
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.walk import Needs, Walk
@@ -31,6 +35,7 @@ __all__ = ["safety_flows"]
 _PODS_OF_A_NODE = 2
 _SERVICES = 3
 _ESTABLISHED = 4
+_POLICIES = 8
 _CONTAINERS = 64
 
 
@@ -63,12 +68,13 @@ def safety_flows(
     if keys:
         return Needs(keys)
     chosen: dict[tuple[str, str, str, int | None], Flow] = {}
-    own = _key(walked.flow)
+    proto, netns = walked.flow.packet.proto, walked.flow.origin.netns
+    own = {_key(walked.flow), *((netns, dst, proto, port) for dst, port in denied_ends(snapshot, walked))}
     classes = [list(found) for found in _classes(snapshot, walked.flow, nodes, owed)]
     # one of each class in turn, so that a small limit still sees all of them
     for turn in range(max((len(found) for found in classes), default=0)):
         for found in classes:
-            if turn < len(found) and len(chosen) < limit and _key(found[turn]) != own:
+            if turn < len(found) and len(chosen) < limit and _key(found[turn]) not in own:
                 chosen.setdefault(_key(found[turn]), found[turn])
     return tuple(chosen.values())
 
@@ -124,6 +130,32 @@ def _classes(
     yield _node_ports(snapshot, outside, services)
     yield _published(snapshot, outside, owed)
     yield _established(snapshot)
+    yield _denied(snapshot, hosts, {node.name for node in nodes})
+
+
+def _denied(snapshot: Snapshot, callers: Sequence[_Host], nodes: Collection[str]) -> Iterator[Flow]:
+    """Yield for each NetworkPolicy one call from pod to pod that is denied, to or from a pod it isolates."""
+    policies = snapshot.kube.network_policies
+    pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
+    hosts = [(pod, host) for pod in pods if (host := _pod(snapshot, pod)) is not None and host.node in nodes]
+    judge = Judge(snapshot)
+    for policy in policies.value[:_POLICIES] if isinstance(policies, Known) else ():
+        found = (
+            _call(a, b)
+            for direction in ("ingress", "egress")
+            for pod, host in hosts
+            if isolating([policy], pod, direction)
+            for other in callers
+            for a, b in [(other, host) if direction == "ingress" else (host, other)]
+            if other.netns != host.netns and _is_denied(judge, a, b)
+        )
+        yield from islice(found, 1)
+
+
+def _is_denied(judge: Judge, a: _Host, b: _Host) -> bool:
+    if b.port is None:
+        return False
+    return judge.verdict(a.address, b.address, "tcp", b.port).decision is Decision.DENIED
 
 
 def _hosts(snapshot: Snapshot, flow: Flow, nodes: Collection[str]) -> list[_Host]:

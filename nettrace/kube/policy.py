@@ -16,7 +16,6 @@ an address is seen before or after it is rewritten outside of the pod network.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,7 +24,6 @@ from nettrace.kube.policy_ends import (
     DEFINED,
     Cluster,
     End,
-    PolicyFlow,
     admin_peer_matches,
     admin_port_matches,
     cluster_of,
@@ -36,83 +34,28 @@ from nettrace.kube.policy_ends import (
 from nettrace.kube.selectors import Labels, Truth, Unsure, all_of, any_of, selects
 from nettrace.model.kube import Kube, Pod
 from nettrace.model.policy import AdminPolicy, AdminRule, NetworkPolicy, PolicyRule
+from nettrace.model.policy_verdict import Decision, DirectionVerdict, PolicyFlow, PolicyRef, PolicyVerdict
 from nettrace.model.section import Known
 
-__all__ = ["Decision", "DirectionVerdict", "PolicyRef", "PolicyVerdict", "decide", "isolating"]
+__all__ = ["decide", "isolating"]
 
 
-class Decision(StrEnum):
-    """What policies say."""
-
-    ALLOWED = "allowed"
-    DENIED = "denied"
-    UNKNOWN = "unknown"
-
-
-class PolicyRef(Struct, frozen=True, kw_only=True):
-    """A policy that decides.  ``rule`` counts from 1 within its direction; None: no rule of it matches."""
-
-    kind: str
-    name: str
-    rule: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}" + (f", rule {self.rule}" if self.rule is not None else "")
-
-
-class DirectionVerdict(Struct, frozen=True, kw_only=True):
-    """
-    What is said in one direction, ``ingress`` or ``egress``.
-
-    ``pod`` is whose policies these are, "" where that end is no pod.  ``by`` are those that
-    decide: the one that allows, or all that isolate the pod and let nothing of this in.
-    """
-
-    direction: str
-    decision: Decision
-    why: str
-    pod: str = ""
-    by: tuple[PolicyRef, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-class PolicyVerdict(Struct, frozen=True, kw_only=True):
-    """What is said of a flow: denied if one direction denies it, allowed if both allow it."""
-
-    flow: PolicyFlow
-    source: str
-    destination: str
-    decision: Decision
-    egress: DirectionVerdict
-    ingress: DirectionVerdict
-    needs: tuple[str, ...] = ()  # sections that are missing
-
-    @property
-    def deciding(self) -> tuple[DirectionVerdict, ...]:
-        """The directions that make it what it is, those without any policy left out."""
-        both = [one for one in (self.egress, self.ingress) if one.decision is self.decision]
-        return tuple(one for one in both if one.by) or tuple(both[:1])
-
-    @property
-    def is_judged(self) -> bool:
-        """Has any policy a say in it?"""
-        return bool(self.egress.by or self.ingress.by)
-
-    def words(self) -> str:
-        """Say it in one line: ``denied: ingress: NetworkPolicy shop/deny-all ...``."""
-        said = "; ".join(f"{one.direction}: {one.why}" for one in self.deciding)
-        return f"{self.decision.value}: {said}"
-
-
-def decide(kube: Kube, flow: PolicyFlow, node_addresses: Mapping[str, str] | None = None) -> PolicyVerdict:
+def decide(
+    kube: Kube,
+    flow: PolicyFlow,
+    node_addresses: Mapping[str, str] | None = None,
+    *,
+    cluster: Cluster | None = None,
+) -> PolicyVerdict:
     """
     Say what the policies of *kube* make of *flow*.
 
     *node_addresses*: addresses of nodes that their Node objects do not tell (of bridges and
-    tunnels) -> names of nodes.  A missing section leads to UNKNOWN wherever it could matter.
+    tunnels) -> names of nodes.  *cluster*: what cluster_of() makes of both, for who asks often.  A
+    missing section leads to UNKNOWN wherever it could matter.
     """
     needs = _needs(kube)
-    cluster = cluster_of(kube, node_addresses or {})
+    cluster = cluster or cluster_of(kube, node_addresses or {})
     source, destination = cluster.end(flow.src), cluster.end(flow.dst)
     if needs:
         why = f"{' and '.join(needs)} not read"

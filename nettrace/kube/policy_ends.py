@@ -13,13 +13,13 @@ from nettrace.kube.selectors import Labels, Truth, Unsure, all_of, selects
 from nettrace.model.addr import in_prefix
 from nettrace.model.kube import Kube, KubeNode, Pod
 from nettrace.model.policy import NAMESPACE_NAME, AdminPeer, AdminPort, IpBlock, PolicyPeer, PolicyPort
+from nettrace.model.policy_verdict import PolicyFlow
 from nettrace.model.section import Known
 
 __all__ = [
     "DEFINED",
     "Cluster",
     "End",
-    "PolicyFlow",
     "admin_peer_matches",
     "admin_port_matches",
     "cluster_of",
@@ -33,20 +33,6 @@ DEFINED = ("tcp", "udp", "sctp")
 
 #: Phases in which a pod has given its address back.
 _OVER = ("Succeeded", "Failed")
-
-
-class PolicyFlow(Struct, frozen=True, kw_only=True):
-    """
-    A first packet as policies judge it: after DNAT, before SNAT.
-
-    ``proto`` as in Packet; ``port`` is that of the destination, None if there is none or it is
-    open.
-    """
-
-    src: str
-    dst: str
-    proto: str = "tcp"
-    port: int | None = None
 
 
 class End(Struct, frozen=True, kw_only=True):

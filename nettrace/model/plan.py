@@ -42,7 +42,8 @@ class RepairPlan(Struct, frozen=True, kw_only=True):
     A plan.  ``id`` is short and stable: a digest of context, flow and changes.
 
     ``context`` says where it applies: ``this machine`` or ``lab NAME``.  ``checks`` are
-    sentences about what was verified on the model before offering it.
+    sentences about what was verified on the model before offering it.  ``goal`` is ``connected``
+    where that was stated, "" where it is what is owed to the flow.
     """
 
     id: str
@@ -57,6 +58,7 @@ class RepairPlan(Struct, frozen=True, kw_only=True):
     lasting: str = ""
     effect: str = ""
     checks: tuple[str, ...] = ()
+    goal: str = ""
 
 
 class ChainImage(Struct, frozen=True, kw_only=True):

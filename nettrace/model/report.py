@@ -9,6 +9,7 @@ from msgspec import Struct
 from nettrace.model.finding import Finding
 from nettrace.model.observation import Agreement, Observed
 from nettrace.model.plan import JournalEntry
+from nettrace.model.policy_verdict import Enforced
 from nettrace.model.walk import Walk
 
 __all__ = ["RepairReport", "TraceReport"]
@@ -20,7 +21,8 @@ class TraceReport(Struct, frozen=True, kw_only=True):
 
     ``goal`` is what the flow is held against, in words; ``goal_met`` is None where nothing is
     owed to it or the walk could not decide.  ``notes`` are sentences about the diagnosis
-    (``not found within 200 walks``).  ``observed`` and ``agreement`` are None without a
+    (``not found within 200 walks``).  ``policies`` are what network policies say about each end
+    that the flow may come to.  ``observed`` and ``agreement`` are None without a
     probe.  ``context`` is ``this machine``, ``lab NAME`` or ``file NAME``.
     """
 
@@ -29,6 +31,7 @@ class TraceReport(Struct, frozen=True, kw_only=True):
     goal: str = ""
     goal_met: bool | None = None
     notes: tuple[str, ...] = ()
+    policies: tuple[Enforced, ...] = ()
     observed: Observed | None = None
     agreement: Agreement | None = None
     context: str = ""

@@ -15,6 +15,7 @@ from nettrace.model.change import Change
 from nettrace.model.finding import Safety, Severity
 from nettrace.model.guide import Axis, CheckState, RepairDone
 from nettrace.model.plan import JournalEntry, RepairPlan
+from nettrace.model.policy_verdict import Enforced
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
 from nettrace.render.contract_expect import ExpectedDocument
@@ -378,6 +379,7 @@ class WalkDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Wal
     agreement: AgreementView | None
     findings: tuple[FindingView, ...]
     diagnosis: DiagnosisView
+    policies: tuple[Enforced, ...] = ()
 
 
 class FindingDocument(FindingView, frozen=True, kw_only=True, tag_field="kind", tag="Finding"):

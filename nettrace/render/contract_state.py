@@ -172,6 +172,25 @@ class ShownService(Struct, frozen=True, kw_only=True, tag_field="item", tag="ser
     slices: tuple[EndpointSlice, ...]
 
 
+class ShownPolicy(Struct, frozen=True, kw_only=True, tag_field="item", tag="policy"):
+    """
+    A network policy: ``order`` is a priority, ``baseline``, or "" for a NetworkPolicy.
+
+    ``pods`` are those it is about, ``undecided`` those of which that cannot be told.  ``ingress`` and
+    ``egress`` have a line for each rule; None where the policy is not for that direction.
+    """
+
+    type: str
+    name: str
+    namespace: str
+    order: str
+    selector: str
+    pods: tuple[str, ...]
+    undecided: tuple[str, ...]
+    ingress: tuple[str, ...] | None
+    egress: tuple[str, ...] | None
+
+
 class ShownConntrack(Struct, frozen=True, kw_only=True, tag_field="item", tag="conntrack"):
     """A connection that the kernel remembers."""
 
@@ -194,6 +213,7 @@ ShowItem: TypeAlias = (
     | ShownChain
     | ShownSet
     | ShownService
+    | ShownPolicy
     | ShownConntrack
     | ShownSocket
 )

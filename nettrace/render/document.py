@@ -95,6 +95,7 @@ def walk_document(report: TraceReport, snapshot: Snapshot | None = None) -> Walk
         agreement=_agreement(report.agreement) if report.agreement is not None else None,
         findings=tuple(_finding(finding, snapshot) for finding in report.findings),
         diagnosis=DiagnosisView(goal=report.goal, met=report.goal_met, notes=report.notes),
+        policies=report.policies,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nettrace.model.finding import Safety, Severity
 from nettrace.render.contract import EvidenceView, FindingView, RepairView
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line, wrapped
+from nettrace.render.visible import visible
 
 __all__ = ["finding_page", "owner_text", "source_options"]
 
@@ -89,7 +90,9 @@ def _help(finding: FindingView, repair: RepairView | None, context: str, look: L
     rows.append((f"nettrace explain {finding.cause}", ""))
     lines: list[Line] = []
     if repair is not None and repair.lasting:
-        lines.extend(line(piece) for piece in wrapped(repair.lasting, look.width - 6))
+        words, *manifest = repair.lasting.split("\n")  # a manifest is copied: its lines stay as they are
+        lines.extend(line(piece) for piece in wrapped(words, look.width - 6))
+        lines.extend(line(Span(visible(piece), Style.CODE)) for piece in manifest)
     lines.extend(columns(rows, gap=3))
     return [
         (Span("help: " if not index else "      ", Style.HEAD), *spans) for index, spans in enumerate(lines)

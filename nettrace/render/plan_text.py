@@ -12,6 +12,7 @@ from nettrace.model.plan import JournalEntry, PlannedChange, RepairPlan
 from nettrace.render.contract import HistoryDocument
 from nettrace.render.finding_text import owner_text, source_options
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line, wrapped
+from nettrace.render.visible import visible
 
 __all__ = ["changes_lines", "history_page", "plan_page"]
 
@@ -88,7 +89,8 @@ def _change(planned: PlannedChange) -> list[Line]:
 def _fact(name: str, text: str, look: Look) -> list[Line]:
     if not text:
         return []
-    pieces = list(wrapped(text, look.width - 10))
+    words, *manifest = text.split("\n")  # a manifest is copied: its lines stay as they are
+    pieces = [*wrapped(words, look.width - 10), *map(visible, manifest)]
     return [
         line(Span((name if not index else "").ljust(10), Style.HEAD), piece)
         for index, piece in enumerate(pieces)

@@ -16,6 +16,7 @@ from nettrace.render.contract_state import (
     ShownConntrack,
     ShownLink,
     ShownNetns,
+    ShownPolicy,
     ShownPolicyRule,
     ShownRoute,
     ShownService,
@@ -34,6 +35,7 @@ _TITLES = {
     "links": ("NETNS", "DEVICE", "KIND", "STATE", "MTU", "MASTER", "PEER", "ADDRESSES"),
     "sets": ("NETNS", "SET", "TYPE", "MEMBERS"),
     "services": ("SERVICE", "TYPE", "CLUSTER-IP", "PORTS", "ENDPOINTS"),
+    "policies": ("POLICY", "KIND", "ABOUT", "PODS", "RULES"),
     "conntrack": ("NETNS", "PROTO", "STATE", "ORIGINAL", "REPLY", "MARK"),
     "sockets": ("NETNS", "PROTO", "STATE", "LOCAL", "REMOTE", "PROCESS"),
 }
@@ -69,6 +71,8 @@ def _rows(item: ShowItem, look: Look) -> list[list[str | Span]]:
             return [_cells(item.netns, item.name, item.type, shown)]
         case ShownService():
             return _service(item, look)
+        case ShownPolicy():
+            return _policy(item, look)
         case ShownConntrack(netns=netns, entry=entry):
             return [
                 _cells(
@@ -129,6 +133,28 @@ def _service(item: ShownService, look: Look) -> list[list[str | Span]]:
         )
         rows.append(told)
     return rows or [_cells(service.key, service.type, address, None, None)]
+
+
+_POLICY_KINDS = {"NetworkPolicy": "policy", "AdminNetworkPolicy": "admin"}
+
+
+def _policy(item: ShownPolicy, look: Look) -> list[list[str | Span]]:
+    """One row a rule; a direction that is isolated and has no rule lets nothing pass."""
+    lines = []
+    for direction, rules in (("ingress", item.ingress), ("egress", item.egress)):
+        if rules is None or (not rules and item.type != "NetworkPolicy"):
+            continue
+        lines += [f"{direction}: {text}" for text in rules] or [f"{direction}: nothing is allowed"]
+    pods = list(item.pods if look.wide else item.pods[:2])
+    shown = ", ".join(pods) + (
+        f" and {len(item.pods) - len(pods)} more" if len(pods) < len(item.pods) else ""
+    )
+    if item.undecided:
+        shown = f"{shown} ({len(item.undecided)} not to be told)".strip()
+    kind = _POLICY_KINDS.get(item.type, "baseline") + (f" {item.order}" if item.order.isdecimal() else "")
+    name = f"{item.namespace}/{item.name}" if item.namespace else item.name
+    head = _cells(name, kind, item.selector, shown or "none", lines[0] if lines else None)
+    return [head, *(_cells(" ", " ", " ", " ", text) for text in lines[1:])]
 
 
 def _tuple(one: Tuple) -> str:

@@ -10,6 +10,12 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
+from nettrace.kube.policy import isolating
+from nettrace.kube.policy_ends import Cluster, cluster_of, is_subject
+from nettrace.kube.policy_words import admin_peer_words, admin_rule_words, rule_words, selector_words
+from nettrace.kube.selectors import Unsure
+from nettrace.model.kube import Pod
+from nettrace.model.policy import AdminPolicy
 from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
@@ -22,6 +28,7 @@ from nettrace.render.contract_state import (
     ShownConntrack,
     ShownLink,
     ShownNetns,
+    ShownPolicy,
     ShownPolicyRule,
     ShownRoute,
     ShownService,
@@ -59,6 +66,8 @@ def show_document(what: str, snapshot: Snapshot, context: str = "") -> ShowDocum
     found = _Found()
     if what == "services":
         _services(snapshot, found)
+    elif what == "policies":
+        _policies(snapshot, found)
     else:
         gather = _BY_NETNS[what]
         for netns in snapshot.namespaces.values():
@@ -149,6 +158,56 @@ def _services(snapshot: Snapshot, found: _Found) -> None:
     for service in found.value("", "kube/services", snapshot.kube.services) or ():
         mine = tuple(s for s in slices if (s.namespace, s.service) == (service.namespace, service.name))
         found.items.append(ShownService(service=service, slices=mine))
+
+
+def _policies(snapshot: Snapshot, found: _Found) -> None:
+    kube = snapshot.kube
+    pods = found.value("", "kube/pods", kube.pods) or ()
+    admin = found.value("", "kube/admin_policies", kube.admin_policies) or ()
+    policies = found.value("", "kube/network_policies", kube.network_policies) or ()
+    cluster = cluster_of(kube, {})
+    for one in sorted(admin, key=lambda p: (p.baseline, p.priority or 0, p.name)):
+        if not one.baseline:
+            found.items.append(_admin_policy(one, cluster, pods))
+    for policy in policies:
+        chosen = [
+            pod.key
+            for pod in pods
+            if not pod.host_network and any(isolating([policy], pod, d) for d in ("ingress", "egress"))
+        ]
+        rules = {
+            "Ingress": tuple(rule_words(rule, "from") for rule in policy.ingress),
+            "Egress": tuple(rule_words(rule, "to") for rule in policy.egress),
+        }
+        found.items.append(
+            ShownPolicy(
+                type="NetworkPolicy",
+                name=policy.name,
+                namespace=policy.namespace,
+                order="",
+                selector=selector_words(policy.pod_selector, "all pods"),
+                pods=tuple(chosen),
+                undecided=(),
+                ingress=rules["Ingress"] if "Ingress" in policy.types else None,
+                egress=rules["Egress"] if "Egress" in policy.types else None,
+            )
+        )
+    found.items.extend(_admin_policy(one, cluster, pods) for one in admin if one.baseline)
+
+
+def _admin_policy(policy: AdminPolicy, cluster: Cluster, pods: Iterable[Pod]) -> ShownPolicy:
+    truths = {pod.key: is_subject(cluster, policy.subject, pod) for pod in pods if not pod.host_network}
+    return ShownPolicy(
+        type="BaselineAdminNetworkPolicy" if policy.baseline else "AdminNetworkPolicy",
+        name=policy.name,
+        namespace="",
+        order="baseline" if policy.priority is None else str(policy.priority),
+        selector=admin_peer_words(policy.subject),
+        pods=tuple(key for key, truth in truths.items() if truth is True),
+        undecided=tuple(key for key, truth in truths.items() if isinstance(truth, Unsure)),
+        ingress=tuple(admin_rule_words(rule, "from") for rule in policy.ingress),
+        egress=tuple(admin_rule_words(rule, "to") for rule in policy.egress),
+    )
 
 
 def _conntrack(netns: Netns, snapshot: Snapshot, found: _Found) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
+from nettrace.model.policy_verdict import Enforced
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from nettrace.render.contract import ComparisonView, LegView, ObservedView, PathView, StepView, WalkDocument
@@ -334,12 +335,28 @@ def _summary(document: WalkDocument, look: Look) -> list[Line]:
         word, style = met[diagnosis.met]
         lines.extend(_titled("owed", diagnosis.goal, look))
         lines[-1] = (*lines[-1], *line(": ", Span(word, style)))
+    for policy in document.policies:
+        lines.extend(_policy(policy, look))
     for note in diagnosis.notes:
         if not look.wide and any(path.reason and path.reason in note for path in document.paths):
             continue  # the branch's own line says it
         lines.extend(_titled("note", note, look))
     if document.observed is not None:
         lines.extend(_observed(document.observed, document, look))
+    return lines
+
+
+def _policy(policy: Enforced, look: Look) -> list[Line]:
+    """Say which policies decide, and where the node does otherwise; nothing where none has a say."""
+    verdict = policy.verdict
+    if not (verdict.is_judged or policy.agrees is False or (verdict.needs and look.wide)):
+        return []
+    lines = _titled("policy", verdict.words(), look)
+    if policy.agrees is not None:
+        word, style = ("the node agrees", Style.GOOD) if policy.agrees else (f"but {policy.node}", Style.BAD)
+        lines[-1] = (*lines[-1], *line(": ", Span(word, style)))
+    for note in (*verdict.egress.notes, *verdict.ingress.notes) if look.wide else ():
+        lines.extend(_titled("", note, look))
     return lines
 
 

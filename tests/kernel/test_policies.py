@@ -12,12 +12,12 @@ from nettrace.app.context import open_context
 from nettrace.app.remember import Question
 from nettrace.app.trace import walk_of
 from nettrace.collect.netns import in_netns
-from nettrace.kube.policy import Decision, decide
-from nettrace.kube.policy_ends import PolicyFlow
+from nettrace.kube.policy import decide
 from nettrace.lab.policies import add_policies, enforce
 from nettrace.lab.tools import netns_path, run
 from nettrace.model.kube import Kube, Pod
 from nettrace.model.lab import LabRecord
+from nettrace.model.policy_verdict import Decision, PolicyFlow
 from nettrace.model.section import Known
 from nettrace.model.walk import Outcome
 from tests.kernel.labs import a_lab, ask
@@ -28,7 +28,6 @@ from tests.kube.policy_worlds import PICKED, cluster, drawn
 SAMPLE = ["default deny both", "and", "or", "block", "named port", "range", "no types, egress rules"]
 DRAWN = int(environ.get("NETTRACE_POLICIES", "8"))
 FLOWS = 14
-PORTS = {"tcp": (80, 443, 8080), "udp": (53,)}
 
 
 @pytest.fixture(scope="module")

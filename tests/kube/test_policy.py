@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from nettrace.kube.policy import Decision, PolicyVerdict, decide
-from nettrace.kube.policy_ends import PolicyFlow
+from nettrace.kube.policy import decide
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
+from nettrace.model.policy_verdict import Decision, PolicyFlow, PolicyVerdict
 from nettrace.model.section import NOT_READ, Known, Missing
 from nettrace.parse.manifests import kube_from_documents
 from tests.kube.policy_reading import Object

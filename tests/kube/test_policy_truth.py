@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from nettrace.kube.policy import Decision, decide
-from nettrace.kube.policy_ends import PolicyFlow
+from nettrace.kube.policy import decide
+from nettrace.model.policy_verdict import Decision, PolicyFlow
 from nettrace.parse.manifests import kube_from_documents
 from tests.kube.policy_reading import Flow, Object, World
 from tests.kube.policy_worlds import NODES, OUTSIDE, PICKED, PORTS, PROTOCOLS, cluster, drawn

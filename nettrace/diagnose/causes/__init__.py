@@ -24,6 +24,15 @@ from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
 from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
+from nettrace.diagnose.causes.netpol import (
+    DNS_POLICY_EGRESS_BLOCKED,
+    NETPOL_DEFAULT_DENY,
+    NETPOL_HOSTNETWORK,
+    NETPOL_NAMESPACE_LABEL,
+    NETPOL_SERVICE_PORT,
+)
+from nettrace.diagnose.causes.netpol_not_enforced import NETPOL_NOT_ENFORCED
+from nettrace.diagnose.causes.netpol_stale_chain import NETPOL_STALE_CHAIN
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
 from nettrace.diagnose.causes.pod_not_listening import POD_NOT_LISTENING
 from nettrace.diagnose.causes.pod_route_missing import POD_ROUTE_MISSING
@@ -56,6 +65,7 @@ CAUSES: tuple[Cause, ...] = (
     DNS_COREDNS_DOWN,
     DNS_HOSTNETWORK,
     DNS_NO_RECORD,
+    DNS_POLICY_EGRESS_BLOCKED,
     DNS_SEARCH_INCOMPLETE,
     DNS_UDP_BLOCKED,
     DNS_WRONG_CLUSTERDNS,
@@ -69,6 +79,12 @@ CAUSES: tuple[Cause, ...] = (
     KUBE_POSTROUTING_MISSING,
     KUBEPROXY_NOT_RUNNING,
     MASQUERADE_MISSING,
+    NETPOL_DEFAULT_DENY,
+    NETPOL_HOSTNETWORK,
+    NETPOL_NAMESPACE_LABEL,
+    NETPOL_NOT_ENFORCED,
+    NETPOL_SERVICE_PORT,
+    NETPOL_STALE_CHAIN,
     OWED_STATE_MISSING,
     POD_NOT_LISTENING,
     POD_ROUTE_MISSING,
