@@ -28,7 +28,7 @@ from nettrace.model.walk import Path, Walk
 __all__ = [
     "Judge",
     "denial_by_chain",
-    "denied_ends",
+    "ends_of",
     "enforced",
     "node_addresses",
     "path_verdict",
@@ -110,15 +110,9 @@ def _single(packet: Packet) -> int | None:
     return packet.dport.single if packet.dport is not None else None
 
 
-def denied_ends(snapshot: Snapshot, walk: Walk) -> frozenset[tuple[str, int | None]]:
-    """Return the (address, port) pairs that *walk* comes to and that policies deny it."""
-    judge, proto = Judge(snapshot), walk.flow.packet.proto
-    pairs = {pair for path in walk.paths for pair in _pairs(snapshot, walk, path)}
-    return frozenset(
-        (pair.dst, pair.port)
-        for pair in pairs
-        if judge.verdict(pair.src, pair.dst, proto, pair.port).decision is Decision.DENIED
-    )
+def ends_of(snapshot: Snapshot, walk: Walk) -> frozenset[tuple[str, int | None]]:
+    """Return the (address, port) pairs that *walk* comes to, through Services and all."""
+    return frozenset((pair.dst, pair.port) for path in walk.paths for pair in _pairs(snapshot, walk, path))
 
 
 def path_verdict(snapshot: Snapshot, walk: Walk, path: Path) -> PolicyVerdict | None:

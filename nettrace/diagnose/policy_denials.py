@@ -17,6 +17,7 @@ from nettrace.kube.policy import isolating
 from nettrace.kube.policy_addition import addition
 from nettrace.kube.policy_chains import PASSED, refusing_rule
 from nettrace.kube.policy_ends import Cluster, End, cluster_of, peer_matches, port_matches
+from nettrace.kube.policy_words import rule_words
 from nettrace.kube.selectors import selects
 from nettrace.model.change import Change, RuleInsert
 from nettrace.model.finding import Evidence, Safety
@@ -200,11 +201,7 @@ def _candidate(context: Context, denial: _Denial, cause: str, near: str) -> Cand
     step = denial_by_chain(denial.failure.path)
     netns = step.netns if step is not None else denial.failure.netns
     added = addition(snapshot.kube, flow, direction.direction, node_addresses(snapshot))
-    evidence = [
-        Evidence(
-            ref="kube/network_policies", text=direction.why, note=f"{direction.direction}, by the objects"
-        )
-    ]
+    evidence = list(_isolating(snapshot, direction))
     if near:
         evidence.append(Evidence(ref="kube/network_policies", text=near, note="nearly"))
     changes: tuple[Change, ...] = ()
@@ -239,6 +236,22 @@ def _candidate(context: Context, denial: _Denial, cause: str, near: str) -> Cand
         lasting=lasting,
         notes=tuple(notes),
     )
+
+
+def _isolating(snapshot: Snapshot, direction: DirectionVerdict) -> Iterator[Evidence]:
+    """Yield what each policy that denies it does allow; an administrator's says itself what it does."""
+    section = snapshot.kube.network_policies
+    by_key = {one.key: one for one in section.value} if isinstance(section, Known) else {}
+    side = "from" if direction.direction == "ingress" else "to"
+    for ref in direction.by[:2]:
+        policy = by_key.get(ref.name) if ref.kind == "NetworkPolicy" else None
+        if policy is None:
+            yield Evidence(ref="kube/admin_policies", text=direction.why, note="what the objects say")
+            continue
+        rules = policy.ingress if direction.direction == "ingress" else policy.egress
+        allowed = "; ".join(rule_words(rule, side) for rule in rules) or "nothing"
+        text = f"{ref}: {direction.direction} {allowed}"
+        yield Evidence(ref="kube/network_policies", text=text, note="all that it allows")
 
 
 def _words_instead(direction: DirectionVerdict) -> str:

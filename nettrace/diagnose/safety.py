@@ -8,7 +8,7 @@ Not here: which flows (safety_flows.py).
 from collections.abc import Sequence
 
 from nettrace.diagnose.goal import original_source
-from nettrace.diagnose.policies import path_verdict
+from nettrace.diagnose.policies import ends_of, path_verdict
 from nettrace.diagnose.safety_flows import safety_flows
 from nettrace.model.flow import Flow
 from nettrace.model.owed import Owed
@@ -50,7 +50,7 @@ class SafetySet:
         if isinstance(after, Needs):
             return after
         for old, new in zip(before, after, strict=True):
-            reason = worse(self.snapshot, old, new)
+            reason = worse(self.snapshot, old, new, own=self.walked)
             if reason:
                 return f"{old.flow.source} -> {old.flow.target}: {reason}"
         return ""
@@ -79,13 +79,14 @@ def _walks(snapshot: Snapshot, flows: Sequence[Flow]) -> tuple[Walk, ...] | Need
     return Needs(tuple(needed)) if needed else tuple(found)
 
 
-def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
+def worse(snapshot: Snapshot, before: Walk, after: Walk, *, own: Walk | None = None) -> str:
     """
     Say in what *after* is worse than *before*, "" if in nothing.
 
     Worse is: connecting less often (what cannot be told any more counts as not), losing an
     endpoint, a pod seeing another source than the pod that called it, and getting through where a
-    rule of *snapshot* or a network policy denies it.
+    rule of *snapshot* or a network policy denies it.  What comes to the same as the flow *own* that is
+    to be mended, from the same sender by another address, may get through like that one.
     """
     old, new = _connected(before), _connected(after)
     was, now = _share(old), _share(new)
@@ -98,7 +99,7 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk) -> str:
     changed = {end for end, is_kept in _sources(snapshot, new) if not is_kept}
     if kept & changed:
         return f"its source is rewritten on the way to {', '.join(sorted(kept & changed))}"
-    if not old and new:
+    if not old and new and not _comes_to(snapshot, own, after):
         policy = _policy(snapshot, after)
         if policy:
             return f"it would get through, and {policy}"
@@ -141,6 +142,14 @@ def _sources(snapshot: Snapshot, paths: Sequence[Path]) -> set[tuple[str, bool]]
         if all(netns is not None and netns.role in ("pod", "container") for netns in ends):
             found.add((_end(path), path.endpoint.source == original_source(path)))
     return found
+
+
+def _comes_to(snapshot: Snapshot, own: Walk | None, other: Walk) -> bool:
+    """Does *other* call nobody but those whom *own* calls, from the same sender?"""
+    if own is None:
+        return False
+    same = (own.flow.origin, own.flow.packet.proto) == (other.flow.origin, other.flow.packet.proto)
+    return same and ends_of(snapshot, other) <= ends_of(snapshot, own)
 
 
 def _policy(snapshot: Snapshot, after: Walk) -> str:

@@ -14,7 +14,7 @@ from itertools import islice
 from msgspec import Struct
 
 from nettrace.diagnose.look import addresses_in, where
-from nettrace.diagnose.policies import Judge, denied_ends
+from nettrace.diagnose.policies import Judge
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
 from nettrace.kube.policy import isolating
 from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
@@ -68,13 +68,12 @@ def safety_flows(
     if keys:
         return Needs(keys)
     chosen: dict[tuple[str, str, str, int | None], Flow] = {}
-    proto, netns = walked.flow.packet.proto, walked.flow.origin.netns
-    own = {_key(walked.flow), *((netns, dst, proto, port) for dst, port in denied_ends(snapshot, walked))}
+    own = _key(walked.flow)
     classes = [list(found) for found in _classes(snapshot, walked.flow, nodes, owed)]
     # one of each class in turn, so that a small limit still sees all of them
     for turn in range(max((len(found) for found in classes), default=0)):
         for found in classes:
-            if turn < len(found) and len(chosen) < limit and _key(found[turn]) not in own:
+            if turn < len(found) and len(chosen) < limit and _key(found[turn]) != own:
                 chosen.setdefault(_key(found[turn]), found[turn])
     return tuple(chosen.values())
 

@@ -1,0 +1,225 @@
+"""Network policies from beginning to end, through the command line, in a lab that enforces them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nettrace.lab.policies import add_policies, enforce
+from nettrace.lab.store import find
+from tests.acceptance.bench import Bench, bench
+
+_PODS: list[tuple[str, str, str, str, int]] = [
+    ("shop", "web", "node-a", "web", 80),
+    ("shop", "job", "node-b", "job", 80),
+    ("db", "api", "node-b", "api", 8080),
+    ("db", "side", "node-b", "side", 8080),
+]
+
+
+def _pod(space: str, name: str, node: str, app: str, port: int) -> dict[str, Any]:
+    ports = [{"name": "http", "containerPort": port}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": space, "labels": {"app": app}},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "ports": ports}]},
+    }
+
+
+def _policy(space: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": space},
+        "spec": spec,
+    }
+
+
+_SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "api", "namespace": "db"},
+    "spec": {
+        "selector": {"app": "api"},
+        "clusterIP": "10.96.9.9",
+        "ports": [{"port": 80, "targetPort": "http"}],
+    },
+}
+_OWN = _policy("db", "own", {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]})
+_FLOW = ("pod/shop/web", "pod/db/api:8080")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Two nodes, four pods in two namespaces; the policies are each test's own."""
+    folder = tmp_path_factory.mktemp("manifests")
+    objects = [*(_pod(*one) for one in _PODS), _SERVICE]
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    with bench("flannel-vxlan", "--manifests", str(folder)) as made:
+        yield made
+
+
+def _only(lab: Bench, *policies: dict[str, Any]) -> None:
+    record = find(lab.name)
+    Path(record.manifests or "", "networkpolicies.yaml").unlink(missing_ok=True)
+    if policies:
+        add_policies(record, policies)
+    else:
+        enforce(record)
+
+
+def _trace(lab: Bench, *words: str, expect: tuple[int, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = lab.nettrace("trace", *words, "--lab", lab.name, "-o", "json", expect=expect).json
+    return found
+
+
+def _causes(document: dict[str, Any]) -> list[str]:
+    assert document["findings"], document["diagnosis"]
+    return [finding["cause"] for finding in document["findings"]]
+
+
+def _really(lab: Bench, who: str, address: str, port: int) -> bool:
+    done = lab.shell(
+        who, f"timeout 2 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo yes || echo no"
+    )
+    return done.strip() == "yes"
+
+
+def _address(lab: Bench, pod: str) -> str:
+    return str(next(m["addresses"][0] for m in lab.record()["namespaces"] if m.get("pod") == pod))
+
+
+def _rules(lab: Bench) -> list[str]:
+    return [lab.shell(node, "iptables-nft -S; ipset save | sort") for node in ("node-a", "node-b")]
+
+
+def test_a_denied_flow_is_let_through_both_ways(lab: Bench) -> None:
+    """By the policy that the finding names, and by the temporary rule; of neither anything is left."""
+    _only(lab, _OWN)
+    before, api = _rules(lab), _address(lab, "db/api")
+    refused = _trace(lab, *_FLOW, expect=(0,))  # a refusal is owed, and that is what it gets
+    assert (refused["outcome"], refused["diagnosis"]["met"], refused["findings"]) == ("refused", True, [])
+    [judged] = refused["policies"]
+    assert judged["agrees"] is True
+    assert judged["verdict"]["ingress"]["by"] == [{"kind": "NetworkPolicy", "name": "db/own", "rule": None}]
+    assert not _really(lab, "web", api, 8080)
+
+    wanted = _trace(lab, *_FLOW, "--goal", "connected", expect=(1,))
+    assert _causes(wanted)[0] == "netpol-default-deny"
+    applied = lab.nettrace("repair", "apply", "netpol-default-deny", "--lab", lab.name, "--yes", expect=(0,))
+    assert "temporary" in applied.out
+    assert _really(lab, "web", api, 8080)
+    assert not _really(lab, "job", api, 8080)  # nobody else is let in
+    lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+    assert not _really(lab, "web", api, 8080)
+    assert _rules(lab) == before
+
+    manifest = wanted["findings"][0]["repairs"][0]["lasting"].partition("\n")[2]
+    add_policies(find(lab.name), list(yaml.safe_load_all(manifest)))
+    assert _really(lab, "web", api, 8080)
+    assert not _really(lab, "job", api, 8080)
+    allowed = _trace(lab, *_FLOW, expect=(0,))
+    assert allowed["policies"][0]["verdict"]["ingress"]["by"][0]["name"] == "db/allow-web-to-api"
+    _only(lab, _OWN)
+    assert _rules(lab) == before
+
+
+def test_both_ends_deny(lab: Bench) -> None:
+    """Where the sender's policies and the receiver's deny it, both chains get a rule, and both are needed."""
+    _only(lab, _OWN, _policy("shop", "out", {"podSelector": {}, "policyTypes": ["Egress"]}))
+    wanted = _trace(lab, *_FLOW, "--goal", "connected", expect=(1,))
+    repair = wanted["findings"][0]["repairs"][0]
+    assert {change["netns"] for change in repair["changes"]} == {"node-a", "node-b"}
+    lab.nettrace("repair", "apply", "netpol-default-deny", "--lab", lab.name, "--yes", expect=(0,))
+    assert _really(lab, "web", _address(lab, "db/api"), 8080)
+    lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+
+
+def test_a_chain_that_is_not_what_policies_ask_for(lab: Bench) -> None:
+    """Policies allow it and a set lacks the sender: that is the finding, and the stop-gap makes it work."""
+    allow: dict[str, Any] = {"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {}}]}]}
+    _only(lab, _policy("db", "any", allow))
+    web, api = _address(lab, "shop/web"), _address(lab, "db/api")
+    assert _really(lab, "web", api, 8080)
+    holding = (
+        "ipset list -n | while read set; do ipset del $set ADDRESS 2>/dev/null && echo $set || true; done"
+    )
+    [lost] = lab.shell("node-b", holding.replace("ADDRESS", web)).split()
+    found = _trace(lab, *_FLOW, expect=(1,))
+    assert _causes(found)[0] == "netpol-stale-chain"
+    assert f"{lost} of KUBE-NWPLCY-" in found["findings"][0]["message"]
+    assert found["policies"][0]["agrees"] is False
+    lab.nettrace("repair", "apply", "netpol-stale-chain", "--lab", lab.name, "--yes", expect=(0,))
+    assert _really(lab, "web", api, 8080)
+    lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+    assert not _really(lab, "web", api, 8080)
+    enforce(find(lab.name))
+    assert _really(lab, "web", api, 8080)
+
+
+def test_a_policy_that_nobody_enforces(lab: Bench) -> None:
+    """Policies deny it and the jump to their chains is gone: it gets through, and that is the finding."""
+    _only(lab, _OWN)
+    lab.shell("node-b", "iptables-nft -D FORWARD 1")
+    found = _trace(lab, *_FLOW, expect=(1,))
+    assert (found["outcome"], _causes(found)) == ("connected", ["netpol-not-enforced"])
+    assert found["policies"][0]["agrees"] is False
+    assert _really(lab, "web", _address(lab, "db/api"), 8080)
+
+
+#: What people get wrong -> the policies, the flow, the words of the finding.
+MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, str], str]] = {
+    "netpol-service-port": (
+        _policy("db", "p", {"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]}),
+        ("pod/shop/web", "svc/db/api:80"),
+        "allows port 80, the Service's: policies see the pod's, 8080",
+    ),
+    "netpol-namespace-label": (
+        _policy(
+            "db",
+            "n",
+            {
+                "podSelector": {},
+                "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"name": "shop"}}}]}],
+            },
+        ),
+        _FLOW,
+        "a namespace with name=shop, and there is none",
+    ),
+    "dns-policy-egress-blocked": (
+        _policy(
+            "shop",
+            "only-db",
+            {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 8080}]}]},
+        ),
+        ("pod/shop/web", "svc/kube-system/kube-dns:53/udp"),
+        "NetworkPolicy shop/only-db isolates pod shop/web",
+    ),
+}
+
+
+@pytest.mark.parametrize("cause", MISTAKES)
+def test_mistakes_have_their_names(lab: Bench, cause: str) -> None:
+    """A policy that nearly allows the flow is told by what it gets wrong, with the policy that would."""
+    policy, flow, words = MISTAKES[cause]
+    _only(lab, policy)
+    assert _trace(lab, *flow, expect=(0,))["diagnosis"]["met"] is True
+    found = _trace(lab, *flow, "--goal", "connected", expect=(1,))
+    assert _causes(found)[0] == cause
+    assert words in found["findings"][0]["message"]
+    assert found["findings"][0]["repairs"][0]["changes"]
+    assert "kind: NetworkPolicy" in found["findings"][0]["repairs"][0]["lasting"]
+
+
+def test_policies_are_shown(lab: Bench) -> None:
+    """`show policies` lists each with the pods that it is about and what it allows."""
+    _only(lab, _OWN)
+    shown = json.loads(lab.nettrace("show", "policies", "--lab", lab.name, "-o", "json", expect=(0,)).out)
+    [policy] = shown["items"]
+    assert (policy["name"], policy["pods"]) == ("own", ["db/api", "db/side"])
+    assert policy["ingress"] == ["from all pods of its namespace"]
+    assert policy["egress"] is None
