@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from nettrace.kube.expected import Expected, NodeFacts
 from nettrace.kube.iptables import expected_iptables
+from nettrace.kube.ipvs_state import expected_ipvs
 from nettrace.kube.nft_tables import expected_nftables
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
@@ -19,6 +20,7 @@ __all__ = ["expected"]
 _MODES: Mapping[str, Callable[[Kube, str, int, NodeFacts], Expected]] = {
     "iptables": expected_iptables,
     "nftables": expected_nftables,
+    "ipvs": expected_ipvs,
 }
 
 

@@ -177,6 +177,8 @@ class KubeProxyConfig(Struct, frozen=True, kw_only=True):
     bind_address: str = ""
     tcp_be_liberal: bool = False
     feature_gates: dict[str, bool] = field(default_factory=dict)
+    ipvs_scheduler: str = ""  # "" is rr
+    strict_arp: bool = False
 
 
 class Kube(Struct, frozen=True, kw_only=True):

@@ -73,6 +73,8 @@ def proxy_config(fields: Fields | None, versions: Versions) -> KubeProxyConfig:
         bind_address=_bind_address(given),
         tcp_be_liberal=given.inside("conntrack").flag("tcpBeLiberal"),
         feature_gates=given.inside("featureGates").flags(),
+        ipvs_scheduler=given.inside("ipvs").text("scheduler"),
+        strict_arp=given.inside("ipvs").flag("strictARP"),
     )
 
 
