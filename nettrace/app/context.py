@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from nettrace.app.plugins import Plugins, load_plugins
 from nettrace.app.recovery import recover
 from nettrace.collect.discover import Handle, discover
+from nettrace.collect.kube_api import ApiSource
 from nettrace.collect.reader import Reader
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
@@ -109,20 +110,22 @@ def open_context(
     lab: str | None = None,
     from_files: Sequence[Path] = (),
     manifests: Path | None = None,
+    api: ApiSource | None = None,
 ) -> Context:
     """
     Open the source that the command line names.
 
     *lab*: a lab's name, "" for the only one there is, None for this machine.  *from_files*:
-    snapshot files, one per node, joined into one cluster.
+    snapshot files, one per node, joined into one cluster.  *api*: the API server to ask for the
+    Kubernetes objects; what it does not give is Missing, and told in ``remarks``.
     """
     plugins = load_plugins()
     if from_files:
         snapshot = _join([decode_snapshot(_bytes(path), str(path)) for path in from_files])
-        if manifests is not None:
+        if manifests is not None or api is not None:
             raise UserError(
-                "--manifests with --from: a snapshot brings its own objects",
-                hint="take the snapshot with --manifests instead",
+                "--manifests or --kubeconfig with --from: a snapshot brings its own objects",
+                hint="take the snapshot with them instead",
             )
         label = "file " + ", ".join(path.name for path in from_files)
         return Context(label, snapshot, plugins)
@@ -132,11 +135,23 @@ def open_context(
         from nettrace.lab.store import find  # noqa: PLC0415  (the lab is not needed on a node)
 
         name = find(lab or None).name
-    reader = Reader(discover(name), lab=name, manifests=manifests)
+    if manifests is not None and api is not None:
+        raise UserError("--manifests and --kubeconfig are two sources of the same objects", hint="give one")
+    reader = Reader(discover(name), lab=name, manifests=manifests, api=api)
     label = f"lab {name}" if name else "this machine"
     context = Context(label, reader.skeleton(), plugins, reader)
-    context.remarks = remarks
+    context.remarks = (*remarks, *(_lacking(context.snapshot.kube) if api is not None else ()))
     return context
+
+
+def _lacking(kube: Kube) -> tuple[str, ...]:
+    """Say what the API server did not give, and why."""
+    sections = ((name, getattr(kube, name)) for name in Kube.__struct_fields__ if name != "origin")
+    return tuple(
+        f"no {name.replace('_', ' ')} from {kube.origin}: {section.reason}"
+        for name, section in sections
+        if isinstance(section, Missing)
+    )
 
 
 def is_unread(section: Known[Any] | Missing) -> bool:

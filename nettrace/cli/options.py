@@ -16,6 +16,7 @@ from nettrace.cli.terminal import say
 if TYPE_CHECKING:
     from nettrace.app.context import Context
     from nettrace.app.remember import Question
+    from nettrace.collect.kube_api import ApiSource
 
 __all__ = ["PacketOptions", "Source", "duration", "lab_option", "packet_options", "source_options"]
 
@@ -30,12 +31,25 @@ class Source(NamedTuple):
     lab: str | None
     from_files: tuple[Path, ...]
     manifests: Path | None
+    kubeconfig: str | None = None
+    kube_context: str | None = None
+
+    @property
+    def api(self) -> "ApiSource | None":
+        """The API server to ask for objects, if one was named."""
+        if self.kubeconfig is None and self.kube_context is None:
+            return None
+        from nettrace.collect.kube_api import ApiSource
+
+        return ApiSource(Path(self.kubeconfig) if self.kubeconfig else None, self.kube_context)
 
     def open(self) -> "Context":
         """Open it, and tell what had to be put right for it; UserError if it is not there."""
         from nettrace.app.context import open_context
 
-        context = open_context(lab=self.lab, from_files=self.from_files, manifests=self.manifests)
+        context = open_context(
+            lab=self.lab, from_files=self.from_files, manifests=self.manifests, api=self.api
+        )
         for remark in context.remarks:
             say(f"note: {remark}")
         return context
@@ -77,18 +91,40 @@ def lab_option(command: Command) -> Command:
 
 
 def source_options(command: Command) -> Command:
-    """Add ``--lab``, ``--from`` and ``--manifests``; the command gets them as ``source``."""
+    """
+    Add ``--lab``, ``--from``, ``--manifests``, ``--kubeconfig`` and ``--context``.
+
+    The command gets them as ``source``.
+    """
 
     @wraps(command)
     def wrapped(
-        *args: Any, lab: str | None, from_files: tuple[Path, ...], manifests: Path | None, **kwargs: Any
+        *args: Any,
+        lab: str | None,
+        from_files: tuple[Path, ...],
+        manifests: Path | None,
+        kubeconfig: str | None,
+        kube_context: str | None,
+        **kwargs: Any,
     ) -> Any:
         if lab is not None and from_files:
             raise click.UsageError("--lab and --from name two different sources", click.get_current_context())
-        return command(*args, source=Source(lab, from_files, manifests), **kwargs)
+        source = Source(lab, from_files, manifests, kubeconfig, kube_context)
+        return command(*args, source=source, **kwargs)
 
     file = click.Path(dir_okay=False, path_type=Path)
     folder = click.Path(path_type=Path)
+    wrapped = click.option(
+        *("--context", "kube_context"), metavar="NAME", help="Which context of the kubeconfig."
+    )(wrapped)
+    wrapped = click.option(
+        "--kubeconfig",
+        is_flag=False,
+        flag_value="",
+        default=None,
+        metavar="[FILE]",
+        help="Kubernetes objects from the API server; as kubectl finds it if unnamed.",
+    )(wrapped)
     wrapped = click.option(
         "--manifests", type=folder, metavar="DIR", help="Kubernetes objects from files (YAML or JSON)."
     )(wrapped)

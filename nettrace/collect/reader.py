@@ -20,6 +20,7 @@ from nettrace.collect.batch import EVERYTHING, Shared, read_sections
 from nettrace.collect.discover import Handle, read_record
 from nettrace.collect.failure import CollectError, as_section, missing
 from nettrace.collect.kube import absent, place_pods, read_manifests
+from nettrace.collect.kube_api import ApiSource, read_api
 from nettrace.collect.netns import Pool, netns_inode, still_there
 from nettrace.collect.node import node_processes, read_files
 from nettrace.collect.processes import Running, running
@@ -42,16 +43,22 @@ class Reader:
     Reads the namespaces of *handles*.
 
     *lab* is the lab they belong to, None for this machine; *manifests* the Kubernetes objects
-    to take instead of the lab's own.  Close it: it keeps a thread in every namespace it read,
-    and with it the namespace.
+    to take instead of the lab's own, *api* the server to ask for them.  Close it: it keeps a
+    thread in every namespace it read, and with it the namespace.
     """
 
     def __init__(
-        self, handles: Sequence[Handle], *, lab: str | None = None, manifests: Path | str | None = None
+        self,
+        handles: Sequence[Handle],
+        *,
+        lab: str | None = None,
+        manifests: Path | str | None = None,
+        api: ApiSource | None = None,
     ) -> None:
         self.handles = tuple(handles)
         self._record = read_record(lab) if lab is not None else None
         self._manifests = Path(manifests) if manifests is not None else None
+        self._api = api
         self._by_name = {handle.name: handle for handle in self.handles}
         ordered = sorted(self.handles, key=lambda handle: _PEER_ORDER.get(handle.role, 2))
         self._candidates = [(handle.name, handle.path, handle.inode) for handle in ordered]
@@ -199,10 +206,11 @@ class Reader:
         directory, origin = self._manifests, f"manifests {self._manifests}"
         if directory is None and self._record is not None and self._record.manifests is not None:
             directory, origin = Path(self._record.manifests), f"lab {self._record.name}"
-        if directory is None:
+        if directory is None and self._api is None:
             return absent()
+        read = read_api(self._api) if self._api is not None else read_manifests(Path(directory or ""), origin)
         by_pod = {handle.pod: handle.name for handle in self.handles if handle.pod}
-        kube = place_pods(read_manifests(directory, origin), by_pod, {}, node_netns)
+        kube = place_pods(read, by_pod, {}, node_netns)
         pods = kube.pods.value if isinstance(kube.pods, Known) else ()
         if all(pod.netns is not None or not pod.ips for pod in pods):
             return kube
