@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_manifests_do_not_go_with_a_file(tmp_path: Path) -> None:
     """A snapshot brings its own objects; others beside it are refused."""
     path = saved(node("a"), tmp_path / "a.json")
-    with pytest.raises(UserError, match="--manifests with --from"):
+    with pytest.raises(UserError, match="with --from"):
         open_context(from_files=[path], manifests=tmp_path)
 
 
