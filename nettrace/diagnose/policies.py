@@ -30,6 +30,7 @@ __all__ = [
     "denial_by_chain",
     "ends_of",
     "enforced",
+    "is_rewritten",
     "node_addresses",
     "path_verdict",
     "source_of",
@@ -170,3 +171,8 @@ def denial_by_chain(path: Path) -> Step | None:
     if path.failed != 0 or path.verdict not in _REFUSALS or step is None or not is_pod_chain(step.chain):
         return None
     return step
+
+
+def is_rewritten(step: Step, verdict: PolicyVerdict) -> bool:
+    """Does the packet come to *step* with another source than the one that was judged?"""
+    return step.before is not None and innermost(step.before).src != verdict.flow.src

@@ -62,7 +62,10 @@ def decide(
         egress, ingress = (_verdict(d, Decision.UNKNOWN, why) for d in ("egress", "ingress"))
     elif source.pod is not None and source.pod == destination.pod:
         why = f"a pod cannot be kept from itself ({source.words})"
-        egress, ingress = (_verdict(d, Decision.ALLOWED, why) for d in ("egress", "ingress"))
+        egress, ingress = (
+            replace(_verdict(d, Decision.ALLOWED, why, source.pod.key), always=True)
+            for d in ("egress", "ingress")
+        )
     else:
         egress = _direction(kube, cluster, flow, "egress", source, destination)
         ingress = _direction(kube, cluster, flow, "ingress", destination, source)
@@ -112,7 +115,7 @@ def _direction(
     pod = subject.pod
     if peer.node is not None and peer.node == pod.node_name:
         why = f"traffic between {subject.words} and its own node is always allowed"
-        return _verdict(direction, Decision.ALLOWED, why, pod.key)
+        return replace(_verdict(direction, Decision.ALLOWED, why, pod.key), always=True)
     asked = _Asked(
         cluster=cluster,
         flow=flow,

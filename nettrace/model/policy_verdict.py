@@ -49,7 +49,8 @@ class DirectionVerdict(Struct, frozen=True, kw_only=True):
     What is said in one direction, ``ingress`` or ``egress``.
 
     ``pod`` is whose policies these are, "" where that end is no pod.  ``by`` are those that
-    decide: the one that allows, or all that isolate the pod and let nothing of this in.
+    decide: the one that allows, or all that isolate the pod and let nothing of this in.  ``always``: no
+    policy can deny it, as between a pod and its own node.
     """
 
     direction: str
@@ -58,6 +59,7 @@ class DirectionVerdict(Struct, frozen=True, kw_only=True):
     pod: str = ""
     by: tuple[PolicyRef, ...] = ()
     notes: tuple[str, ...] = ()
+    always: bool = False
 
 
 class PolicyVerdict(Struct, frozen=True, kw_only=True):

@@ -46,7 +46,7 @@ _SERVICE = {
     "spec": {
         "selector": {"app": "api"},
         "clusterIP": "10.96.9.9",
-        "ports": [{"port": 80, "targetPort": "http"}],
+        "ports": [{"port": 80, "targetPort": "http", "nodePort": 30090}],
     },
 }
 _OWN = _policy("db", "own", {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]})
@@ -213,6 +213,29 @@ def test_mistakes_have_their_names(lab: Bench, cause: str) -> None:
     assert words in found["findings"][0]["message"]
     assert found["findings"][0]["repairs"][0]["changes"]
     assert "kind: NetworkPolicy" in found["findings"][0]["repairs"][0]["lasting"]
+
+
+def test_a_client_that_comes_with_another_address(lab: Bench) -> None:
+    """An address block lets the client in by the pod's node; by the other one it comes as that node."""
+    client = str(next(m["addresses"][0] for m in lab.record()["namespaces"] if m["name"] == "internet"))
+    block = {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": f"{client}/32"}}]}]}
+    _only(lab, _policy("db", "outside", block))
+    nodes = {m["name"]: str(m["addresses"][0]) for m in lab.record()["namespaces"] if m["role"] == "node"}
+    assert _really(lab, "internet", nodes["node-b"], 30090)
+    assert not _really(lab, "internet", nodes["node-a"], 30090)
+    assert _trace(lab, "internet", f"ip/{nodes['node-b']}:30090", expect=(0,))["outcome"] == "connected"
+    found = _trace(lab, "internet", f"ip/{nodes['node-a']}:30090", expect=(1,))
+    assert _causes(found) == ["netpol-ipblock-snat"]
+    assert found["findings"][0]["repairs"][0]["changes"] == []
+
+
+def test_what_no_policy_can_deny(lab: Bench) -> None:
+    """A pod may always call its own node; the controller's chain in INPUT refuses it, and that is said."""
+    _only(lab, _policy("shop", "out", {"podSelector": {}, "policyTypes": ["Egress"]}))
+    node = str(next(m["addresses"][0] for m in lab.record()["namespaces"] if m["name"] == "node-a"))
+    found = _trace(lab, "pod/shop/web", f"{node}/icmp", expect=(1,))
+    assert _causes(found) == ["netpol-stale-chain"]
+    assert "no policy can deny that" in found["findings"][0]["message"]
 
 
 def test_policies_are_shown(lab: Bench) -> None:

@@ -26,8 +26,8 @@ from tests.kube.policy_worlds import PICKED, cluster, drawn
 
 #: Of those picked by hand, and drawn by lot; NETTRACE_POLICIES=200 makes the long sweep.
 SAMPLE = ["default deny both", "and", "or", "block", "named port", "range", "no types, egress rules"]
-DRAWN = int(environ.get("NETTRACE_POLICIES", "8"))
-FLOWS = 14
+DRAWN = int(environ.get("NETTRACE_POLICIES", "5"))
+FLOWS = 10
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from nettrace.diagnose.causes.netpol import (
     NETPOL_NAMESPACE_LABEL,
     NETPOL_SERVICE_PORT,
 )
+from nettrace.diagnose.causes.netpol_ipblock_snat import NETPOL_IPBLOCK_SNAT
 from nettrace.diagnose.causes.netpol_not_enforced import NETPOL_NOT_ENFORCED
 from nettrace.diagnose.causes.netpol_stale_chain import NETPOL_STALE_CHAIN
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
@@ -81,6 +82,7 @@ CAUSES: tuple[Cause, ...] = (
     MASQUERADE_MISSING,
     NETPOL_DEFAULT_DENY,
     NETPOL_HOSTNETWORK,
+    NETPOL_IPBLOCK_SNAT,
     NETPOL_NAMESPACE_LABEL,
     NETPOL_NOT_ENFORCED,
     NETPOL_SERVICE_PORT,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import rule_ref, where
-from nettrace.diagnose.policies import denial_by_chain, path_verdict
+from nettrace.diagnose.policies import denial_by_chain, is_rewritten, path_verdict
 from nettrace.diagnose.policy_denials import CONTROLLER, temporary_rule
 from nettrace.kube.policy_chains import policies_run
 from nettrace.model.addr import in_prefix
@@ -26,6 +26,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         verdict = path_verdict(context.snapshot, context.walk, failure.path)
         if step is None or verdict is None or verdict.decision is not Decision.ALLOWED:
             continue
+        if is_rewritten(step, verdict):
+            continue  # netpol-ipblock-snat
         yield _candidate(context.snapshot, step, verdict)
 
 
@@ -63,6 +65,8 @@ def _candidate(snapshot: Snapshot, step: Step, verdict: PolicyVerdict) -> Candid
 def _gaps(snapshot: Snapshot, step: Step, chain: XtChain, verdict: PolicyVerdict) -> Iterator[str]:
     """Say in what the pod's chain differs from what the policy that allows the flow would have there."""
     run = policies_run(chain)
+    if any(one.always for one in (verdict.egress, verdict.ingress)):
+        yield "no policy can deny that, and this controller does all the same"
     for direction in (verdict.egress, verdict.ingress):
         named = [ref for ref in direction.by if ref.kind == "NetworkPolicy" and ref.rule is not None]
         for ref in named:
