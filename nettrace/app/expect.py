@@ -46,29 +46,36 @@ class Wanted(Struct, frozen=True, kw_only=True):
     The question with everything found that it left open.
 
     ``remarks`` tell what was assumed, for the user.  ``netns`` is the node's namespace, "" where
-    its state is not looked at.
+    its state is not looked at; ``there`` are its rules, None where they are not known.
     """
 
     kube: Kube
     node: str
     netns: str
     facts: NodeFacts
+    there: NodeRules | None = None
     remarks: tuple[str, ...] = ()
 
 
-def wanted(question: Question, context: Context | None, manifests: Path | None) -> Wanted:
+def wanted(
+    question: Question,
+    context: Context | None,
+    manifests: Path | None,
+    there: NodeRules | None = None,
+) -> Wanted:
     """
     Find out what is asked for.
 
-    Without a *context* the objects come from *manifests* and nothing is read from any node.
-    UserError where objects or addresses are needed that nobody gave.
+    Without a *context* the objects come from *manifests* and nothing is read from any node; *there*
+    is what is known of it then.  UserError where objects or addresses are needed that nobody gave.
     """
     kube = _objects(context, manifests)
     node = question.node or _only_node(kube)
     netns = _netns(context, node)
     remarks: list[str] = []
     config = _config(question, kube, remarks)
-    there = read_node_rules(context, netns) if context is not None and netns else None
+    if context is not None and netns:
+        there = read_node_rules(context, netns)
     config = _moded(question, config, there, remarks)
     config = _versioned(question, config, there, remarks)
     facts = _facts(question, kube, node, config, context, netns, remarks)
@@ -77,6 +84,7 @@ def wanted(question: Question, context: Context | None, manifests: Path | None) 
         node=node,
         netns=netns,
         facts=facts,
+        there=there,
         remarks=tuple(remarks),
     )
 

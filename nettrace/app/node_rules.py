@@ -26,17 +26,34 @@ class NodeRules(Struct, frozen=True, kw_only=True):
     What is there: ``v4`` and ``v6`` are rule sets of one back end, None where none was read.
 
     Of two back ends it is the one that holds kube-proxy's chains, iptables-nft before
-    iptables-legacy.  ``missing`` are the sections that could not be read, with the reason.
+    iptables-legacy; ``chosen`` says which (``xt/nft``).  ``missing`` are the sections that could
+    not be read, with the reason.
     """
 
     v4: XtRuleset | None = None
     v6: XtRuleset | None = None
     nft: NftRuleset | None = None
+    chosen: dict[int, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def of(self, family: int) -> XtRuleset | None:
         """Return the rule set of one family."""
         return self.v6 if family == 6 else self.v4
+
+    def unread(self, family: int) -> dict[str, str]:
+        """
+        Return what of one family's rules could not be read.
+
+        The other back end counts where kube-proxy's chains are not in the one that was read.
+        """
+        word = self.chosen.get(family, "")
+        rules = self.of(family)
+        head = "xt6/" if family == 6 else "xt/"
+        if rules is not None and has_kube_proxy(rules):
+            head = word or head
+        return {
+            name: why for name, why in self.missing.items() if f"{name}/".startswith(f"{head.rstrip('/')}/")
+        }
 
 
 def is_dump(path: Path) -> bool:
@@ -65,7 +82,8 @@ def read_node_rules(context: Context, netns: str) -> NodeRules:
     """Read every chain of the namespace that kube-proxy may have written, and the outline of nftables."""
     missing: dict[str, str] = {}
     found: dict[str, XtRuleset | None] = {}
-    for head in ("xt", "xt6"):
+    words: dict[int, str] = {}
+    for family, head in ((4, "xt"), (6, "xt6")):
         context.read_unread([SectionKey(netns, f"{head}/{backend}") for backend in BACKENDS])
         chosen = None
         for backend in BACKENDS:
@@ -73,14 +91,18 @@ def read_node_rules(context: Context, netns: str) -> NodeRules:
             if rules is not None and (
                 chosen is None or (has_kube_proxy(rules) and not has_kube_proxy(chosen))
             ):
-                chosen = rules
+                chosen, words[family] = rules, f"{head}/{backend}"
         found[head] = chosen
     context.read_unread([SectionKey(netns, "nft")])
     nft = context.snapshot.section(SectionKey(netns, "nft"))
     if isinstance(nft, Missing):
         missing["nft"] = nft.reason or nft.kind.value
     return NodeRules(
-        v4=found["xt"], v6=found["xt6"], nft=nft.value if isinstance(nft, Known) else None, missing=missing
+        v4=found["xt"],
+        v6=found["xt6"],
+        nft=nft.value if isinstance(nft, Known) else None,
+        chosen=words,
+        missing=missing,
     )
 
 

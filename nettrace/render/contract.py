@@ -18,7 +18,7 @@ from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.policy_verdict import Enforced
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
-from nettrace.render.contract_expect import ExpectedDocument
+from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.version import API_VERSION, ApiVersion
 
@@ -519,4 +519,5 @@ Document: TypeAlias = (
     | DoctorDocument
     | DropDocument
     | ExpectedDocument
+    | ExpectDiffDocument
 )

@@ -1,15 +1,24 @@
 """
 What kube-proxy owes a node, as the tools print it that show it on the node.
 
-Lives here: iptables-save's text.  Lines are never wrapped: the text can be read back.
+Lives here: iptables-save's text, whose lines are never wrapped, so that it can be read back; and
+how a node departs from it.
 """
 
 from collections.abc import Iterator
 
-from nettrace.render.contract_expect import ExpectedChainView, ExpectedDocument
-from nettrace.render.page import Look, Page, line
+from nettrace.diagnose.shares import fraction_text
+from nettrace.render.contract_expect import (
+    DepartureView,
+    ExpectDiffDocument,
+    ExpectedChainView,
+    ExpectedDocument,
+)
+from nettrace.render.page import Line, Look, Page, Span, Style, line, wrapped
 
-__all__ = ["expected_page"]
+__all__ = ["diff_page", "expected_page"]
+
+_INDENT = 10
 
 
 def expected_page(document: ExpectedDocument, look: Look) -> Page:
@@ -26,3 +35,52 @@ def _iptables(chains: tuple[ExpectedChainView, ...]) -> Iterator[str]:
         for chain in mine:
             yield from (f"-A {chain.chain} {rule}" for rule in chain.rules)
         yield "COMMIT"
+
+
+def diff_page(document: ExpectDiffDocument, look: Look) -> Page:
+    """Lay the differences out: what it is called, where, what is there and what is owed, what it means."""
+    lines: list[Line] = [
+        line(
+            Span(document.node, Style.NAME),
+            f": {document.mode}, kube-proxy {document.version}: ",
+            _sum(document),
+        )
+    ]
+    for found in document.differences:
+        lines.append(())
+        lines.extend(_departure(found, look))
+    if document.missing:
+        lines.append(())
+    for missing in document.missing:
+        place = "/".join(part for part in (missing.netns, missing.section) if part)
+        lines.append(line(Span(f"? {place}: not known: {missing.reason}", Style.UNSURE)))
+    return tuple(lines)
+
+
+def _sum(document: ExpectDiffDocument) -> Span:
+    number = len(document.differences)
+    if number:
+        return Span("1 difference" if number == 1 else f"{number} differences", Style.BAD)
+    if document.missing:
+        return Span("no difference in what could be read", Style.UNSURE)
+    return Span("as it is owed", Style.GOOD)
+
+
+def _departure(found: DepartureView, look: Look) -> Iterator[Line]:
+    words = found.kind.replace("-", " ")
+    place = " ".join(part for part in (found.table, found.chain) if part)
+    if found.position is not None:
+        place = f"{place}, rule {found.position}"
+    head: list[str | Span] = [Span(look.cross, Style.BAD), f" {words}  ", Span(found.cause, Style.HEAD)]
+    head += [f"  {part}" for part in ("IPv6" if found.family == 6 else "", place, found.subject) if part]
+    yield line(*head)
+    for title, text in (("there", found.found), ("owed", found.owed)):
+        if text is not None:
+            yield line(f"  {title:<{_INDENT - 2}}", Span(text, Style.CODE))
+    for number, piece in enumerate(wrapped(found.meaning, look.width - _INDENT)):
+        yield line(f"  {'meaning' if not number else '':<{_INDENT - 2}}", piece)
+    for number, share in enumerate(found.shares):
+        told = f"{share.endpoint}  {fraction_text(share.found)}, owed {fraction_text(share.owed)}"
+        yield line(f"  {'shares' if not number else '':<{_INDENT - 2}}", told)
+    if found.unmatched:
+        yield line(" " * _INDENT, f"no endpoint  {fraction_text(found.unmatched)}")

@@ -18,7 +18,7 @@ from nettrace.render.contract import (
     RepairPlanDocument,
     WalkDocument,
 )
-from nettrace.render.contract_expect import ExpectedDocument
+from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_state import (
     DoctorDocument,
     ExplanationDocument,
@@ -44,6 +44,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Drop": DropDocument,
     "Expected": ExpectedDocument,
     "ServiceDebug": GuideDocument,
+    "ExpectDiff": ExpectDiffDocument,
 }
 
 

@@ -14,9 +14,9 @@ from nettrace.render.contract import (
     RepairPlanDocument,
     WalkDocument,
 )
-from nettrace.render.contract_expect import ExpectedDocument
+from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
-from nettrace.render.expect_text import expected_page
+from nettrace.render.expect_text import diff_page, expected_page
 from nettrace.render.finding_text import finding_page
 from nettrace.render.guide_text import guide_page
 from nettrace.render.page import Look, Page, plain
@@ -57,6 +57,8 @@ def page(document: Document, look: Look) -> Page:
             return expected_page(document, look)
         case GuideDocument():
             return guide_page(document, look)
+        case ExpectDiffDocument():
+            return diff_page(document, look)
 
 
 def render(document: Document, look: Look | None = None, *, colour: bool = False) -> str:

@@ -10,6 +10,7 @@ import pytest
 import yaml as pyyaml
 from msgspec.structs import replace
 
+from nettrace.diagnose.departure import Departure, DepartureReport, Share
 from nettrace.kube.expected import (
     Expected,
     ExpectedIpset,
@@ -47,7 +48,7 @@ from nettrace.render.document import (
     repair_document,
     walk_document,
 )
-from nettrace.render.expect_document import expected_document
+from nettrace.render.expect_document import diff_document, expected_document
 from nettrace.render.page import Look
 from nettrace.render.shown import show_document
 
@@ -116,6 +117,33 @@ EXPECTED = Expected(
         addresses=("10.96.0.1",),
     ),
     sysctls={"net.ipv4.conf.all.route_localnet": "1"},
+)
+
+DEPARTED = DepartureReport(
+    label="lab shop",
+    node="n1",
+    netns="n1",
+    mode="iptables",
+    version="1.36",
+    families=(4, 6),
+    departures=(
+        Departure(
+            kind="wrong-probability",
+            cause="owed-state-missing",
+            family=4,
+            table="nat",
+            chain="KUBE-SVC-A",
+            meaning="wrong probability",
+            subject="svc/default/web",
+            owed="-A KUBE-SVC-A -j KUBE-SEP-A",
+            found="-A KUBE-SVC-A -m statistic --mode random --probability 0.5 -j KUBE-SEP-A",
+            position=1,
+            shares=(Share(endpoint="10.0.0.1:80", owed=1.0, found=0.5),),
+            unmatched=0.5,
+        ),
+        Departure(kind="sysctl", cause="route-localnet-off", family=6, table="", chain="", meaning="hangs"),
+    ),
+    missing={"xt/legacy": "not permitted"},
 )
 
 MADE: dict[str, Callable[[TraceReport], Document]] = {
@@ -195,6 +223,7 @@ MADE: dict[str, Callable[[TraceReport], Document]] = {
             repairs=(RepairDone(cause="a-cause", entry="0123abcd", kept=False, reason="it did not help"),),
         )
     ),
+    "ExpectDiff": lambda report: diff_document(DEPARTED),
     "Show": lambda report: show_document(
         "routes", Snapshot(namespaces={"n": Netns(name="n", node="n", routes=Known(()))}), "lab shop"
     ),

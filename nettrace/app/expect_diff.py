@@ -1,0 +1,80 @@
+"""
+Expect --diff: what kube-proxy owes a node beside what the node has.
+
+Lives here: which families are compared with which rules, and what could not be read.
+Not here: the comparison itself (nettrace.diagnose.departures).
+"""
+
+from collections.abc import Sequence
+
+from nettrace.app.expect import Wanted
+from nettrace.app.node_rules import NodeRules
+from nettrace.diagnose.departure import Departure, DepartureReport
+from nettrace.diagnose.departures import departures
+from nettrace.kube.iptables import owed_kube_proxy
+from nettrace.kube.services import is_proxied, proxied_ports
+from nettrace.kube.traits import traits
+from nettrace.model.errors import UserError
+from nettrace.model.kube import Kube
+from nettrace.model.section import Known
+
+__all__ = ["compare", "families_of"]
+
+_LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
+
+
+def families_of(kube: Kube) -> tuple[int, ...]:
+    """Return the families in which there are Services to serve: 4 always, 6 where one has such an address."""
+    services = kube.services.value if isinstance(kube.services, Known) else ()
+    six = any(is_proxied(service) for service in services) and proxied_ports(services, 6)
+    return (4, 6) if six else (4,)
+
+
+def compare(found: Wanted, there: NodeRules, families: Sequence[int], label: str) -> DepartureReport:
+    """Compare family by family; UserError for a mode whose rules are not compared."""
+    assert isinstance(found.kube.proxy, Known)  # noqa: S101  (wanted() makes it so)
+    config = found.kube.proxy.value
+    mode = config.mode or "iptables"
+    if mode != "iptables":
+        raise UserError(
+            f"--diff compares the rules of mode iptables, and kube-proxy runs in mode {mode}",
+            hint="leave --diff out to see what is owed",
+        )
+    traits(config)  # says so if its layout is not derived
+    told: list[Departure] = []
+    missing: dict[str, str] = {}
+    for family in families:
+        rules = there.of(family)
+        missing |= there.unread(family)
+        if rules is None:
+            continue
+        known = bool(found.facts.sysctls)
+        guesses = [found.facts.sysctls] if known else [{_LIBERAL: "0"}, {_LIBERAL: "1"}]
+        results = [
+            departures(
+                owed_kube_proxy(
+                    found.kube,
+                    found.node,
+                    found.netns,
+                    sysctls,
+                    family=family,
+                    addresses=found.facts.addresses,
+                ),
+                rules,
+                family,
+                found.facts.sysctls if known else None,
+            )
+            for sysctls in guesses
+        ]
+        best = min(results, key=len)  # a sysctl that no dump shows is as it explains the rules best
+        told += best
+    return DepartureReport(
+        label=label,
+        node=found.node,
+        netns=found.netns,
+        mode=mode,
+        version=config.version,
+        families=tuple(families),
+        departures=tuple(told),
+        missing=missing,
+    )

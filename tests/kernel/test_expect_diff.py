@@ -1,0 +1,176 @@
+"""A lab's node beside what kube-proxy owes it: equal while it is healthy, and six kinds of damage named."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nettrace.cli.main import root
+from nettrace.model.lab import LabRecord
+from tests.kernel.labs import a_lab, path_of
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+#: Not root's own namespace: the commands that an engineer would type, on node-a.
+NODE = "node-a"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabRecord]:
+    """One lab for all of these."""
+    with a_lab("flannel-vxlan") as record:
+        yield record
+
+
+def shell(record: LabRecord, command: str, stdin: str = "") -> str:
+    """Run a command in the node's namespace."""
+    done = subprocess.run(
+        ["nsenter", f"--net={path_of(record, NODE)}", "sh", "-ec", command],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout
+
+
+def diff(record: LabRecord, *args: str) -> tuple[int, dict[str, Any]]:
+    """What ``nettrace expect --diff -o json`` says, and its exit code."""
+    from click.testing import CliRunner
+
+    given = ["expect", "--diff", "--node", NODE, "--lab", record.name, "-o", "json", *args]
+    result = CliRunner().invoke(root, given)
+    assert result.stdout, result.stderr
+    return result.exit_code, json.loads(result.stdout)
+
+
+def rules(record: LabRecord, pattern: str) -> list[str]:
+    """The node's nat rules that match, as ``iptables -S`` prints them."""
+    return [line for line in shell(record, "iptables -t nat -S").splitlines() if re.search(pattern, line)]
+
+
+def delete(rule: str) -> str:
+    """The command that deletes a rule."""
+    return f"iptables -t nat -D {rule.removeprefix('-A ')}"
+
+
+def a_balancing_chain(record: LabRecord) -> tuple[str, list[str]]:
+    """The chain of the Service that has three endpoints, and its rules to them."""
+    first = rules(record, r"^-A KUBE-SVC-\S+ .*--probability 0\.3333")[0]
+    chain = first.split()[1]
+    return chain, rules(record, rf"^-A {chain} .*-j KUBE-SEP-")
+
+
+def stale_endpoint(record: LabRecord) -> str:
+    """Lead one of a Service's endpoints to an address that nobody has."""
+    _, jumps = a_balancing_chain(record)
+    sep = jumps[1].split()[-1]
+    [dnat] = rules(record, rf"^-A {sep} .*DNAT")
+    new = re.sub(r"--to-destination \S+", "--to-destination 10.244.99.77:9376", dnat).removeprefix(
+        f"-A {sep} "
+    )
+    return f"iptables -t nat -R {sep} 2 {new}"
+
+
+def missing_masquerade(record: LabRecord) -> str:
+    """Take the marking out of a Service's chain."""
+    chain, _ = a_balancing_chain(record)
+    return delete(rules(record, rf"^-A {chain} .*KUBE-MARK-MASQ")[0])
+
+
+def not_linked(record: LabRecord) -> str:
+    """Take out the jump from PREROUTING."""
+    return delete(rules(record, "^-A PREROUTING .*KUBE-SERVICES")[0])
+
+
+def wrong_probability(record: LabRecord) -> str:
+    """Give each of three endpoints a probability of one third."""
+    chain, jumps = a_balancing_chain(record)
+    third = "-m statistic --mode random --probability 0.33333333349"
+    second = re.sub(r"-m statistic .*-j", f"{third} -j", jumps[1]).removeprefix(f"-A {chain} ")
+    last = jumps[2].replace(" -j ", f" {third} -j ").removeprefix(f"-A {chain} ")
+    return f"iptables -t nat -R {chain} 3 {second}; iptables -t nat -R {chain} 4 {last}"
+
+
+def missing_service(record: LabRecord) -> str:
+    """Take the Service's rule out of KUBE-SERVICES."""
+    chain, _ = a_balancing_chain(record)
+    return delete(rules(record, f"^-A KUBE-SERVICES .*-j {chain}$")[0])
+
+
+def flushed(record: LabRecord) -> str:
+    """Flush table nat."""
+    return "iptables -t nat -F"
+
+
+def test_a_healthy_lab_is_as_it_is_owed(lab: LabRecord) -> None:
+    """No difference on any node, exit 0; version and mode are those of the rules that are there."""
+    for node in ("node-a", "node-b"):
+        code, found = diff(lab, "--node", node)
+        assert (code, found["equal"], found["differences"], found["missing"]) == (0, True, [], [])
+        assert (found["mode"], found["version"], found["kind"]) == ("iptables", "1.30", "ExpectDiff")
+
+
+@pytest.mark.parametrize(
+    ("inject", "kind", "cause"),
+    [
+        (stale_endpoint, "wrong-destination", "stale-endpoint-rule"),
+        (missing_masquerade, "masquerade-missing", "masquerade-missing"),
+        (not_linked, "not-linked", "service-jump-missing"),
+        (wrong_probability, "wrong-probability", "owed-state-missing"),
+        (missing_service, "service-missing", "service-rules-absent"),
+        (flushed, "flushed", "rules-flushed"),
+    ],
+)
+def test_damage_is_named(
+    lab: LabRecord, tmp_path: Path, inject: Callable[[LabRecord], str], kind: str, cause: str
+) -> None:
+    """One difference, of this kind, with exit code 1; live, and from a dump of the same node."""
+    before = shell(lab, "iptables-save -t nat")
+    try:
+        shell(lab, inject(lab))
+        code, found = diff(lab)
+        assert code == 1
+        [only] = found["differences"]
+        assert (only["kind"], only["cause"]) == (kind, cause)
+        assert only["meaning"]
+        if kind == "wrong-probability":
+            assert [round(share["found"], 6) for share in only["shares"]] == [0.333333, 0.222222, 0.148148]
+            assert round(only["unmatched"], 6) == 0.296296
+            assert "8/27 match nothing" in only["meaning"]
+        dump = tmp_path / "dump.txt"
+        dump.write_text(shell(lab, "iptables-save"))
+        saved = diff_of_dump(lab, dump)
+        assert [(one["kind"], one["cause"]) for one in saved] == [(kind, cause)]
+    finally:
+        shell(lab, "iptables-restore", before)
+    assert diff(lab)[0] == 0
+
+
+def diff_of_dump(record: LabRecord, dump: Path) -> list[dict[str, Any]]:
+    """The differences of a saved dump, with the lab's objects as manifests."""
+    from click.testing import CliRunner
+
+    assert record.manifests is not None
+    given = [
+        "expect",
+        "--diff",
+        "--node",
+        NODE,
+        "--manifests",
+        record.manifests,
+        "--from",
+        str(dump),
+        "-o",
+        "json",
+    ]
+    result = CliRunner().invoke(root, given)
+    assert result.exit_code == 1, result.stderr
+    found: list[dict[str, Any]] = json.loads(result.stdout)["differences"]
+    return found
