@@ -32,6 +32,11 @@ def lab() -> None:
     metavar="DIR",
     help="The Kubernetes objects it is to have, in place of its own.",
 )
+@click.option(
+    "--proxy",
+    type=click.Choice(["iptables", "nftables"]),
+    help="kube-proxy's mode.  [as in the manifests: iptables]",
+)
 @click.option("--pod-cidr", metavar="PREFIX", help="The pods' network.")
 @click.option("--service-cidr", metavar="PREFIX", help="The Services' network.")
 @click.option("--node-net", metavar="PREFIX", help="The nodes' network.")

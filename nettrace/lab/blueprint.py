@@ -19,7 +19,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     The defaults are those of the demo.  ``manifests`` is a directory, or None for the
     topology's own.  ``docker_net`` and ``publish`` (the host's port of the container ``web``)
-    concern the docker topology, ``nodes``, ``pod_cidr`` and ``service_cidr`` the cluster ones.
+    concern the docker topology, ``nodes``, ``pod_cidr``, ``service_cidr`` and ``proxy`` the cluster
+    ones.  ``proxy`` is kube-proxy's mode, "" for that of the manifests.
     """
 
     nodes: int = 2
@@ -29,6 +30,7 @@ class Options(Struct, frozen=True, kw_only=True):
     node_net: str = "172.18.0.0/24"
     docker_net: str = "192.168.0.0/24"
     publish: int = 8088
+    proxy: str = ""
 
 
 class Daemon(Struct, frozen=True, kw_only=True):
@@ -53,8 +55,8 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     They are worked through in the order of the fields: ``sysctls`` stand before the first
     device exists (devices take over conf.default when they are made), then ``wiring``, one
     stage after the other, the namespaces of one stage at the same time, each a list of lines
-    for ip(8) ``-batch``; then ``fdb`` for bridge(8), ``sets`` for ``ipset restore`` and ``rules``,
-    which name them, for iptables-restore.
+    for ip(8) ``-batch``; then ``fdb`` for bridge(8), ``sets`` for ``ipset restore``, ``native`` for
+    nft, and ``rules``, which name the sets, for iptables-restore.
     ``files`` are relative to the lab's directory.
     """
 
@@ -64,6 +66,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     wiring: tuple[dict[str, tuple[str, ...]], ...] = ()
     fdb: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
+    native: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()
     has_manifests: bool = False

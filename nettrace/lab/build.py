@@ -6,7 +6,7 @@ Not here: what they are (topologies), taking them down (teardown), the record (l
 
 The lab's own commands are few, since a process costs more than what it does: one ip(8) for
 all namespaces, then one a namespace and stage, one bridge(8) and one iptables-restore a node, and
-one ipset(8) where there are sets.
+one ipset(8) or nft(8) where there are sets or native rules.
 """
 
 import os
@@ -18,7 +18,15 @@ from typing import TypeVar
 from nettrace.collect.netns import in_netns
 from nettrace.lab.blueprint import Blueprint
 from nettrace.lab.processes import start
-from nettrace.lab.tools import bridge_batch, ip_batch, netns_path, restore_rules, restore_sets, run
+from nettrace.lab.tools import (
+    bridge_batch,
+    ip_batch,
+    netns_path,
+    restore_native,
+    restore_rules,
+    restore_sets,
+    run,
+)
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabProcess
 
@@ -64,6 +72,7 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
         each(blueprint.fdb.items(), lambda item: bridge_batch(item[0], item[1], lock=lock))
         progress("rules")
         each(blueprint.sets.items(), lambda item: restore_sets(item[0], item[1], lock=lock))
+        each(blueprint.native.items(), lambda item: restore_native(item[0], item[1], lock=lock))
         each(blueprint.rules.items(), lambda item: restore_rules(item[0], item[1], lock=lock))
         progress(f"{len(blueprint.daemons)} processes")
         for directory in {(root / daemon.pid_file).parent for daemon in blueprint.daemons}:

@@ -40,6 +40,7 @@ def up(
     node_net: str = Options().node_net,
     docker_net: str = Options().docker_net,
     publish: int = Options().publish,
+    proxy: str = Options().proxy,
     progress: Callable[[str], None] | None = None,
 ) -> LabRecord:
     """
@@ -64,6 +65,7 @@ def up(
         node_net=node_net,
         docker_net=docker_net,
         publish=publish,
+        proxy=proxy,
     )
     need_tools(("ip", "bridge", IPTABLES_RESTORE))
     with _interruptible():

@@ -17,7 +17,7 @@ from nettrace.collect.netns import in_netns
 from nettrace.model.errors import UserError
 
 __all__ = ["IPTABLES_RESTORE", "NETNS_DIRECTORY", "bridge_batch", "ip_batch", "need_tools", "netns_path"]
-__all__ += ["restore_rules", "restore_sets", "run"]
+__all__ += ["restore_native", "restore_rules", "restore_sets", "run"]
 
 NETNS_DIRECTORY = "/run/netns"
 
@@ -29,6 +29,7 @@ _PACKAGES = {
     "bridge": "iproute2",
     IPTABLES_RESTORE: "iptables",
     "dnsmasq": "dnsmasq-base",
+    "nft": "nftables",
     "nsenter": "util-linux",
     "unshare": "util-linux",
 }
@@ -120,6 +121,14 @@ def restore_rules(netns: str, text: str, *, lock: int | None = None) -> None:
         lock=lock,
         what=f"{netns}, iptables rules",
     )
+
+
+def restore_native(netns: str, text: str, *, lock: int | None = None) -> None:
+    """Run commands of nft in a namespace, in one transaction; without text nothing, and without the tool."""
+    if text:
+        need_tools(("nft",))
+        argv = ["nft", "-f", "-"]
+        in_netns(netns_path(netns), run, argv, text, lock=lock, what=f"{netns}, nftables rules")
 
 
 def restore_sets(netns: str, text: str, *, lock: int | None = None) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from nettrace.lab.addresses import network
 from nettrace.lab.blueprint import Options
 from nettrace.lab.cluster.documents import Document, at, name_of, read_directory, text_map, written
+from nettrace.lab.cluster.proxy import MODES
 from nettrace.lab.cluster.services import KUBE_DNS, endpoint_slices, services_of
 from nettrace.lab.cluster.workloads import LabNode, LabPod, ignored_kinds, pods_of
 from nettrace.lab.names import mac_of
@@ -28,6 +29,8 @@ VNI = 1
 
 _OWN_MANIFESTS = Path(__file__).parent.parent / "manifests"
 _KUBE_PROXY = "KubeProxyConfiguration"
+#: Whose layout a lab has in mode nftables: the one of the dump that it is held against.
+_NATIVE_VERSION = "v1.36.2"
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
@@ -81,11 +84,12 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
     made = ("Service", "Pod", "EndpointSlice", "Node", "Namespace", _KUBE_PROXY)
     sorted_out: dict[str, Sequence[Document]] = {
         "namespaces.yaml": _namespaces(documents, pods),
-        "nodes.yaml": [_node(node) for node in nodes],
+        "nodes.yaml": [_node(node, str(proxy[0]["mode"]) if proxy else "") for node in nodes],
         "services.yaml": services,
         "pods.yaml": [pod.document for pod in pods],
         "endpointslices.yaml": slices,
         "kube-proxy.yaml": proxy[:1],
+        "servicecidrs.yaml": [_service_cidr(options)] if _watches_cidrs(documents, proxy) else [],
         "others.yaml": [d for d in documents if d.get("kind") not in made],
     }
     every = [document for part in sorted_out.values() for document in part]
@@ -97,6 +101,21 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
         files={name: written(part) for name, part in sorted_out.items() if part},
         notes=tuple(f"no pods are run for {name}" for name in ignored_kinds(documents)),
     )
+
+
+def _watches_cidrs(documents: Sequence[Document], proxy: Sequence[Document]) -> bool:
+    """kube-proxy reads ServiceCIDRs in mode nftables; the API server makes the first of them."""
+    given = any(d.get("kind") == "ServiceCIDR" for d in documents)
+    return not given and any(d["mode"] == "nftables" for d in proxy[:1])
+
+
+def _service_cidr(options: Options) -> Document:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [options.service_cidr]},
+    }
 
 
 def _namespaces(documents: Sequence[Document], pods: Sequence[LabPod]) -> list[Document]:
@@ -113,15 +132,13 @@ def _namespaces(documents: Sequence[Document], pods: Sequence[LabPod]) -> list[D
 
 
 def _proxy(document: Document, options: Options) -> Document:
-    mode = document.get("mode") or "iptables"
-    if mode != "iptables":
-        raise UserError(f"the lab's kube-proxy has no mode {mode!r}", hint="use mode: iptables")
-    if not document.get("clusterCIDR"):
-        return {**document, "clusterCIDR": options.pod_cidr}
-    return document
+    mode = options.proxy or document.get("mode") or "iptables"
+    if mode not in MODES:
+        raise UserError(f"the lab's kube-proxy has no mode {mode!r}", hint=f"it has {', '.join(MODES)}")
+    return {**document, "mode": mode, "clusterCIDR": document.get("clusterCIDR") or options.pod_cidr}
 
 
-def _node(node: LabNode) -> Document:
+def _node(node: LabNode, mode: str) -> Document:
     """A Node as kubelet, kube-controller-manager and flanneld together leave it."""
     backend = json.dumps({"VNI": VNI, "VtepMAC": vtep_mac(node.name)}, separators=(",", ":"))
     return {
@@ -144,5 +161,6 @@ def _node(node: LabNode) -> Document:
                 {"type": "Hostname", "address": node.name},
             ],
             "conditions": [{"type": "Ready", "status": "True"}],
+            **({"nodeInfo": {"kubeProxyVersion": _NATIVE_VERSION}} if mode == "nftables" else {}),
         },
     }

@@ -60,6 +60,11 @@ def fault_of(record: LabRecord, cause: str, parameters: set[str]) -> Fault:
             hint=f"possible are {', '.join(names)}",
         )
     fault = FAULTS[cause]
+    if record.options.get("proxy") == "nftables" and fault.changes.__module__ == kube_proxy.__name__:
+        raise UserError(
+            f"{cause!r} is a fault of kube-proxy's iptables rules, and lab {record.name} has none",
+            hint="lab up flannel-vxlan --proxy iptables has them",
+        )
     unknown = sorted(parameters.difference(fault.parameters))
     if unknown:
         raise UserError(

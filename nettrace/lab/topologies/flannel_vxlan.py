@@ -15,12 +15,12 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from nettrace.kube.iptables import ruleset
 from nettrace.lab.addresses import host, network, node_pod_cidrs
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
 from nettrace.lab.cluster.objects import VNI, Cluster, cluster, vtep_mac
 from nettrace.lab.cluster.policies import policed
+from nettrace.lab.cluster.proxy import iptables_rules, mode_of, native_rules
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
 from nettrace.lab.names import mac_of, netns_name, node_name
 from nettrace.lab.topologies.wire import (
@@ -53,18 +53,18 @@ MASQUERADE_CHAIN = "FLANNEL-POSTRTG"
 _MAX_NODES = 16
 _DNS_PORT = 53
 
-# kube-proxy: --conntrack-tcp-timeout-established and -close-wait, and route_localnet because
-# of --iptables-localhost-nodeports.
+# kube-proxy: --conntrack-tcp-timeout-established and -close-wait.
 _PROXY_SYSCTLS = {
-    "net.ipv4.conf.all.route_localnet": "1",
     "net.netfilter.nf_conntrack_tcp_timeout_established": "86400",
     "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "3600",
 }
+# Because of --iptables-localhost-nodeports.
+_IPTABLES_SYSCTLS = {"net.ipv4.conf.all.route_localnet": "1"}
 
 
 def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     """
-    Describe a cluster with flannel's VXLAN back end and kube-proxy's iptables rules.
+    Describe a cluster with flannel's VXLAN back end and kube-proxy's rules, of iptables or nftables.
 
     Uses all options but those of the docker topology.
     """
@@ -97,17 +97,22 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     netns_of = {entry.name: entry.netns for entry in machines}
     enforced = {
         node.name: policed(
-            _with_masquerade(ruleset(made.kube, node.name), node, pod_net), made.kube, node.name, service_net
+            _with_masquerade(iptables_rules(made.kube, node.name), node, pod_net),
+            made.kube,
+            node.name,
+            service_net,
         )
         for node in nodes
     }
+    native = mode_of(made.kube) == "nftables"
+    proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
         namespaces=(wire, *machines, internet, *homes.values()),
         files=_files(made, nodes, homes, pod_net),
         sysctls={
             wire.netns: base_sysctls(forward=True),
             **{
-                entry.netns: base_sysctls(forward=True, bridge_netfilter=True) | _PROXY_SYSCTLS
+                entry.netns: base_sysctls(forward=True, bridge_netfilter=True) | proxy_sysctls
                 for entry in machines
             },
             **{entry.netns: base_sysctls() for entry in (internet, *homes.values())},
@@ -132,6 +137,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
         },
         sets={netns_of[name]: one.sets for name, one in enforced.items()},
         rules={netns_of[name]: save_text(one.rules) for name, one in enforced.items()},
+        native={netns_of[node.name]: native_rules(made.kube, node.name) for node in nodes if native},
         daemons=(
             internet_daemon(root, internet),
             *(
@@ -150,6 +156,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
             "pod_cidr": str(pod_net),
             "service_cidr": str(service_net),
             "node_net": str(outer),
+            "proxy": mode_of(made.kube),
         },
     )
 
