@@ -28,6 +28,9 @@ from nettrace.parse.manifests import kube_from_documents, parse_documents
 
 __all__ = ["Question", "Wanted", "owed_of", "wanted"]
 
+#: Its addresses are those of Services, not the node's.
+_IPVS_DEVICE = "kube-ipvs0"
+
 _KUBE = ("services", "endpoint_slices", "endpoints", "nodes", "proxy", "pods")
 
 
@@ -223,7 +226,7 @@ def _facts(
         if isinstance(state.sysctls, Known):
             sysctls = state.sysctls.value
         if addresses is None and isinstance(state.addresses, Known):
-            addresses = tuple(one.address for one in state.addresses.value)
+            addresses = tuple(one.address for one in state.addresses.value if one.device != _IPVS_DEVICE)
     if addresses is None:
         _need_no_more(kube, node, config, remarks)
     return NodeFacts(addresses=addresses, sysctls=sysctls)
@@ -239,6 +242,11 @@ def _need_no_more(kube: Kube, node: str, config: KubeProxyConfig, remarks: list[
         next((n for n in kube.nodes.value if n.name == node), None) if isinstance(kube.nodes, Known) else None
     )
     if config.node_port_addresses in ((), ("primary",)) or this is None:
+        if config.mode == "ipvs" and not config.node_port_addresses:
+            remarks.append(
+                f"in ipvs mode each address of the node serves NodePorts: of {node}'s those of its Node "
+                "object are taken; --address names others"
+            )
         return
     own = (*this.internal_ips, *this.external_ips, "127.0.0.1")
     for family in (4, 6):

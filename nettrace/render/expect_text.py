@@ -1,19 +1,23 @@
 """
 What kube-proxy owes a node, as the tools print it that show it on the node.
 
-Lives here: iptables-save's text, whose lines are never wrapped, so that it can be read back; and
-how a node departs from it.
+Lives here: the tools' texts one after the other, whose lines are never wrapped, so that they can be
+read back; and how a node departs from them.
+Not here: nft's and ipset's text (nft_table, ipvs_text), ipvsadm's (nettrace.parse.ipvs).
 """
 
 from collections.abc import Iterator
 
 from nettrace.diagnose.shares import fraction_text
+from nettrace.parse.ipvs import save_ipvsadm
 from nettrace.render.contract_expect import (
     DepartureView,
     ExpectDiffDocument,
     ExpectedChainView,
     ExpectedDocument,
 )
+from nettrace.render.ipvs_text import device_text, ipset_text
+from nettrace.render.nft_table import nft_tables_text
 from nettrace.render.page import Line, Look, Page, Span, Style, line, wrapped
 
 __all__ = ["diff_page", "expected_page"]
@@ -22,8 +26,31 @@ _INDENT = 10
 
 
 def expected_page(document: ExpectedDocument, look: Look) -> Page:
-    """Lay the tables out as iptables-save does, one after the other."""
-    return tuple(line(text) for text in _iptables(document.chains))
+    """
+    Lay out what each tool would print: iptables-save, nft, ipvsadm-save, ipset save, ip addr.
+
+    In ipvs mode, which has several, a comment before each names the tool.
+    """
+    lines = [*_iptables(document.chains), *nft_tables_text(document.nft).splitlines()]
+    if document.ipvs is not None:
+        ipvs, six = document.ipvs, document.family == 6
+        lines = [
+            f"# {'ip6tables' if six else 'iptables'}-save",
+            *lines,
+            "# ipvsadm-save -n",
+            *save_ipvsadm(ipvs.servers).splitlines(),
+            "# ipset save",
+            *ipset_text(ipvs.ipsets).splitlines(),
+            f"# ip -o addr show dev {ipvs.device}",
+            *device_text(ipvs).splitlines(),
+        ]
+    return tuple(map(_kept, lines))
+
+
+def _kept(text: str) -> Line:
+    """Return a line with the tabs that nft indents by, which are made visible elsewhere."""
+    bare = text.lstrip("\t")
+    return (Span("\t" * (len(text) - len(bare))), *line(bare))
 
 
 def _iptables(chains: tuple[ExpectedChainView, ...]) -> Iterator[str]:

@@ -10,10 +10,12 @@ from click.testing import Result
 from msgspec.structs import replace
 
 from nettrace.collect.kube import read_manifests
+from nettrace.kube.nft_found import canonical_rule, listed_tables
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.xt import XtRuleset, XtTable
 from nettrace.parse.iptables import parse_save
+from nettrace.parse.ipvs import parse_ipvsadm_save
 from nettrace.parse.snapshot_file import encode_snapshot
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "kube-proxy"
@@ -46,6 +48,57 @@ def test_it_prints_what_the_real_kube_proxy_wrote(
     result = run("expect", *given, *args)
     assert result.exit_code == 0, result.stderr
     assert rules(result.stdout) == rules((FIXTURES / folder / dump).read_text())
+
+
+@pytest.mark.parametrize(("family", "name"), [("4", "ip"), ("6", "ip6")])
+def test_it_prints_nft_list_in_nftables_mode(run: Run, family: str, name: str) -> None:
+    """Read as a listing of nft it is the table that the real kube-proxy wrote."""
+    config = str(FIXTURES / "nftables-1.36" / "kube-proxy-config.json")
+    given = (
+        "--node",
+        "node-a",
+        "--manifests",
+        INPUTS,
+        "--kube-proxy-config",
+        config,
+        "--kube-version",
+        "1.36",
+    )
+    result = run("expect", "--proxy", "nftables", "--family", family, *given)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[1].startswith("\t")
+    (found,) = listed_tables(result.stdout)
+    wanted = (FIXTURES / "nftables-1.36" / "nft-list-ruleset.txt").read_text()
+    real = next(table for table in listed_tables(wanted) if table.family == name)
+    assert [{c.name: tuple(map(canonical_rule, c.rules)) for c in t.chains} for t in (found,)] == [
+        {c.name: tuple(map(canonical_rule, c.rules)) for c in real.chains}
+    ]
+    assert {s.name: Counter(s.elements) for s in found.sets} == {
+        s.name: Counter(s.elements) for s in real.sets
+    }
+
+
+def test_it_prints_each_tool_in_ipvs_mode(run: Run) -> None:
+    """iptables-save, ipvsadm-save, ipset save and kube-ipvs0's addresses, each under its name."""
+    folder = FIXTURES / "ipvs-1.36"
+    given = ("--node", "node-a", "--manifests", INPUTS, "--kube-version", "1.36")
+    config = ("--proxy", "ipvs", "--kube-proxy-config", str(folder / "kube-proxy-config.json"))
+    addresses = [x for a in ("192.168.50.11", "10.244.1.1", "127.0.0.1") for x in ("--address", a)]
+    result = run("expect", *given, *config, *addresses)
+    assert result.exit_code == 0, result.stderr
+    parts = {part.split("\n", 1)[0]: part.split("\n", 1)[1] for part in result.stdout.split("# ")[1:]}
+    assert list(parts) == [
+        "iptables-save",
+        "ipvsadm-save -n",
+        "ipset save",
+        "ip -o addr show dev kube-ipvs0",
+    ]
+    assert rules(parts["iptables-save"]) == rules((folder / "iptables-save-c.txt").read_text())
+    real = (folder / "ipvsadm-save-n.txt").read_text()
+    four = {server.address for server in parse_ipvsadm_save(real) if ":" not in server.address}
+    assert {server.address for server in parse_ipvsadm_save(parts["ipvsadm-save -n"])} == four
+    assumed = run("expect", *given, *config)
+    assert "each address of the node serves NodePorts" in assumed.stderr
 
 
 def test_json_names_what_it_is_of(run: Run) -> None:
