@@ -29,6 +29,9 @@ from nettrace.model.xt import Comment, Dnat, Masquerade, Negatable, Snat, XtRule
 
 __all__ = ["default_goal"]
 
+#: Denials that are told one by one, where a Service has many endpoints.
+_SAID = 3
+
 
 def default_goal(
     snapshot: Snapshot, flow: Flow, owed: Sequence[Owed], *, connected: bool = False
@@ -62,10 +65,13 @@ def _denied(snapshot: Snapshot, flow: Flow, goal: Goal) -> str:
     port = flow.packet.dport.single if flow.packet.dport is not None else None
     ends = goal.endpoints or frozenset((address, port) for address in goal.beyond)
     judge = Judge(snapshot)
-    found = [judge.verdict(source, a, flow.packet.proto, p) for a, p in sorted(ends, key=str)]
-    if not found or any(one.decision is not Decision.DENIED for one in found):
-        return ""
-    return "; ".join(dict.fromkeys(one.words().removeprefix("denied: ") for one in found))
+    said: dict[str, None] = {}
+    for address, number in sorted(ends, key=str):
+        verdict = judge.verdict(source, address, flow.packet.proto, number)
+        if verdict.decision is not Decision.DENIED:
+            return ""
+        said[verdict.words().removeprefix("denied: ")] = None
+    return "; ".join(list(said)[:_SAID]) + (f"; and {len(said) - _SAID} more" if len(said) > _SAID else "")
 
 
 def _answered(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Needs:

@@ -39,6 +39,9 @@ __all__ = [
 #: Verdicts that rules give on purpose.
 _REFUSALS = (Verdict.REJECTED, Verdict.DROPPED_BY_RULE)
 
+#: Of a Service whose packet got no DNAT, so many endpoints are judged.
+_ENDPOINTS = 32
+
 
 def node_addresses(snapshot: Snapshot) -> dict[str, str]:
     """Return the addresses on the nodes' devices, by which policies may meet them -> names of nodes."""
@@ -89,7 +92,7 @@ class _Pair(Struct, frozen=True):
 
 
 def _pairs(snapshot: Snapshot, walk: Walk, path: Path) -> tuple[_Pair, ...]:
-    """Return who calls whom on one branch: after DNAT, or all endpoints of a Service that got no DNAT."""
+    """Return who calls whom on one branch: after DNAT, or the endpoints of a Service that got no DNAT."""
     packet = last_packet(path.request) if path.legs else None
     if packet is None:
         return ()
@@ -103,7 +106,7 @@ def _pairs(snapshot: Snapshot, walk: Walk, path: Path) -> tuple[_Pair, ...]:
     if found is not None:
         origin = snapshot.namespaces.get(walk.flow.origin.netns)
         backends = endpoints_of(snapshot, found, origin.node if origin is not None else "")
-        return tuple(_Pair(src, one.address, one.port) for one in backends)
+        return tuple(_Pair(src, one.address, one.port) for one in backends[:_ENDPOINTS])
     return (_Pair(src, packet.dst, _single(packet)),)
 
 

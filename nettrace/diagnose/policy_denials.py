@@ -9,6 +9,7 @@ Not here: denials that no policy asks for (causes/netpol_stale_chain.py).
 from collections.abc import Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nettrace.diagnose.cause import Candidate, Candidates, Context, Failure
 from nettrace.diagnose.look import rule_ref, subject_of, where
@@ -31,7 +32,7 @@ from nettrace.model.step import Step
 from nettrace.model.xt import Comment, Negatable, Ports, Tcp, Udp, XtRule
 from nettrace.parse.iptables import rule_text
 
-__all__ = ["CONTROLLER", "denials", "temporary_rule"]
+__all__ = ["CONTROLLER", "denials", "temporary_rule", "with_words"]
 
 CONTROLLER = "the policy controller (kube-router, k3s)"
 
@@ -57,9 +58,16 @@ def denials(cause: str) -> Candidates:
             key = (denial.direction.direction, denial.verdict.flow.src, denial.verdict.flow.dst)
             if found == cause and key not in seen:
                 seen.add(key)
-                yield _candidate(context, denial, cause, near)
+                yield from with_words(_candidate(context, denial, cause, near))
 
     return candidates
+
+
+def with_words(candidate: Candidate) -> Iterator[Candidate]:
+    """Yield *candidate*, and its words alone: they are said where its changes turn out to hurt somebody."""
+    yield candidate
+    if candidate.changes:
+        yield replace(candidate, changes=(), safety=Safety.ADVICE, overwritten="", notes=())
 
 
 def _denials(context: Context) -> Iterator[_Denial]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import rule_ref, where
 from nettrace.diagnose.policies import denial_by_chain, is_rewritten, path_verdict
-from nettrace.diagnose.policy_denials import CONTROLLER, temporary_rule
+from nettrace.diagnose.policy_denials import CONTROLLER, temporary_rule, with_words
 from nettrace.kube.policy_chains import policies_run
 from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Evidence, Safety
@@ -28,7 +28,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             continue
         if is_rewritten(step, verdict):
             continue  # netpol-ipblock-snat
-        yield _candidate(context.snapshot, step, verdict)
+        yield from with_words(_candidate(context.snapshot, step, verdict))
 
 
 def _candidate(snapshot: Snapshot, step: Step, verdict: PolicyVerdict) -> Candidate:
