@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 PAIRS := 2000
 SEED := 1
 
-.PHONY: help setup demo test oracle oracle-bugs kill-campaign lint format lock
+.PHONY: help setup demo test oracle oracle-bugs policies kill-campaign lint format lock
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,10 @@ oracle: setup ## random states and packets, the walk against the kernel: PAIRS=N
 
 oracle-bugs: setup ## plant mistakes in the walk; the oracle has to find each (root)
 	@$(PYTHON) -m tests.oracle.bugs
+
+# The long form of tests/kernel/test_policies.py: as root.
+policies:
+	NETTRACE_POLICIES=200 .venv/bin/python -m pytest -q tests/kernel/test_policies.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

@@ -251,9 +251,15 @@ def test_what_no_policy_can_deny(lab: Bench) -> None:
     assert "no policy can deny that" in found["findings"][0]["message"]
 
 
-def test_policies_are_shown(lab: Bench) -> None:
-    """`show policies` lists each with the pods that it is about and what it allows."""
+def test_policies_are_shown_and_kept(lab: Bench, tmp_path: Path) -> None:
+    """`show policies` lists each with its pods and what it allows; a snapshot tells the same story later."""
     _only(lab, _OWN)
+    file = str(tmp_path / "s.json")
+    lab.nettrace("snapshot", "-o", file, "--lab", lab.name, expect=(0,))
+    later = lab.nettrace("trace", *_FLOW, "--from", file, "-o", "json", expect=(0,)).json
+    now = _trace(lab, *_FLOW, expect=(0,))
+    assert later["policies"] == now["policies"]
+    assert later["diagnosis"] == now["diagnosis"]
     shown = json.loads(lab.nettrace("show", "policies", "--lab", lab.name, "-o", "json", expect=(0,)).out)
     [policy] = shown["items"]
     assert (policy["name"], policy["pods"]) == ("own", ["db/api", "db/side"])

@@ -29,6 +29,7 @@ VNI = 1
 
 _OWN_MANIFESTS = Path(__file__).parent.parent / "manifests"
 _KUBE_PROXY = "KubeProxyConfiguration"
+_UNENFORCED = ("AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 #: Whose layout a lab has in mode nftables: the one of the dump that it is held against.
 _NATIVE_VERSION = "v1.36.2"
 
@@ -99,7 +100,14 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
         slices=slices,
         kube=kube_from_documents(every, "the lab's manifests"),
         files={name: written(part) for name, part in sorted_out.items() if part},
-        notes=tuple(f"no pods are run for {name}" for name in ignored_kinds(documents)),
+        notes=(
+            *(f"no pods are run for {name}" for name in ignored_kinds(documents)),
+            *(
+                f"nobody enforces {d['kind']} {name_of(d)[1]}"
+                for d in documents
+                if d.get("kind") in _UNENFORCED
+            ),
+        ),
     )
 
 
