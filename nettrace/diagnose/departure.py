@@ -25,6 +25,9 @@ DepartureKind: TypeAlias = Literal[
     "rule-extra",
     "rule-order",
     "sysctl",
+    "address-missing",
+    "set-missing",
+    "weight-zero",
 ]
 
 
