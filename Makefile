@@ -33,9 +33,8 @@ oracle: setup ## random states and packets, the walk against the kernel: PAIRS=N
 oracle-bugs: setup ## plant mistakes in the walk; the oracle has to find each (root)
 	@$(PYTHON) -m tests.oracle.bugs
 
-# The long form of tests/kernel/test_policies.py: as root.
-policies:
-	NETTRACE_POLICIES=200 .venv/bin/python -m pytest -q tests/kernel/test_policies.py
+policies: setup ## 200 more sets of network policies in a lab, against real connections (root)
+	@NETTRACE_POLICIES=200 $(PYTHON) -m pytest -q tests/kernel/test_policies.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

@@ -32,7 +32,7 @@ from nettrace.model.step import Step
 from nettrace.model.xt import Comment, Negatable, Ports, Tcp, Udp, XtRule
 from nettrace.parse.iptables import rule_text
 
-__all__ = ["CONTROLLER", "denials", "temporary_rule", "with_words"]
+__all__ = ["CONTROLLER", "denials", "pod_of", "temporary_rule", "with_words"]
 
 CONTROLLER = "the policy controller (kube-router, k3s)"
 
@@ -87,10 +87,10 @@ def _is_where_it_fails(snapshot: Snapshot, failure: Failure, direction: Directio
     step = denial_by_chain(failure.path)
     if step is None:
         return True
-    return _pod_of(snapshot, step) in ("", direction.pod)
+    return pod_of(snapshot, step) in ("", direction.pod)
 
 
-def _pod_of(snapshot: Snapshot, step: Step) -> str:
+def pod_of(snapshot: Snapshot, step: Step) -> str:
     """Return the pod whose chain a step is in, as its comments name it; "" if they do not."""
     chain = snapshot.chain(step.netns, step.backend or "nft", step.table or "filter", step.chain or "")
     for rule in chain.rules if chain is not None else ():

@@ -163,6 +163,17 @@ def test_a_chain_that_is_not_what_policies_ask_for(lab: Bench) -> None:
     assert _really(lab, "web", api, 8080)
 
 
+def test_chains_of_policies_that_are_gone(lab: Bench) -> None:
+    """The policy is deleted and its controller does not run any more: what it left is named."""
+    _only(lab, _OWN)
+    Path(find(lab.name).manifests or "", "networkpolicies.yaml").unlink()
+    found = _trace(lab, *_FLOW, expect=(1,))
+    assert _causes(found)[0] == "netpol-stale-chain"
+    assert (
+        "no policy isolates db/api, and the chain still runs through own" in found["findings"][0]["message"]
+    )
+
+
 def test_a_policy_that_nobody_enforces(lab: Bench) -> None:
     """Policies deny it and the jump to their chains is gone: it gets through, and that is the finding."""
     _only(lab, _OWN)
@@ -243,10 +254,14 @@ def test_a_client_that_comes_with_another_address(lab: Bench) -> None:
 
 
 def test_what_no_policy_can_deny(lab: Bench) -> None:
-    """A pod may always call its own node; the controller's chain in INPUT refuses it, and that is said."""
+    """A pod may always call its own node and itself; the controller refuses both, and that is said."""
     _only(lab, _policy("shop", "out", {"podSelector": {}, "policyTypes": ["Egress"]}))
     node = str(next(m["addresses"][0] for m in lab.record()["namespaces"] if m["name"] == "node-a"))
     found = _trace(lab, "pod/shop/web", f"{node}/icmp", expect=(1,))
+    assert _causes(found) == ["netpol-stale-chain"]
+    assert "no policy can deny that" in found["findings"][0]["message"]
+    _only(lab, _policy("db", "none", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}))
+    found = _trace(lab, "pod/db/api", "svc/db/api:80", expect=(1,))  # and itself, through its own Service
     assert _causes(found) == ["netpol-stale-chain"]
     assert "no policy can deny that" in found["findings"][0]["message"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import rule_ref, where
 from nettrace.diagnose.policies import denial_by_chain, is_rewritten, path_verdict
-from nettrace.diagnose.policy_denials import CONTROLLER, temporary_rule, with_words
+from nettrace.diagnose.policy_denials import CONTROLLER, pod_of, temporary_rule, with_words
 from nettrace.kube.policy_chains import policies_run
 from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Evidence, Safety
@@ -39,12 +39,12 @@ def _candidate(snapshot: Snapshot, step: Step, verdict: PolicyVerdict) -> Candid
     ref = rule_ref(step.netns, backend, "filter", name, step.rule)
     refusing = chain.rules[step.rule - 1] if step.rule and step.rule <= len(chain.rules) else XtRule()
     flow = f"{verdict.source} -> {verdict.destination}"
-    pods = [one.pod for one in (verdict.egress, verdict.ingress) if one.pod]
+    pod = pod_of(snapshot, step)
     return Candidate(
         cause="netpol-stale-chain",
         netns=step.netns,
         where=place,
-        subject=f"pod/{pods[-1]}" if pods else "",
+        subject=f"pod/{pod}" if pod else "",
         message=f"policies allow {flow}, and {name} on {place} refuses it: {gap}",
         changes=temporary_rule(snapshot, step, "netpol-stale-chain"),
         evidence=(
@@ -67,7 +67,10 @@ def _gaps(snapshot: Snapshot, step: Step, chain: XtChain, verdict: PolicyVerdict
     run = policies_run(chain)
     if any(one.always for one in (verdict.egress, verdict.ingress)):
         yield "no policy can deny that, and this controller does all the same"
+    own_pod = pod_of(snapshot, step)
     for direction in (verdict.egress, verdict.ingress):
+        if own_pod not in ("", direction.pod):
+            continue
         named = [ref for ref in direction.by if ref.kind == "NetworkPolicy" and ref.rule is not None]
         for ref in named:
             own = [made for name, made in run if name == ref.name.partition("/")[2]]
