@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from nettrace.app.context import Context
 from nettrace.app.node_rules import NodeRules, read_node_rules
 from nettrace.collect.kube import read_manifests
-from nettrace.kube.detect import detect_mode, detect_version
+from nettrace.kube.detect import detect_mode, detect_nft_version, detect_version
 from nettrace.kube.expect import expected
 from nettrace.kube.expected import Expected, NodeFacts
 from nettrace.kube.services import addresses_of_family, prefixes_of_family
@@ -184,6 +184,8 @@ def _moded(
     if question.mode:
         return replace(config, mode=question.mode)
     running = detect_mode(there.v4, there.nft) if there is not None else None
+    if there is not None and any(there.tables.values()):
+        running = "nftables"
     if running is not None and running != (config.mode or "iptables"):
         remarks.append(f"the node's rules are those of mode {running}, though {config.mode} is configured")
         return replace(config, mode=running)
@@ -198,12 +200,22 @@ def _versioned(
         return replace(config, version=f"{major}.{minor}", version_stated=True)
     if config.version_stated:
         return config
-    seen = detect_version(there.v4) if there is not None and there.v4 is not None else None
+    seen = _layout_seen(there, config.mode)
     if seen is not None:
         remarks.append(f"no object names kube-proxy's version; its rules are laid out as those of {seen}")
     else:
         remarks.append(f"no object names kube-proxy's version: {NEWEST} is taken; --kube-version sets it")
     return replace(config, version=seen or NEWEST)
+
+
+def _layout_seen(there: NodeRules | None, mode: str) -> str | None:
+    """Return the newest version whose layout the node's rules have."""
+    if there is None:
+        return None
+    if mode == "nftables":
+        table = next((one for one in there.tables.values() if one is not None), None)
+        return detect_nft_version({chain.name for chain in table.chains}) if table is not None else None
+    return detect_version(there.v4) if there.v4 is not None else None
 
 
 # --- what of the node itself is needed -------------------------------------------------

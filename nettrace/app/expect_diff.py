@@ -7,10 +7,13 @@ Not here: the comparison itself (nettrace.diagnose.departures).
 
 from collections.abc import Sequence
 
-from nettrace.app.expect import Wanted
+from msgspec.structs import replace
+
+from nettrace.app.expect import Wanted, owed_of
 from nettrace.app.node_rules import NodeRules
 from nettrace.diagnose.departure import Departure, DepartureReport
 from nettrace.diagnose.departures import departures
+from nettrace.diagnose.nft_departures import nft_departures
 from nettrace.kube.iptables import owed_kube_proxy
 from nettrace.kube.services import is_proxied, proxied_ports
 from nettrace.kube.traits import traits
@@ -35,39 +38,16 @@ def compare(found: Wanted, there: NodeRules, families: Sequence[int], label: str
     assert isinstance(found.kube.proxy, Known)  # noqa: S101  (wanted() makes it so)
     config = found.kube.proxy.value
     mode = config.mode or "iptables"
-    if mode != "iptables":
+    if mode not in ("iptables", "nftables"):
         raise UserError(
-            f"--diff compares the rules of mode iptables, and kube-proxy runs in mode {mode}",
+            f"--diff compares the rules of modes iptables and nftables, and kube-proxy runs in mode {mode}",
             hint="leave --diff out to see what is owed",
         )
-    traits(config)  # says so if its layout is not derived
     told: list[Departure] = []
     missing: dict[str, str] = {}
     for family in families:
-        rules = there.of(family)
-        missing |= there.unread(family)
-        if rules is None:
-            continue
-        known = bool(found.facts.sysctls)
-        guesses = [found.facts.sysctls] if known else [{_LIBERAL: "0"}, {_LIBERAL: "1"}]
-        results = [
-            departures(
-                owed_kube_proxy(
-                    found.kube,
-                    found.node,
-                    found.netns,
-                    sysctls,
-                    family=family,
-                    addresses=found.facts.addresses,
-                ),
-                rules,
-                family,
-                found.facts.sysctls if known else None,
-            )
-            for sysctls in guesses
-        ]
-        best = min(results, key=len)  # a sysctl that no dump shows is as it explains the rules best
-        told += best
+        missing |= there.unread(family, nft=mode == "nftables")
+        told += _native(found, there, family) if mode == "nftables" else _iptables(found, there, family)
     return DepartureReport(
         label=label,
         node=found.node,
@@ -78,3 +58,44 @@ def compare(found: Wanted, there: NodeRules, families: Sequence[int], label: str
         departures=tuple(told),
         missing=missing,
     )
+
+
+def _native(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:
+    """Compare a native table; what of it was not read is compared with nothing."""
+    (owed,) = owed_of(found, family).nft
+    if family not in there.tables:
+        return ()
+    unread = {name.split("/", 3)[3] for name in there.unread(family, nft=True) if name.count("/") > 2}
+    owed = replace(
+        owed,
+        chains=tuple(chain for chain in owed.chains if chain.name not in unread),
+        sets=tuple(one for one in owed.sets if f"@{one.name}" not in unread),
+    )
+    return nft_departures(owed, there.tables[family])
+
+
+def _iptables(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:
+    assert isinstance(found.kube.proxy, Known)  # noqa: S101  (wanted() makes it so)
+    traits(found.kube.proxy.value)  # says so if its layout is not derived
+    rules = there.of(family)
+    if rules is None:
+        return ()
+    known = bool(found.facts.sysctls)
+    guesses = [found.facts.sysctls] if known else [{_LIBERAL: "0"}, {_LIBERAL: "1"}]
+    results = [
+        departures(
+            owed_kube_proxy(
+                found.kube,
+                found.node,
+                found.netns,
+                sysctls,
+                family=family,
+                addresses=found.facts.addresses,
+            ),
+            rules,
+            family,
+            found.facts.sysctls if known else None,
+        )
+        for sysctls in guesses
+    ]
+    return min(results, key=len)  # a sysctl that no dump shows is as it explains the rules best

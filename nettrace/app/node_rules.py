@@ -10,6 +10,9 @@ from msgspec import Struct, field
 
 from nettrace.app.context import Context
 from nettrace.kube.detect import has_kube_proxy
+from nettrace.kube.expected import ExpectedNftTable
+from nettrace.kube.nft_found import listed_tables
+from nettrace.kube.nft_read import found_table, sections_of
 from nettrace.model.errors import UserError
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
@@ -19,6 +22,7 @@ from nettrace.parse.iptables import parse_save
 __all__ = ["NodeRules", "is_dump", "read_dump", "read_node_rules"]
 
 _TABLES = ("mangle", "nat", "filter")
+_FAMILIES = {4: "ip", 6: "ip6"}
 
 
 class NodeRules(Struct, frozen=True, kw_only=True):
@@ -26,13 +30,15 @@ class NodeRules(Struct, frozen=True, kw_only=True):
     What is there: ``v4`` and ``v6`` are rule sets of one back end, None where none was read.
 
     Of two back ends it is the one that holds kube-proxy's chains, iptables-nft before
-    iptables-legacy; ``chosen`` says which (``xt/nft``).  ``missing`` are the sections that could
-    not be read, with the reason.
+    iptables-legacy; ``chosen`` says which (``xt/nft``).  ``tables`` are kube-proxy's native ones by
+    family, None where there is none; no entry where they are not known.  ``missing`` are the sections
+    that could not be read, with the reason.
     """
 
     v4: XtRuleset | None = None
     v6: XtRuleset | None = None
     nft: NftRuleset | None = None
+    tables: dict[int, ExpectedNftTable | None] = field(default_factory=dict)
     chosen: dict[int, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -40,12 +46,15 @@ class NodeRules(Struct, frozen=True, kw_only=True):
         """Return the rule set of one family."""
         return self.v6 if family == 6 else self.v4
 
-    def unread(self, family: int) -> dict[str, str]:
+    def unread(self, family: int, *, nft: bool = False) -> dict[str, str]:
         """
         Return what of one family's rules could not be read.
 
         The other back end counts where kube-proxy's chains are not in the one that was read.
         """
+        if nft:
+            word = f"nft/{_FAMILIES[family]}/"
+            return {name: why for name, why in self.missing.items() if name == "nft" or name.startswith(word)}
         word = self.chosen.get(family, "")
         rules = self.of(family)
         head = "xt6/" if family == 6 else "xt/"
@@ -57,23 +66,30 @@ class NodeRules(Struct, frozen=True, kw_only=True):
 
 
 def is_dump(path: Path) -> bool:
-    """Is the file the text of iptables-save (and not a snapshot)?"""
+    """Is the file the text of iptables-save or of ``nft list ruleset`` (and not a snapshot)?"""
     try:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError:
         return False
     lines = [line for line in head.splitlines() if line.strip() and not line.startswith(b"#")]
-    return bool(lines) and lines[0].startswith(b"*")
+    return bool(lines) and lines[0].startswith((b"*", b"table "))
 
 
 def read_dump(path: Path, family: int) -> NodeRules:
-    """Read the text of iptables-save, or of ip6tables-save for *family* 6; UserError for what is neither."""
+    """
+    Read the text of iptables-save, of ip6tables-save for *family* 6, or of ``nft list ruleset``.
+
+    UserError for what is none of them.
+    """
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"cannot read the dump: {reason}", where=str(path)) from error
+    if any(line.startswith("table ") for line in text.splitlines()):
+        listed = {one.family: one for one in listed_tables(text) if one.name == "kube-proxy"}
+        return NodeRules(tables={number: listed.get(word) for number, word in _FAMILIES.items()})
     rules = parse_save(text, str(path))
     return NodeRules(v6=rules) if family == 6 else NodeRules(v4=rules)
 
@@ -95,15 +111,31 @@ def read_node_rules(context: Context, netns: str) -> NodeRules:
         found[head] = chosen
     context.read_unread([SectionKey(netns, "nft")])
     nft = context.snapshot.section(SectionKey(netns, "nft"))
+    tables: dict[int, ExpectedNftTable | None] = {}
     if isinstance(nft, Missing):
         missing["nft"] = nft.reason or nft.kind.value
+    else:
+        tables = {
+            number: _table(context, netns, f"{word} kube-proxy", missing)
+            for number, word in _FAMILIES.items()
+        }
     return NodeRules(
         v4=found["xt"],
         v6=found["xt6"],
         nft=nft.value if isinstance(nft, Known) else None,
+        tables=tables,
         chosen=words,
         missing=missing,
     )
+
+
+def _table(context: Context, netns: str, key: str, missing: dict[str, str]) -> ExpectedNftTable | None:
+    """Return one of kube-proxy's native tables, with its rules and elements read."""
+    outline = context.snapshot.section(SectionKey(netns, "nft")).value
+    context.read_unread([SectionKey(netns, name) for name in sections_of(outline, key)])
+    found, unread = found_table(context.snapshot.section(SectionKey(netns, "nft")).value, key)
+    missing |= unread
+    return found
 
 
 def _whole(context: Context, netns: str, word: str, missing: dict[str, str]) -> XtRuleset | None:

@@ -61,8 +61,8 @@ def expect(
     Print what kube-proxy owes a node, as iptables-save would print it there.
 
     With --manifests alone no node is looked at; --lab and --from bring a node's own state.  --from
-    takes a snapshot, or the text of iptables-save.  --diff exits with 1 if there are differences,
-    with 3 if something that is needed could not be read.
+    takes a snapshot, or the text of iptables-save or nft list ruleset.  --diff exits with 1 if there
+    are differences, with 3 if something that is needed could not be read.
     """
     from nettrace.app.expect import Question, owed_of
     from nettrace.render.expect_document import expected_document

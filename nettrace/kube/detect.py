@@ -5,7 +5,7 @@ Lives here: mode and version from what is in the kernel, for a node of which no 
 Not here: reading it (nettrace.app), the rules (iptables).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from nettrace.kube.names import XLB_PREFIX
 from nettrace.kube.traits import NEWEST
@@ -13,12 +13,16 @@ from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known
 from nettrace.model.xt import Nfacct, SetMatch, XtChain, XtRuleset
 
-__all__ = ["detect_mode", "detect_version", "has_kube_proxy"]
+__all__ = ["detect_mode", "detect_nft_version", "detect_version", "has_kube_proxy"]
 
 #: The newest version of each layout.
 _WITHOUT_COUNTERS = "1.30"
 _MARKS_DROPS = "1.24"
 _XLB = "1.20"
+
+#: nftables: marks by a chain of its own; and, before, refusals behind a chain after DNAT.
+_MARKED = "1.35"
+_FILTERED_LATE = "1.33"
 
 _NFT_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
 
@@ -74,3 +78,12 @@ def detect_version(rules: XtRuleset) -> str | None:
     counted = (_chain(rules, "filter", "KUBE-FORWARD"), _chain(rules, "nat", "KUBE-NODEPORTS"))
     matches = [match for chain in counted if chain for rule in chain.rules for match in rule.matches]
     return NEWEST if any(isinstance(match, Nfacct) for match in matches) else _WITHOUT_COUNTERS
+
+
+def detect_nft_version(chains: Collection[str]) -> str | None:
+    """Return the newest version whose native table has these chains, None if it is none of kube-proxy's."""
+    if "services" not in chains:
+        return None
+    if "mark-for-masquerade" not in chains:
+        return NEWEST
+    return _FILTERED_LATE if "filter-output-post-dnat" in chains else _MARKED

@@ -292,7 +292,7 @@ def test_what_cannot_be_compared(run: Run, tmp_path: Path) -> None:
     assert "the rules that node-b has are not known" in other.stderr
     ipvs = run(*DIFF, "--proxy", "ipvs", "--from", str(DUMP))
     assert ipvs.exit_code == 2
-    assert "--diff compares the rules of mode iptables" in ipvs.stderr
+    assert "--diff compares the rules of modes iptables and nftables" in ipvs.stderr
     two = run(*DIFF, "--from", str(DUMP), "--from", str(DUMP))
     assert two.exit_code == 2
     assert "one dump at a time" in two.stderr

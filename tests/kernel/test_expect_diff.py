@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from nettrace.cli.main import root
 from nettrace.model.lab import LabRecord
@@ -42,8 +43,6 @@ def shell(record: LabRecord, command: str, stdin: str = "") -> str:
 
 def diff(record: LabRecord, *args: str) -> tuple[int, dict[str, Any]]:
     """What ``nettrace expect --diff -o json`` says, and its exit code."""
-    from click.testing import CliRunner
-
     given = ["expect", "--diff", "--node", NODE, "--lab", record.name, "-o", "json", *args]
     result = CliRunner().invoke(root, given)
     assert result.stdout, result.stderr
@@ -155,8 +154,6 @@ def test_damage_is_named(
 
 def diff_of_dump(record: LabRecord, dump: Path) -> list[dict[str, Any]]:
     """The differences of a saved dump, with the lab's objects as manifests."""
-    from click.testing import CliRunner
-
     assert record.manifests is not None
     given = [
         "expect",
@@ -174,3 +171,50 @@ def diff_of_dump(record: LabRecord, dump: Path) -> list[dict[str, Any]]:
     assert result.exit_code == 1, result.stderr
     found: list[dict[str, Any]] = json.loads(result.stdout)["differences"]
     return found
+
+
+@pytest.fixture(scope="module")
+def native() -> Iterator[LabRecord]:
+    """A lab whose kube-proxy is in nftables mode."""
+    with a_lab("flannel-vxlan", proxy="nftables") as record:
+        yield record
+
+
+def test_a_healthy_node_in_nftables_mode(native: LabRecord, tmp_path: Path) -> None:
+    """What the kernel holds, said in nft's words, is what is owed; so is its listing in a file."""
+    code, found = diff(native)
+    assert (code, found["mode"], found["differences"], found["missing"]) == (0, "nftables", [], [])
+    dump = tmp_path / "ruleset.txt"
+    dump.write_text(shell(native, "nft list ruleset"))
+    assert native.manifests is not None
+    given = ["expect", "--diff", "--node", NODE, "--manifests", native.manifests, "--from", str(dump)]
+    result = CliRunner().invoke(root, given)
+    assert result.exit_code == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "cause"),
+    [
+        (
+            "nft delete element ip kube-proxy service-ips '{ VIP . tcp . 80 }'",
+            "service-missing",
+            "service-rules-absent",
+        ),
+        ("nft flush chain ip kube-proxy masquerading", "masquerade-missing", "kube-postrouting-missing"),
+        ("nft delete table ip kube-proxy", "flushed", "nft-table-gone"),
+    ],
+)
+def test_damage_in_nftables_mode_is_named(native: LabRecord, damage: str, kind: str, cause: str) -> None:
+    """Its kind and its cause, with exit code 1."""
+    before = shell(native, "nft list ruleset")
+    vip = re.search(r"(\S+) \. tcp \. 80 : goto service-\w+-default/hostnames", before)
+    assert vip
+    loadable = re.sub(r"dnat (ip6?) to numgen", r"dnat \1 addr . port to numgen", before)
+    try:
+        shell(native, damage.replace("VIP", vip[1]))
+        code, found = diff(native)
+        assert code == 1
+        assert {(one["kind"], one["cause"]) for one in found["differences"]} == {(kind, cause)}
+    finally:
+        shell(native, "nft -f -", f"flush ruleset\n{loadable}")
+    assert diff(native)[0] == 0

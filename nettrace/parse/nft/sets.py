@@ -12,7 +12,18 @@ from nettrace.model.section import Known
 from nettrace.parse.nft.netlink import verdict_text
 from nettrace.parse.nft.values import NUMBERED, constant
 
-__all__ = ["Part", "set_text"]
+__all__ = ["Part", "elements_text", "set_text"]
+
+
+#: Bytes of the types that are concatenated.
+_SIZES = {
+    "ipv4_addr": 4,
+    "ipv6_addr": 16,
+    "inet_service": 2,
+    "inet_proto": 1,
+    "mark": 4,
+    "ether_addr": 6,
+}
 
 
 class Part(NamedTuple):
@@ -28,6 +39,23 @@ def set_text(name: str, one: NftSet, parts: list[Part], byteorder: str) -> str:
         return f"@{name}"
     writer = _Elements(one, parts, byteorder)
     return "{ " + ", ".join(writer.all(one.elements.value)) + " }"
+
+
+def elements_text(one: NftSet, byteorder: str) -> list[str]:
+    """Return the elements of a set that has a name, without comments; none if they were not read."""
+    if not isinstance(one.elements, Known):
+        return []
+    kinds: list[str] = []
+    left = one.key_type
+    while left:
+        kinds.insert(0, NUMBERED.get(left & 0x3F, "integer"))
+        left >>= 6
+    # the kernel tells the lengths of the parts for sets of ranges only
+    lengths = one.fields or tuple(_SIZES.get(kind, one.key_len) for kind in kinds)
+    if len(kinds) == 1 or len(kinds) != len(lengths):
+        lengths, kinds = (one.key_len,), kinds[:1] or ["integer"]
+    parts = [Part(length, kind) for length, kind in zip(lengths, kinds, strict=True)]
+    return _Elements(one, parts, byteorder).all(one.elements.value)
 
 
 class _Elements:
@@ -97,16 +125,8 @@ class _Elements:
             kinds.insert(0, NUMBERED.get(left & 0x3F, "integer"))
             left >>= 6
         data, found, start = bytes.fromhex(element.data), [], 0
-        sizes = {
-            "ipv4_addr": 4,
-            "ipv6_addr": 16,
-            "inet_service": 2,
-            "inet_proto": 1,
-            "mark": 4,
-            "ether_addr": 6,
-        }
         for kind in kinds or ["integer"]:
-            length = sizes.get(kind, len(data) - start) if len(kinds) > 1 else len(data)
+            length = _SIZES.get(kind, len(data) - start) if len(kinds) > 1 else len(data)
             found.append(constant(data[start : start + length], kind, self.byteorder))
             start += (length + 3) & ~3
         return f" : {' . '.join(found)}"
