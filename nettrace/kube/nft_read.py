@@ -42,7 +42,10 @@ def found_table(ruleset: NftRuleset, key: str) -> tuple[ExpectedNftTable | None,
         if isinstance(chain.rules, Missing):
             missing[nft_path(table, name)] = chain.rules.reason or chain.rules.kind.value
             continue
-        rules = tuple(rule_text(rule, table, ruleset.byteorder) for rule in chain.rules.value)
+        rules = tuple(
+            rule_text(rule, table, ruleset.byteorder) + (f' comment "{rule.comment}"' if rule.comment else "")
+            for rule in chain.rules.value
+        )
         chains.append(ExpectedNftChain(name=name, base=chain.base, rules=rules))
     sets: list[ExpectedNftSet] = []
     for name, one in table.sets.items():

@@ -42,7 +42,7 @@ def set_text(name: str, one: NftSet, parts: list[Part], byteorder: str) -> str:
 
 
 def elements_text(one: NftSet, byteorder: str) -> list[str]:
-    """Return the elements of a set that has a name, without comments; none if they were not read."""
+    """Return the elements of a set that has a name, each with its comment; none if they were not read."""
     if not isinstance(one.elements, Known):
         return []
     kinds: list[str] = []
@@ -78,7 +78,8 @@ class _Elements:
                 key = self._interval(element.key, after.key if after is not None else None)
             else:
                 key = self._joined(element.key, element.key_end)
-            found.append(key + self._data(element))
+            comment = f' comment "{element.comment}"' if element.comment else ""
+            found.append(key + comment + self._data(element))
         return found
 
     def _interval(self, low: str, behind: str | None) -> str:
