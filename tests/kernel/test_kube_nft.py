@@ -10,6 +10,7 @@ import pytest
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from tests.kernel.bed import Bed
+from tests.kernel.kubebed import build
 from tests.kernel.native import watched
 from tests.kernel.walkbed import Net
 
@@ -25,62 +26,16 @@ def rules() -> str:
 
 @pytest.fixture(scope="module")
 def net() -> Iterator[Net]:
-    """
-    node-a (192.168.50.11) with the rules and two pods, node-b (.12) with the other endpoints, outside.
-
-    Every endpoint's address belongs to pod ``ep`` or to node-b, and all listen at all ports.
-    """
+    """The network of the dump, with its rules on node-a."""
     bed = Bed()
     net = Net(bed)
     try:
-        build(net)
+        build(net, rules())
+        net["node"].run("nft", "-f", "-", stdin=rules())
         yield net
     finally:
         net.close()
         bed.close()
-
-
-def build(net: Net) -> None:
-    """Make the network and load the rules."""
-    net.new("node", node="node-a", role="node")
-    net.new("far", node="node-b", role="node")
-    net.new("wire", role="wire")
-    net.new("outside", role="outside")
-    for label, address in (("node", "192.168.50.11"), ("far", "192.168.50.12"), ("outside", "192.168.50.10")):
-        net.veth(label, "eth0", "wire", f"to-{label}")
-        net[label].address("eth0", f"{address}/24")
-    net.bed.bridge(net["wire"], "br0", "to-node", "to-far", "to-outside")
-    net["outside"].ip("addr add 192.168.60.10/32 dev lo")
-    net["outside"].ip("route add default via 192.168.50.11")
-    net["node"].ip("route add default via 192.168.50.10")
-    endpoints = sorted(set(re.findall(r"10\.244\.[12]\.\d+", rules())))
-    for label, address in (("client", "10.244.1.200"), ("ep", "10.244.1.201")):
-        net.new(label, node="node-a", role="pod")
-        net.veth("node", f"v-{label}", label, "eth0")
-        net[label].address("eth0", f"{address}/24")
-        net[label].ip("route add default via 10.244.1.1")
-    net.bed.bridge(net["node"], "cni0", "v-client", "v-ep", address="10.244.1.1/24")
-    for port in ("v-client", "v-ep"):
-        net["node"].run("bridge", "link", "set", "dev", port, "hairpin", "on")
-    for address in endpoints:
-        if address.startswith("10.244.1."):
-            net["ep"].ip(f"addr add {address}/24 dev eth0")
-        else:
-            net["far"].ip(f"addr add {address}/32 dev lo")
-    net["node"].ip("route add 10.244.2.0/24 via 192.168.50.12")
-    net["far"].ip("route add 10.244.1.0/24 via 192.168.50.11")
-    net["far"].ip("route add 192.168.60.0/24 via 192.168.50.10")
-    net["node"].sysctl("net.ipv4.ip_forward", 1)
-    for device in ("all", "eth0"):  # a redirect would be taken for the error that is waited for
-        net["node"].sysctl(f"net.ipv4.conf.{device}.send_redirects", 0)
-    for label in net.spaces:
-        net[label].sysctl("net.ipv4.icmp_ratelimit", 0)
-    for label in ("ep", "far"):
-        for number in (8080, 8081, 8443, 9376, 53):
-            net.listen(label, number)
-    net.listen("ep", 53, "udp", "10.244.1.2")
-    net.listen("far", 53, "udp", "10.244.2.2")
-    net["node"].run("nft", "-f", "-", stdin=rules())
 
 
 CASES = [
