@@ -102,6 +102,15 @@ RESOURCES = (
         namespaced=False,
         optional=True,
     ),
+    Resource(
+        "service_cidrs",
+        "networking.k8s.io",
+        "v1",
+        "ServiceCIDR",
+        "servicecidrs",
+        namespaced=False,
+        optional=True,
+    ),
     Resource("proxy", "", "v1", "ConfigMap", "configmaps", **_PROXY),  # type: ignore[arg-type]
     Resource("proxy", "apps", "v1", "DaemonSet", "daemonsets", **_PROXY),  # type: ignore[arg-type]
 )
