@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nettrace.app.context import Context
-from nettrace.app.node_rules import NodeRules, read_node_rules
+from nettrace.app.node_rules import IPVS_DEVICE, NodeRules, read_node_rules
 from nettrace.collect.kube import read_manifests
 from nettrace.kube.detect import detect_mode, detect_nft_version, detect_version
 from nettrace.kube.expect import expected
@@ -27,9 +27,6 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.parse.manifests import kube_from_documents, parse_documents
 
 __all__ = ["Question", "Wanted", "owed_of", "wanted"]
-
-#: Its addresses are those of Services, not the node's.
-_IPVS_DEVICE = "kube-ipvs0"
 
 _KUBE = ("services", "endpoint_slices", "endpoints", "nodes", "proxy", "pods")
 
@@ -200,7 +197,7 @@ def _versioned(
         return replace(config, version=f"{major}.{minor}", version_stated=True)
     if config.version_stated:
         return config
-    seen = _layout_seen(there, config.mode)
+    seen = _layout_seen(there, config.mode or "iptables")
     if seen is not None:
         remarks.append(f"no object names kube-proxy's version; its rules are laid out as those of {seen}")
     else:
@@ -215,7 +212,7 @@ def _layout_seen(there: NodeRules | None, mode: str) -> str | None:
     if mode == "nftables":
         table = next((one for one in there.tables.values() if one is not None), None)
         return detect_nft_version({chain.name for chain in table.chains}) if table is not None else None
-    return detect_version(there.v4) if there.v4 is not None else None
+    return detect_version(there.v4) if there.v4 is not None and mode == "iptables" else None
 
 
 # --- what of the node itself is needed -------------------------------------------------
@@ -238,7 +235,7 @@ def _facts(
         if isinstance(state.sysctls, Known):
             sysctls = state.sysctls.value
         if addresses is None and isinstance(state.addresses, Known):
-            addresses = tuple(one.address for one in state.addresses.value if one.device != _IPVS_DEVICE)
+            addresses = tuple(one.address for one in state.addresses.value if one.device != IPVS_DEVICE)
     if addresses is None:
         _need_no_more(kube, node, config, remarks)
     return NodeFacts(addresses=addresses, sysctls=sysctls)

@@ -5,7 +5,7 @@ Lives here: which families are compared with which rules, and what could not be 
 Not here: the comparison itself (nettrace.diagnose.departures).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -13,8 +13,10 @@ from nettrace.app.expect import Wanted, owed_of
 from nettrace.app.node_rules import NodeRules
 from nettrace.diagnose.departure import Departure, DepartureReport
 from nettrace.diagnose.departures import departures
+from nettrace.diagnose.ipvs_departures import ipvs_departures
 from nettrace.diagnose.nft_departures import nft_departures
 from nettrace.kube.iptables import owed_kube_proxy
+from nettrace.kube.owed_tables import owed_tables
 from nettrace.kube.services import is_proxied, proxied_ports
 from nettrace.kube.traits import traits
 from nettrace.model.errors import UserError
@@ -34,20 +36,19 @@ def families_of(kube: Kube) -> tuple[int, ...]:
 
 
 def compare(found: Wanted, there: NodeRules, families: Sequence[int], label: str) -> DepartureReport:
-    """Compare family by family; UserError for a mode whose rules are not compared."""
+    """Compare family by family; UserError for a mode that kube-proxy does not have."""
     assert isinstance(found.kube.proxy, Known)  # noqa: S101  (wanted() makes it so)
     config = found.kube.proxy.value
     mode = config.mode or "iptables"
-    if mode not in ("iptables", "nftables"):
-        raise UserError(
-            f"--diff compares the rules of modes iptables and nftables, and kube-proxy runs in mode {mode}",
-            hint="leave --diff out to see what is owed",
-        )
+    if mode not in _MODES:
+        raise UserError(f"what kube-proxy writes in mode {mode} is not compared")
     told: list[Departure] = []
     missing: dict[str, str] = {}
     for family in families:
         missing |= there.unread(family, nft=mode == "nftables")
-        told += _native(found, there, family) if mode == "nftables" else _iptables(found, there, family)
+        told += _MODES[mode](found, there, family)
+    if mode == "ipvs":
+        missing |= _unread_of_ipvs(there)
     return DepartureReport(
         label=label,
         node=found.node,
@@ -99,3 +100,28 @@ def _iptables(found: Wanted, there: NodeRules, family: int) -> Sequence[Departur
         for sysctls in guesses
     ]
     return min(results, key=len)  # a sysctl that no dump shows is as it explains the rules best
+
+
+def _ipvs(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:
+    """Compare the few iptables rules, and what else was read of what the mode keeps."""
+    owed, rules = owed_of(found, family), there.of(family)
+    told = departures(tuple(owed_tables(owed, found.netns)), rules, family) if rules is not None else ()
+    sysctls = found.facts.sysctls or None
+    rest = ipvs_departures(owed, addresses=there.bound, ipsets=there.ipsets, sysctls=sysctls)
+    return (*told, *rest)
+
+
+def _unread_of_ipvs(there: NodeRules) -> dict[str, str]:
+    """Return what the mode keeps and nobody read, with the reason."""
+    missing = {"ipvs": "nettrace does not read IPVS's virtual servers"}
+    for name, value in (("ipsets", there.ipsets), ("addresses", there.bound)):
+        if value is None:
+            missing[name] = there.missing.get(name, "it is not in what was given")
+    return missing
+
+
+_MODES: Mapping[str, Callable[[Wanted, NodeRules, int], Sequence[Departure]]] = {
+    "iptables": _iptables,
+    "nftables": _native,
+    "ipvs": _ipvs,
+}

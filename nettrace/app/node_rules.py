@@ -5,6 +5,7 @@ Lives here: reading them whole, from a live node, a snapshot or a saved dump.
 """
 
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -14,14 +15,18 @@ from nettrace.kube.expected import ExpectedNftTable
 from nettrace.kube.nft_found import listed_tables
 from nettrace.kube.nft_read import found_table, sections_of
 from nettrace.model.errors import UserError
+from nettrace.model.ipset import IpSet
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.xt import BACKENDS, XtRuleset
 from nettrace.parse.iptables import parse_save
 
-__all__ = ["NodeRules", "is_dump", "read_dump", "read_node_rules"]
+__all__ = ["IPVS_DEVICE", "NodeRules", "is_dump", "read_dump", "read_node_rules"]
 
 _TABLES = ("mangle", "nat", "filter")
+#: Its addresses are those of Services, not the node's.
+IPVS_DEVICE = "kube-ipvs0"
+
 _FAMILIES = {4: "ip", 6: "ip6"}
 
 
@@ -31,14 +36,18 @@ class NodeRules(Struct, frozen=True, kw_only=True):
 
     Of two back ends it is the one that holds kube-proxy's chains, iptables-nft before
     iptables-legacy; ``chosen`` says which (``xt/nft``).  ``tables`` are kube-proxy's native ones by
-    family, None where there is none; no entry where they are not known.  ``missing`` are the sections
-    that could not be read, with the reason.
+    family, None where there is none; no entry where they are not known.
+
+    ``ipsets`` and ``bound``, the addresses of kube-ipvs0, are None where they were not read.
+    ``missing`` are the sections that could not be read, with the reason.
     """
 
     v4: XtRuleset | None = None
     v6: XtRuleset | None = None
     nft: NftRuleset | None = None
     tables: dict[int, ExpectedNftTable | None] = field(default_factory=dict)
+    ipsets: tuple[IpSet, ...] | None = None
+    bound: tuple[str, ...] | None = None
     chosen: dict[int, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -111,6 +120,7 @@ def read_node_rules(context: Context, netns: str) -> NodeRules:
         found[head] = chosen
     context.read_unread([SectionKey(netns, "nft")])
     nft = context.snapshot.section(SectionKey(netns, "nft"))
+    addresses = _value(context, netns, "addresses", missing)
     tables: dict[int, ExpectedNftTable | None] = {}
     if isinstance(nft, Missing):
         missing["nft"] = nft.reason or nft.kind.value
@@ -124,9 +134,23 @@ def read_node_rules(context: Context, netns: str) -> NodeRules:
         v6=found["xt6"],
         nft=nft.value if isinstance(nft, Known) else None,
         tables=tables,
+        ipsets=_value(context, netns, "ipsets", missing),
+        bound=tuple(one.address for one in addresses if one.device == IPVS_DEVICE)
+        if addresses is not None
+        else None,
         chosen=words,
         missing=missing,
     )
+
+
+def _value(context: Context, netns: str, name: str, missing: dict[str, str]) -> Any:
+    """Return the value of a section; None, and noted as missing, if it has none."""
+    context.read_unread([SectionKey(netns, name)])
+    section = context.snapshot.section(SectionKey(netns, name))
+    if isinstance(section, Known):
+        return section.value
+    missing[name] = section.reason or section.kind.value
+    return None
 
 
 def _table(context: Context, netns: str, key: str, missing: dict[str, str]) -> ExpectedNftTable | None:

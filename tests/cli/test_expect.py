@@ -1,9 +1,11 @@
 """``nettrace expect`` on the objects and dumps of the real kube-proxy, and what it says where it cannot."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -11,9 +13,11 @@ from msgspec.structs import replace
 
 from nettrace.collect.kube import read_manifests
 from nettrace.kube.nft_found import canonical_rule, listed_tables
+from nettrace.model.links import Address
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.xt import XtRuleset, XtTable
+from nettrace.parse.ipset import parse_ipset_save
 from nettrace.parse.iptables import parse_save
 from nettrace.parse.ipvs import parse_ipvsadm_save
 from nettrace.parse.snapshot_file import encode_snapshot
@@ -285,14 +289,11 @@ def test_what_could_not_be_read_is_no_health(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared(run: Run, tmp_path: Path) -> None:
-    """Another node's rules, a mode that is not compared, two dumps: each is told."""
+    """Another node's rules, two dumps, rules without objects: each is told."""
     path = snapshot(tmp_path)
     other = run("expect", "--diff", "--node", "node-b", "--from", path)
     assert other.exit_code == 3
     assert "the rules that node-b has are not known" in other.stderr
-    ipvs = run(*DIFF, "--proxy", "ipvs", "--from", str(DUMP))
-    assert ipvs.exit_code == 2
-    assert "--diff compares the rules of modes iptables and nftables" in ipvs.stderr
     two = run(*DIFF, "--from", str(DUMP), "--from", str(DUMP))
     assert two.exit_code == 2
     assert "one dump at a time" in two.stderr
@@ -305,5 +306,34 @@ def test_the_running_mode_goes_before_the_configured_one(run: Run) -> None:
     """A node whose rules are those of ipvs mode is not taken for one in iptables mode."""
     dump = str(FIXTURES / "ipvs-1.36" / "iptables-save-c.txt")
     result = run(*DIFF, "--from", dump)
-    assert result.exit_code == 2
-    assert "kube-proxy runs in mode ipvs" in result.stderr
+    assert "ipvs: not known" in result.stdout
+
+
+def test_what_of_ipvs_mode_is_compared(run: Run, tmp_path: Path) -> None:
+    """Its iptables rules, kube-ipvs0's addresses and the ipsets; virtual servers are said to be unread."""
+    folder = FIXTURES / "ipvs-1.36"
+    bound = re.findall(
+        r"inet (\S+)/32 scope global kube-ipvs0", (folder / "ip-addr-kube-ipvs0.txt").read_text()
+    )
+    own = [("eth0", "192.168.50.11"), ("cni0", "10.244.1.1"), ("lo", "127.0.0.1")]
+
+    def asked(addresses: list[str]) -> tuple[int, dict[str, Any]]:
+        held = [*own, *(("kube-ipvs0", address) for address in addresses)]
+        path = snapshot(
+            tmp_path,
+            xt_nft=Known(parse_save((folder / "iptables-save-c.txt").read_text(), "x")),
+            xt_legacy=Known(XtRuleset({})),
+            ipsets=Known(tuple(parse_ipset_save((folder / "ipset-save.txt").read_text()))),
+            addresses=Known(tuple(Address(device=d, address=a, prefixlen=32) for d, a in held)),
+        )
+        given = ("expect", "--diff", "--node", "node-a", "--family", "4", "--kube-version", "1.36")
+        config = str(folder / "kube-proxy-config.json")
+        result = run(*given, "--kube-proxy-config", config, "--from", path, "-o", "json")
+        return result.exit_code, json.loads(result.stdout)
+
+    code, found = asked(bound)
+    assert (code, found["mode"], found["equal"], found["differences"]) == (3, "ipvs", None, [])
+    assert [one["section"] for one in found["missing"]] == ["ipvs"]
+    code, found = asked([address for address in bound if address != "10.96.10.1"])
+    assert code == 1
+    assert [one["cause"] for one in found["differences"]] == ["ipvs-vip-missing"]
