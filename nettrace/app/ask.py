@@ -4,17 +4,18 @@ Ask, read what is needed, ask again.
 Lives here: the loop between the pure core and the readers.  Each section is asked for once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from nettrace.model.errors import UserError
+from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
 
 if TYPE_CHECKING:
     from nettrace.app.context import Context
 
-__all__ = ["ask"]
+__all__ = ["ask", "read_asked"]
 
 T = TypeVar("T")
 
@@ -29,11 +30,16 @@ def ask(context: "Context", question: Callable[[Snapshot], T | Needs]) -> T:
         answer = question(context.snapshot)
         if not isinstance(answer, Needs):
             return answer
-        fresh = [key for key in answer.keys if key not in context.asked]
-        if not fresh:
-            listed = ", ".join(str(key) for key in answer.keys[:5])
-            raise UserError(
-                f"still missing after reading it: {listed}",
-                hint="this is a bug in nettrace; please report it with `nettrace snapshot -o FILE`",
-            )
-        context.read(fresh)
+        read_asked(context, answer.keys)
+
+
+def read_asked(context: "Context", keys: Sequence[SectionKey]) -> None:
+    """Read those of *keys* that were not asked for before; UserError if there are none."""
+    fresh = [key for key in keys if key not in context.asked]
+    if not fresh:
+        listed = ", ".join(str(key) for key in keys[:5])
+        raise UserError(
+            f"still missing after reading it: {listed}",
+            hint="this is a bug in nettrace; please report it with `nettrace snapshot -o FILE`",
+        )
+    context.read(fresh)
