@@ -38,7 +38,7 @@ class Causes:
     def __init__(self, context: "Context", owed: Sequence[Owed]) -> None:
         self._context = context
         self._owed = owed
-        self._known: dict[tuple[str, str, str], Finding] = {}
+        self._known: dict[tuple[str, str, str], tuple[Flow, Finding]] = {}
         self._answers: dict[tuple[Flow, Goal], tuple[tuple[Finding, ...], tuple[str, ...]]] = {}
         self._searches = 0
 
@@ -50,14 +50,17 @@ class Causes:
         return self._answers[key]
 
     def _by_known(self, walked: Walk, goal: Goal) -> tuple[tuple[Finding, ...], tuple[str, ...]] | None:
-        for finding in self._known.values():
+        for flow, finding in self._known.values():
             for repair in finding.repairs:
                 if "+" in repair.id or not repair.changes:
                     continue
                 with_it = ask(self._context, _repaired(walked.flow, repair.changes))
                 if isinstance(with_it, Walk) and goal.judge(with_it) is Judgement.MET:
                     own = replace(repair, effect=effect(with_it, goal))
-                    return (replace(finding, repairs=(own,), notes=()),), ()
+                    note = (
+                        f"found for {flow.source} -> {flow.target}; its repair mends this flow too (walked)"
+                    )
+                    return (replace(finding, repairs=(own,), notes=(note,)),), ()
         return None
 
     def _by_search(self, walked: Walk, goal: Goal) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
@@ -70,7 +73,7 @@ class Causes:
             lambda snapshot: diagnose(snapshot, walked, owed=self._owed, causes=causes, goal=goal),
         )
         for finding in found.findings:
-            self._known.setdefault((finding.cause, finding.subject, finding.where), finding)
+            self._known.setdefault((finding.cause, finding.subject, finding.where), (walked.flow, finding))
         return found.findings, found.notes
 
 

@@ -1,5 +1,5 @@
 """
-Exit codes, and which one a trace ends with.
+Exit codes, and which one a trace or a check ends with.
 
 Lives here: the numbers that pipelines depend on.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nettrace.model.check import CheckReport
     from nettrace.model.guide import GuideReport
     from nettrace.model.report import TraceReport
 
@@ -64,3 +65,29 @@ def of_guide(report: "GuideReport") -> ExitCode:
 
     codes = {CheckState.PROBLEM: ExitCode.PROBLEM, CheckState.UNKNOWN: ExitCode.UNKNOWN}
     return codes.get(report.state, ExitCode.OK)
+
+
+#: ``--fail-on``: what makes a check end otherwise than with 0, each with what stands before it.
+FAIL_ON = ("never", "problem", "inconclusive", "warning")
+
+
+def of_check(report: "CheckReport", fail_on: str = "inconclusive") -> ExitCode:
+    """
+    Return the code of a check.
+
+    *fail_on*: ``problem`` lets pass what is inconclusive, ``warning`` also fails on a suppression that
+    covers nothing, ``never`` on nothing but what could not be asked.  Where nothing was checked,
+    nothing is known to be well.
+    """
+    from nettrace.model.check import Status
+
+    level = FAIL_ON.index(fail_on)
+    statuses = {one.status for one in report.checked}
+    codes = [ExitCode.FAILED] if Status.ERROR in statuses else []
+    if Status.FAILED in statuses and level >= FAIL_ON.index("problem"):
+        codes.append(ExitCode.PROBLEM)
+    if (Status.INCONCLUSIVE in statuses or not statuses) and level >= FAIL_ON.index("inconclusive"):
+        codes.append(ExitCode.UNKNOWN)
+    if level >= FAIL_ON.index("warning") and any(one.expired or not one.used for one in report.suppressions):
+        codes.append(ExitCode.PROBLEM)
+    return worst(codes)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "trace": ("nettrace.cli.trace:trace", "Walk a packet from SRC to DST and say why it does not arrive."),
     "expect": ("nettrace.cli.expect:expect", "Print what kube-proxy owes a node."),
     "debug": ("nettrace.cli.debug:debug", "Find out step by step why a Service does not work."),
+    "check": ("nettrace.cli.check:check", "Hold a cluster against what is expected of it; for pipelines."),
     "watch": ("nettrace.cli.watch:watch", "Show what is being dropped right now, and why."),
     "repair": ("nettrace.cli.repair:repair", "Plan, apply and undo the change that mends it."),
     "show": ("nettrace.cli.show:show", "List links, routes, rules, services and the like."),

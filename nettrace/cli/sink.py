@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Sink", "output_options"]
 
-FORMATS = ("table", "wide", "json", "yaml", "svg")
+FORMATS = ("table", "wide", "json", "yaml", "markdown", "junit", "sarif", "github", "svg", "html")
 
 Command: TypeAlias = Callable[..., Any]
 
@@ -82,17 +82,9 @@ class Sink(NamedTuple):
             look = self._look(name, to_terminal=to_terminal)
             colour = wants_colour(self.colour, sys.stdout) if to_terminal else self.colour == "always"
             return text.render(document, look, colour=colour)
-        if name == "json":
-            from nettrace.render import json
+        from nettrace.render.formats import in_format
 
-            return json.render(document)
-        if name == "yaml":
-            from nettrace.render import yaml
-
-            return yaml.render(document)
-        from nettrace.render import svg
-
-        return svg.render(document)
+        return in_format(document, name)
 
 
 def _write(file: Path, text: str) -> None:

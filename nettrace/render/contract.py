@@ -11,14 +11,14 @@ from typing import TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from nettrace.model.change import Change
-from nettrace.model.finding import Safety, Severity
 from nettrace.model.guide import Axis, CheckState, RepairDone
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.policy_verdict import Enforced
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
+from nettrace.render.contract_check import CheckReportDocument
 from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
+from nettrace.render.contract_finding import EvidenceView, FindingView, RepairView
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.version import API_VERSION, ApiVersion
 
@@ -315,49 +315,6 @@ class AgreementView(Struct, frozen=True, kw_only=True):
     comparisons: tuple[ComparisonView, ...] = ()
 
 
-class EvidenceView(Struct, frozen=True, kw_only=True):
-    """One piece of state that speaks for the finding; ``ref`` is "" for what is absent."""
-
-    ref: str
-    text: str
-    note: str
-
-
-class RepairView(Struct, frozen=True, kw_only=True):
-    """
-    One repair.
-
-    ``commands`` are what an engineer would type in ``netns`` of the change of the same
-    index; ``inverse`` takes all of them back, null where that was not worked out, and
-    ``undo`` says how well: ``exact``, ``rebuilds: ...`` or ``none: ...``.
-    """
-
-    id: str
-    safety: Safety
-    commands: tuple[str, ...]
-    inverse: tuple[str, ...] | None
-    undo: str | None
-    changes: tuple[Change, ...]
-    owner: str
-    overwritten: str
-    lasting: str
-    effect: str
-
-
-class FindingView(Struct, frozen=True, kw_only=True):
-    """One finding; ``alternatives`` are causes that nothing on the node tells apart from it."""
-
-    cause: str
-    severity: Severity
-    message: str
-    subject: str
-    where: str
-    evidence: tuple[EvidenceView, ...]
-    alternatives: tuple[str, ...]
-    notes: tuple[str, ...]
-    repairs: tuple[RepairView, ...]
-
-
 class DiagnosisView(Struct, frozen=True, kw_only=True):
     """What the flow was held against; ``met`` is null where nothing is owed or nothing is certain."""
 
@@ -520,4 +477,5 @@ Document: TypeAlias = (
     | DropDocument
     | ExpectedDocument
     | ExpectDiffDocument
+    | CheckReportDocument
 )

@@ -66,6 +66,7 @@ __all__ = [
     "drop_document",
     "explanation_document",
     "finding_document",
+    "finding_view",
     "guide_check",
     "guide_document",
     "history_document",
@@ -93,7 +94,7 @@ def walk_document(report: TraceReport, snapshot: Snapshot | None = None) -> Walk
         paths=tuple(_path(path) for path in walk.paths),
         observed=_observed(report.observed) if report.observed is not None else None,
         agreement=_agreement(report.agreement) if report.agreement is not None else None,
-        findings=tuple(_finding(finding, snapshot) for finding in report.findings),
+        findings=tuple(finding_view(finding, snapshot) for finding in report.findings),
         diagnosis=DiagnosisView(goal=report.goal, met=report.goal_met, notes=report.notes),
         policies=report.policies,
     )
@@ -123,7 +124,7 @@ def guide_check(check: Check, snapshot: Snapshot | None = None) -> GuideCheckVie
         checked=check.checked,
         seen=tuple(_evidence(piece) for piece in check.seen),
         conclusion=check.conclusion,
-        findings=tuple(_finding(finding, snapshot) for finding in check.findings),
+        findings=tuple(finding_view(finding, snapshot) for finding in check.findings),
         about=check.about or None,
         flow=check.flow,
     )
@@ -131,7 +132,7 @@ def guide_check(check: Check, snapshot: Snapshot | None = None) -> GuideCheckVie
 
 def finding_document(finding: Finding, snapshot: Snapshot | None = None) -> FindingDocument:
     """Make the document of one finding."""
-    return FindingDocument(**asdict(_finding(finding, snapshot)))
+    return FindingDocument(**asdict(finding_view(finding, snapshot)))
 
 
 def plan_document(plan: RepairPlan) -> RepairPlanDocument:
@@ -397,7 +398,8 @@ def _agreement(agreement: Agreement) -> AgreementView:
     )
 
 
-def _finding(finding: Finding, snapshot: Snapshot | None) -> FindingView:
+def finding_view(finding: Finding, snapshot: Snapshot | None) -> FindingView:
+    """Make the view of one finding."""
     return FindingView(
         cause=finding.cause,
         severity=finding.severity,

@@ -18,6 +18,7 @@ from nettrace.render.contract import (
     RepairPlanDocument,
     WalkDocument,
 )
+from nettrace.render.contract_check import CheckReportDocument
 from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_state import (
     DoctorDocument,
@@ -45,6 +46,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Expected": ExpectedDocument,
     "ServiceDebug": GuideDocument,
     "ExpectDiff": ExpectDiffDocument,
+    "CheckReport": CheckReportDocument,
 }
 
 

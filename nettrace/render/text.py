@@ -4,6 +4,7 @@ Any document on a page, for people.
 Lives here: which page belongs to which kind, plain or with colours.
 """
 
+from nettrace.render.check_text import check_page
 from nettrace.render.contract import (
     Document,
     DropDocument,
@@ -14,6 +15,7 @@ from nettrace.render.contract import (
     RepairPlanDocument,
     WalkDocument,
 )
+from nettrace.render.contract_check import CheckReportDocument
 from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.expect_text import diff_page, expected_page
@@ -51,6 +53,8 @@ def page(document: Document, look: Look) -> Page:
             return labs_page(document, look)
         case DoctorDocument():
             return doctor_page(document, look)
+        case CheckReportDocument():
+            return check_page(document, look)
         case DropDocument():
             return drop_page(document, look)
         case ExpectedDocument():

@@ -7,7 +7,7 @@ nodes and each Service.  What the sample leaves out is said.
 Not here: the health of the nodes (health.py), expectations of a file (expand.py).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 
 from nettrace.diagnose.check.asked import Asked, Expanded, with_port
@@ -29,7 +29,9 @@ SAMPLE = 2
 #: No invariant asks more questions than this; with ``sample`` None there is no limit.
 LIMIT = 300
 
-_PODS, _NODES, _SERVICES = (SectionKey("", f"kube/{n}") for n in ("pods", "nodes", "services"))
+_PODS, _NODES, _SERVICES, _SLICES = (
+    SectionKey("", f"kube/{name}") for name in ("pods", "nodes", "services", "endpoint_slices")
+)
 
 
 def invariant(snapshot: Snapshot, name: str, sample: int | None = SAMPLE) -> Expanded | Needs:
@@ -38,7 +40,7 @@ def invariant(snapshot: Snapshot, name: str, sample: int | None = SAMPLE) -> Exp
 
     *sample* pods of each node are asked, all with None.
     """
-    keys = (_PODS, _NODES, _SERVICES)
+    keys = (_PODS, _NODES, _SERVICES, _SLICES)
     unread = tuple(key for key in keys if _is(snapshot, key, MissingKind.NOT_READ))
     if unread:
         return Needs(unread)
@@ -185,23 +187,36 @@ def _services(snapshot: Snapshot) -> list[ProxiedPort]:
 
 def _pod_to_service(snapshot: Snapshot, sample: int | None) -> Expanded:
     name = "pod-to-service"
-    pods = {
-        node: _spread(found, 1 if sample is not None else None) for node, found in _pods(snapshot).items()
-    }
+    few = 1 if sample is not None else None
     services = _services(snapshot)
-    clients = [pod for found in pods.values() for pod in found]
+    clients = [pod for found in _pods(snapshot).values() for pod in _spread(found, few)]
+    walkable = {pod.key for found in _pods(snapshot).values() for pod in found}
     questions = (
         Asked(
             name=name,
             kind=name,
-            source=f"pod/{pod.key}",
+            source=f"pod/{pod}",
             target=f"{service.subject}:{service.port.port}/{service.proto}",
         )
         for service in services
-        for pod in clients
+        for pod in dict.fromkeys(
+            [*(pod.key for pod in clients), *_own_endpoints(snapshot, service, walkable)[:few]]
+        )
     )
     whole = len(services) * sum(len(found) for found in _pods(snapshot).values())
     return _limited(name, questions, whole, sample, (), "pairs of a pod and a Service port")
+
+
+def _own_endpoints(snapshot: Snapshot, service: ProxiedPort, walkable: Collection[str]) -> list[str]:
+    """Return pods that serve the Service: calling themselves through it is a way of its own (hairpin)."""
+    slices = snapshot.kube.endpoint_slices
+    return [
+        endpoint.target
+        for held in (slices.value if isinstance(slices, Known) else ())
+        if (held.namespace, held.service) == (service.service.namespace, service.service.name)
+        for endpoint in held.endpoints
+        if endpoint.ready and endpoint.target in walkable and endpoint.target is not None
+    ]
 
 
 def _outside_to_service(snapshot: Snapshot, sample: int | None) -> Expanded:
