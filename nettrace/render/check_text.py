@@ -4,9 +4,9 @@ A check on a page: what is not passed first, in full; the rest in a table with -
 
 from nettrace.model.check import Status
 from nettrace.render.check_words import (
-    apply_command,
     bad_suppressions,
     not_passed,
+    repair_options,
     summary,
     suppression_words,
 )
@@ -81,9 +81,9 @@ def _check(document: CheckReportDocument, check: CheckView, look: Look, told: di
     ]
     for name, words in (
         ("expected", check.expected),
-        ("walked", check.walked if check.status is not Status.ERROR else ""),
+        ("walked", "" if check.walked and check.reason.startswith(check.walked) else check.walked),
         ("probed", check.probed),
-        ("reason", check.reason if check.reason != check.walked else ""),
+        ("reason", check.reason),
     ):
         if words:
             lines.extend(_wrapped(f"  {name:<9}", words, look, Style.DIM))
@@ -93,10 +93,8 @@ def _check(document: CheckReportDocument, check: CheckView, look: Look, told: di
             lines.extend(_wrapped("  cause    ", f"{finding.cause}, as of {told[key]}", look, Style.DIM))
             continue
         told[key] = check.flow
-        lines.extend(finding_page(finding, look, context=document.context))
-        if finding.repairs and finding.repairs[0].commands and check.target:
-            command = apply_command(document, check, finding)
-            lines.append(line(Span("apply: ", Style.HEAD), Span(command, Style.CODE)))
+        options = repair_options(document, check) if check.target else "-"
+        lines.extend(finding_page(finding, look, context=document.context, options=options))
     for note in check.notes:
         lines.extend(_wrapped("  note     ", note, look, Style.DIM))
     return lines

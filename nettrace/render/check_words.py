@@ -22,6 +22,7 @@ __all__ = [
     "label",
     "not_passed",
     "repair_lines",
+    "repair_options",
     "rule_of",
     "summary",
     "suppression_words",
@@ -69,7 +70,7 @@ def rule_of(check: CheckView) -> str:
 def described(document: CheckReportDocument, check: CheckView) -> Iterator[str]:
     """Yield the lines that tell of a check that is not passed: what, why, evidence, repair."""
     yield visible(f"expected: {check.expected}")
-    if check.walked:
+    if check.walked and not check.reason.startswith(check.walked):
         yield visible(f"walked:   {check.walked}")
     if check.probed:
         yield visible(f"probed:   {check.probed}")
@@ -108,11 +109,15 @@ def _places(changes: Iterable[object]) -> list[str]:
 
 def apply_command(document: CheckReportDocument, check: CheckView, finding: FindingView) -> str:
     """Return the command that applies the repair of a finding."""
-    words = ["nettrace", "repair", "apply", finding.cause, "--flow", check.source, check.target]
-    context = document.context
-    if context.startswith("lab "):
-        words += ["--lab", context.removeprefix("lab ")]
-    return " ".join(quote(word) for word in words)
+    return f"nettrace repair apply {finding.cause}{repair_options(document, check)}"
+
+
+def repair_options(document: CheckReportDocument, check: CheckView) -> str:
+    """Return the options by which ``repair`` finds the flow of a check again."""
+    words = ["--flow", check.source, check.target]
+    if document.context.startswith("lab "):
+        words += ["--lab", document.context.removeprefix("lab ")]
+    return "".join(f" {quote(word)}" for word in words)
 
 
 def bad_suppressions(document: CheckReportDocument) -> list[SuppressionView]:

@@ -16,8 +16,12 @@ __all__ = ["finding_page", "owner_text", "source_options"]
 _STYLES = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.WARN, Severity.INFO: Style.HEAD}
 
 
-def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page:
-    """Lay one finding out; *context* decides which options the suggested commands need."""
+def finding_page(finding: FindingView, look: Look, *, context: str = "", options: str | None = None) -> Page:
+    """
+    Lay one finding out; *context* decides which options the suggested commands need.
+
+    *options* of ``repair plan`` take the place of those; with "-" it is not suggested.
+    """
     style = _STYLES[finding.severity]
     head = f"{finding.severity.value}[{finding.cause}]"
     first, *more = wrapped(f"{head}: {finding.message}", look.width)
@@ -38,7 +42,7 @@ def finding_page(finding: FindingView, look: Look, *, context: str = "") -> Page
         lines.extend(_note(note, look))
     if finding.alternatives:
         lines.extend(_note(f"nothing here tells it apart from {', '.join(finding.alternatives)}", look))
-    lines.extend(_help(finding, repair, context, look))
+    lines.extend(_help(finding, repair, source_options(context) if options is None else options, look))
     return tuple(lines)
 
 
@@ -80,13 +84,13 @@ def _note(text: str, look: Look) -> list[Line]:
     return [line("   = " if not index else "     ", piece) for index, piece in enumerate(pieces)]
 
 
-def _help(finding: FindingView, repair: RepairView | None, context: str, look: Look) -> list[Line]:
+def _help(finding: FindingView, repair: RepairView | None, options: str, look: Look) -> list[Line]:
     """Say what to type next; a repair that only a person may decide is told in words."""
     rows: list[tuple[str, str]] = []
-    if repair is not None and repair.safety is not Safety.ADVICE and repair.changes:
+    if repair is not None and repair.safety is not Safety.ADVICE and repair.changes and options != "-":
         count = f"{len(repair.changes)} change" + ("s" if len(repair.changes) > 1 else "")
         undo = f", undo {repair.undo}" if repair.undo else ""
-        rows.append((f"nettrace repair plan {finding.cause}{source_options(context)}", count + undo))
+        rows.append((f"nettrace repair plan {finding.cause}{options}", count + undo))
     rows.append((f"nettrace explain {finding.cause}", ""))
     lines: list[Line] = []
     if repair is not None and repair.lasting:

@@ -105,7 +105,7 @@ def dns_rule_absent(scene: Scene) -> list[tuple[str, str]]:
 
 
 def test_three_of_fifty(lab: Bench, file: str, tmp_path: Path) -> None:
-    """Exit 0; with three faults exit 1 and the three named with cause and repair; repaired as said, exit 0."""
+    """Exit 0; with three faults exit 1, the three named with cause and repair; repaired so, exit 0 again."""
     healthy = lab.nettrace("check", file, "--lab", lab.name, "-o", "json", expect=(0,)).json
     assert healthy["counts"] == {"passed": 50, "failed": 0, "inconclusive": 0, "error": 0, "suppressed": 0}
 

@@ -13,7 +13,7 @@ rule, no level beside another kind than fail).
 from typing import Any
 
 import jsonschema
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 __all__ = ["junit_errors", "sarif_errors"]
 
@@ -22,8 +22,12 @@ JUNIT = """\
   <xs:simpleType name="stamp"><xs:restriction base="xs:dateTime">
     <xs:pattern value="\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d"/>
   </xs:restriction></xs:simpleType>
-  <xs:simpleType name="filled"><xs:restriction base="xs:token"><xs:minLength value="1"/></xs:restriction></xs:simpleType>
-  <xs:simpleType name="count"><xs:restriction base="xs:int"><xs:minInclusive value="0"/></xs:restriction></xs:simpleType>
+  <xs:simpleType name="filled"><xs:restriction base="xs:token">
+    <xs:minLength value="1"/>
+  </xs:restriction></xs:simpleType>
+  <xs:simpleType name="count"><xs:restriction base="xs:int">
+    <xs:minInclusive value="0"/>
+  </xs:restriction></xs:simpleType>
   <xs:complexType name="trouble"><xs:simpleContent><xs:extension base="xs:string">
     <xs:attribute name="message" type="xs:string"/>
     <xs:attribute name="type" type="xs:string" use="required"/>
