@@ -7,7 +7,7 @@ for all of them, and flows that several of them ask about are walked once.
 """
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -30,7 +30,7 @@ from nettrace.diagnose.check.unreadable import unreadable
 from nettrace.diagnose.default_goal import default_goal
 from nettrace.diagnose.goal import Goal
 from nettrace.kube.resolve import resolve
-from nettrace.model.check import INVARIANTS, Checked, CheckReport, Checks, Expectation, Status, Via
+from nettrace.model.check import INVARIANTS, Checked, CheckReport, Checks, Expect, Expectation, Status, Via
 from nettrace.model.errors import UserError
 from nettrace.model.flow import Flow
 from nettrace.model.owed import Owed
@@ -160,24 +160,40 @@ def _answers(
     context: "Context", asked: Sequence[Asked], owed: Sequence[Owed], on_progress: Progress
 ) -> list[_Answer]:
     texts = list(dict.fromkeys((one.source, one.target) for one in asked if not one.problem))
-    flows = _ask_all(context, texts, _resolved, lambda done: on_progress("resolved", done, len(texts)))
+    flows: dict[tuple[str, str], Flow | UserError] = _ask_all(
+        context, texts, _resolved, lambda done: on_progress("resolved", done, len(texts))
+    )
     wanted = list(dict.fromkeys(flow for flow in flows.values() if isinstance(flow, Flow)))
     walks = _ask_all(context, wanted, walk, lambda done: on_progress("walked", done, len(wanted)))
-    goals = _ask_all(context, wanted, lambda snapshot, flow: default_goal(snapshot, flow, owed))
+    stated = [(flow, _is_stated(one)) for one in asked if isinstance(flow := _flow(flows, one), Flow)]
+
+    def promised(snapshot: Snapshot, key: tuple[Flow, bool]) -> Goal | Needs:
+        return default_goal(snapshot, key[0], owed, connected=key[1])
+
+    goals = _ask_all(context, list(dict.fromkeys(stated)), promised)
     found: list[_Answer] = []
     for one in asked:
         if one.problem:
             found.append(_Answer(problem=one.problem, unread=one.unread))
             continue
-        flow = flows[one.source, one.target]
+        flow = _flow(flows, one)
         if isinstance(flow, UserError):
             reason = unreadable(context.snapshot, one.source, one.target)
             words = f"{flow.what} ({flow.hint})" if flow.hint else flow.what
             found.append(_Answer(problem=f"{words}; {reason}" if reason else words, unread=bool(reason)))
             continue
         if isinstance(flow, Flow):
-            found.append(_Answer(walk=walks[flow], owed=goals[flow]))
+            found.append(_Answer(walk=walks[flow], owed=goals[flow, _is_stated(one)]))
     return found
+
+
+def _flow(flows: Mapping[tuple[str, str], Flow | UserError], asked: Asked) -> Flow | UserError | None:
+    return flows.get((asked.source, asked.target))
+
+
+def _is_stated(asked: Asked) -> bool:
+    """Does the file itself say that it should connect, whatever policies say?"""
+    return Expect.CONNECTED in asked.expect and Expect.OWED not in asked.expect
 
 
 def _resolved(snapshot: Snapshot, texts: tuple[str, str]) -> Flow | UserError | Needs:

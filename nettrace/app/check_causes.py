@@ -50,7 +50,7 @@ class Causes:
         return self._answers[key]
 
     def _by_known(self, walked: Walk, goal: Goal) -> tuple[tuple[Finding, ...], tuple[str, ...]] | None:
-        for flow, finding in self._known.values():
+        for flow, finding in self._known.values() if goal.owed else ():
             for repair in finding.repairs:
                 if "+" in repair.id or not repair.changes:
                     continue

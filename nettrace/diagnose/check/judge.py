@@ -11,10 +11,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from nettrace.diagnose.check.asked import Asked
-from nettrace.diagnose.goal import CERTAIN, Goal, Judgement, innermost, last_packet, original_source
-from nettrace.kube.policy import Decision, PolicyVerdict, decide
-from nettrace.kube.policy_ends import PolicyFlow
+from nettrace.diagnose.goal import CERTAIN, Goal, Judgement
+from nettrace.diagnose.policies import path_verdict
 from nettrace.model.check import Expect, Status
+from nettrace.model.policy_verdict import Decision, PolicyVerdict
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
@@ -27,6 +27,9 @@ _DENIALS = (Verdict.DROPPED_BY_RULE, Verdict.REJECTED, Verdict.DENIED)
 
 #: What a client may see of a denial: silence, EPERM, or the answer of a REJECT.
 _LIKE_BLOCKED = (Outcome.TIMEOUT, Outcome.DENIED, Outcome.REFUSED, Outcome.UNREACHABLE)
+
+
+_POLICIES = "policies do not tell: "
 
 
 class Judged(NamedTuple):
@@ -58,7 +61,7 @@ def judge_walk(snapshot: Snapshot, asked: Asked, walk: Walk, owed: Goal) -> Judg
     words = _words(asked, goal)
     found = [_any(_meets(path, expect, goal) for expect in asked.expect) for path in walk.paths]
     connects = Expect.CONNECTED in asked.expect
-    return _result(walk, found, words, goal if connects else _other_goal(asked, walk))
+    return _result(walk, found, words, goal if connects else _other_goal(asked, walk, owed))
 
 
 def _result(walk: Walk, found: Sequence[Judgement], words: str, goal: Goal | None) -> Judged:
@@ -133,8 +136,15 @@ def _meets(path: Path, expect: Expect, goal: Goal) -> Judgement:
     return Judgement.MET if met else Judgement.NOT_MET
 
 
-def _other_goal(asked: Asked, walk: Walk) -> Goal | None:
-    """Return the goal for a refusal that does not even come back; what connects has no repair here."""
+def _other_goal(asked: Asked, walk: Walk, owed: Goal) -> Goal | None:
+    """
+    Return the goal for a refusal.
+
+    What connects against a policy is that policy's matter, and otherwise has no repair here; a refusal
+    that does not even come back has.
+    """
+    if owed.denied:
+        return owed
     arrives = any(path.outcome in (Outcome.CONNECTED, Outcome.WRONG_ENDPOINT) for path in walk.paths)
     if arrives or Expect.REFUSED not in asked.expect:
         return None
@@ -150,7 +160,7 @@ def _judge_owed(snapshot: Snapshot, asked: Asked, walk: Walk, goal: Goal, owed: 
     denied: list[PolicyVerdict] = []
     unsure: list[PolicyVerdict] = []
     for path in walk.paths:
-        verdict = _policy(snapshot, path)
+        verdict = _policy(snapshot, walk, path)
         if verdict is not None and verdict.decision is Decision.DENIED:
             denied.append(verdict)
             found.append(_meets(path, Expect.BLOCKED, goal))
@@ -165,31 +175,19 @@ def _judge_owed(snapshot: Snapshot, asked: Asked, walk: Walk, goal: Goal, owed: 
         else:
             found.append(_meets(path, Expect.CONNECTED, goal))
     words = f"blocked ({denied[0].words()})" if denied else goal.describe() if owed.owed else owed.describe()
-    mendable = goal if owed.owed and not denied else None
+    # with nobody's word on a branch there is nothing that a repair could be held against
+    mendable = owed if owed.denied else goal if owed.owed and not denied and not unsure else None
     judged = _result(walk, found, words, mendable)
     if judged.status is Status.INCONCLUSIVE and unsure:
-        return judged._replace(reason=f"undecided: {unsure[0].words()}")
+        return judged._replace(reason=f"{_POLICIES}{unsure[0].words()}")
     return judged
 
 
-def _policy(snapshot: Snapshot, path: Path) -> PolicyVerdict | None:
-    """Return what policies say of a branch, by its addresses after DNAT; None where none were read."""
-    policies = snapshot.kube.network_policies, snapshot.kube.admin_policies
-    if not any(isinstance(section, Known) and section.value for section in policies):
-        given = isinstance(snapshot.kube.services, Known)
-        if not given or all(isinstance(section, Known) for section in policies):
-            return None
-    packet = last_packet(path.legs[0]) if path.legs else None
-    source = original_source(path)
-    if packet is None or not source:
+def _policy(snapshot: Snapshot, walk: Walk, path: Path) -> PolicyVerdict | None:
+    """Return what policies say of a branch, by its ends after DNAT; None where no pods are known."""
+    if not isinstance(snapshot.kube.pods, Known):
         return None
-    inner = innermost(packet)
-    port = inner.dport.single if inner.dport is not None else None
-    if path.endpoint is not None:
-        destination, port = path.endpoint.address, path.endpoint.port
-    else:
-        destination = inner.dst
-    return decide(snapshot.kube, PolicyFlow(src=source, dst=destination, proto=inner.proto, port=port))
+    return path_verdict(snapshot, walk, path)
 
 
 # --- real connections ------------------------------------------------------------------
@@ -214,8 +212,11 @@ def judge_outcomes(asked: Asked, seen: Sequence[Outcome], walked: Judged | None)
         elif expect is Expect.BLOCKED:
             allowed.update(_LIKE_BLOCKED)
         else:
-            connects = walked is not None and walked.goal is not None
+            connects = walked is not None and walked.goal is not None and walked.goal.owed
             allowed.update([Outcome.CONNECTED] if connects else _LIKE_BLOCKED)
+    untold = Expect.OWED in asked.expect and walked is not None and walked.reason.startswith(_POLICIES)
+    if untold and walked is not None:
+        return walked
     if not seen or Outcome.UNKNOWN in seen:
         return Judged(Status.INCONCLUSIVE, words, "the real connection told nothing")
     wrong = sorted({outcome.value for outcome in seen if outcome not in allowed})
