@@ -6,7 +6,7 @@ Lives here: the form that Ant's JUnit task and Jenkins agree on.  What could not
 """
 
 from collections.abc import Iterable
-from xml.sax.saxutils import escape, quoteattr
+from html import escape  # &amp; &lt; &gt; &quot; &#x27;: all of them are XML's too
 
 from nettrace.model.check import Status
 from nettrace.render.check_words import bad_suppressions, described, rule_of, suppression_words
@@ -53,7 +53,8 @@ def _suite(document: CheckReportDocument, number: int, name: str, checks: list[C
         yield from _case(document, check)
     yield "    <system-out/>"
     said = [*document.left_out, *map(suppression_words, bad_suppressions(document))] if not number else []
-    yield f"    <system-err>{escape(chr(10).join(visible(one) for one in said))}</system-err>"
+    text = escape("\n".join(visible(one) for one in said), quote=False)
+    yield f"    <system-err>{text}</system-err>"
     yield "  </testsuite>"
 
 
@@ -69,10 +70,10 @@ def _case(document: CheckReportDocument, check: CheckView) -> Iterable[str]:
         kind = "failure" if check.status is Status.FAILED else "error"
         first = check.findings[0] if check.findings else None
         message = f"{first.cause}: {first.message}" if first is not None else check.reason
-        text = escape("\n".join(described(document, check)))
+        text = escape("\n".join(described(document, check)), quote=False)
         yield f"      <{kind}{_attributes({'type': rule_of(check), 'message': message})}>{text}</{kind}>"
     yield "    </testcase>"
 
 
 def _attributes(given: dict[str, str]) -> str:
-    return "".join(f" {name}={quoteattr(visible(value))}" for name, value in given.items())
+    return "".join(f' {name}="{escape(visible(value))}"' for name, value in given.items())
