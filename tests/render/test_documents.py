@@ -35,6 +35,7 @@ from nettrace.model.step import Verdict
 from nettrace.model.xt import Jump, XtChain, XtRule, XtRuleset, XtTable
 from nettrace.parse.snapshot_file import encode_snapshot
 from nettrace.render import json, schema, svg, text, yaml
+from nettrace.render.check_document import check_document
 from nettrace.render.contract import Document
 from nettrace.render.contract_state import DoctorCheck, DoctorDocument
 from nettrace.render.document import (
@@ -51,6 +52,7 @@ from nettrace.render.document import (
 from nettrace.render.expect_document import diff_document, expected_document
 from nettrace.render.page import Look
 from nettrace.render.shown import show_document
+from tests.render.check_reports import check_report
 
 
 def plan_of(report: TraceReport) -> RepairPlan:
@@ -148,6 +150,7 @@ DEPARTED = DepartureReport(
 
 MADE: dict[str, Callable[[TraceReport], Document]] = {
     "Walk": walk_document,
+    "CheckReport": lambda report: check_document(check_report(report.findings)),
     "Finding": lambda report: finding_document(report.findings[0]),
     "RepairPlan": lambda report: plan_document(plan_of(report)),
     "Repair": lambda report: repair_document(
