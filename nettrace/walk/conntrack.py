@@ -48,7 +48,7 @@ def track(run: Run, skb: Skb, hook: str) -> None:
     if conn is None:
         _begin(run, skb, tup)
         return
-    if packet.proto == "tcp" and not _tcp_goes_on(run, conn, packet, reply=reply):
+    if packet.proto == "tcp" and not _tcp_goes_on(conn, packet, reply=reply):
         _invalid(run, skb, hook, "out of order for its connection")
         return
     skb.conn, skb.reply = conn, reply
@@ -103,8 +103,8 @@ def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> 
             original=original,
             reply=reply,
             mark=entry.mark,
-            src_done=True,
-            dst_done=True,
+            src_done="src_nat_done" in entry.status,
+            dst_done="dst_nat_done" in entry.status,
             src_nat=original.src != reply.dst or original.sport != reply.dport,
             dst_nat=original.dst != reply.src or original.dport != reply.sport,
             confirmed=True,
@@ -120,8 +120,12 @@ def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> 
 
 
 def _reopened(entry: ConntrackEntry, packet: Packet) -> bool:
-    """A SYN on a connection that is over makes a new one (nf_conntrack_tcp_packet, NF_REPEAT)."""
-    over = (entry.state or "").lower() in ("time_wait", "close", "last_ack", "close_wait", "fin_wait")
+    """
+    Does a SYN on a connection that is over make a new one (nf_conntrack_tcp_packet, NF_REPEAT)?
+
+    One that is being closed goes on: the SYN is ignored.
+    """
+    over = (entry.state or "").lower() in ("time_wait", "close")
     return entry.proto == "tcp" and over and packet.tcp_flags == {"SYN"}
 
 
@@ -135,6 +139,34 @@ def _tup(proto: str, one: Tuple) -> Tup:
         one.icmp_type,
         one.icmp_id,
     )
+
+
+_TCP_STATES = (
+    "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
+    "syn_sent2",
+)  # fmt: skip
+_IGNORED, _INVALID = "ignored", "invalid"
+
+
+def _row(words: str) -> tuple[str, ...]:
+    names = dict(zip(("SS", "SR", "ES", "FW", "CW", "LA", "TW", "CL", "S2"), _TCP_STATES, strict=True))
+    return tuple({"IG": _IGNORED, "IV": _INVALID, **names}[word] for word in words.split())
+
+
+#: The table tcp_conntracks without the state of a connection that is not there yet:
+#: (an answer, the flag that counts) -> the next state by the present one.
+_TCP_NEXT = {
+    (False, "SYN"): _row("SS IG IG IG IG IG SS SS S2"),
+    (False, "SYN/ACK"): _row("IV SR IV IV IV IV IV IV SR"),
+    (False, "FIN"): _row("IV FW FW LA LA LA TW CL IV"),
+    (False, "ACK"): _row("IV ES ES CW CW TW TW CL IV"),
+    (False, "RST"): _row("CL CL CL CL CL CL CL CL CL"),
+    (True, "SYN"): _row("S2 IV IV IV IV IV SS IV S2"),
+    (True, "SYN/ACK"): _row("SR IG IG IG IG IG IG IG SR"),
+    (True, "FIN"): _row("IV FW FW LA LA LA TW CL IV"),
+    (True, "ACK"): _row("IG SR ES CW CW TW TW CL IG"),
+    (True, "RST"): _row("CL CL CL CL CL CL CL CL CL"),
+}
 
 
 def _begin(run: Run, skb: Skb, tup: Tup) -> None:
@@ -167,29 +199,31 @@ def _tcp_begins(run: Run, skb: Skb) -> str:
     return "established" if loose else ""
 
 
-def _tcp_goes_on(run: Run, conn: Conn, packet: Packet, *, reply: bool) -> bool:
+def _tcp_goes_on(conn: Conn, packet: Packet, *, reply: bool) -> bool:
     """
     Move the connection's state; False for a packet that conntrack calls invalid.
 
-    From the table tcp_conntracks: what matters is the ACK of a client whose SYN/ACK was not
-    seen here, which is invalid, and an answer to a connection that was picked up half way.
+    Sequence numbers are taken to be in the window.  A SYN that is ignored may be answered all the
+    same: then both ends know something that conntrack did not, and it follows them.
     """
     flags = packet.tcp_flags
-    if "RST" in flags:
-        conn.tcp = "close"
-        return True
-    if "SYN" in flags:
-        if "ACK" in flags:
-            if not reply:
-                return False
-            if conn.tcp == "syn_sent":
-                conn.tcp = "syn_recv"
-        return True
-    if not reply and conn.tcp == "syn_sent":
+    kind = next((name for name in ("RST", "SYN", "FIN", "ACK") if name in flags), "")
+    if kind == "SYN" and "ACK" in flags:
+        kind = "SYN/ACK"
+    row = _TCP_NEXT.get((reply, kind))
+    if row is None or not conn.tcp:
+        return row is not None
+    following = row[_TCP_STATES.index(conn.tcp)]
+    if following == _INVALID:
         return False
-    if not reply and conn.tcp == "syn_recv":
-        conn.tcp = "established"
+    if following == _IGNORED:
+        if kind == "SYN/ACK" and conn.ignored_syn:
+            conn.tcp, conn.ignored_syn = "syn_recv", False
+        conn.ignored_syn = conn.ignored_syn or (kind == "SYN" and not reply)
+        return True
+    if conn.tcp == "syn_recv" and following == "established":
         conn.assured = True
+    conn.tcp = following
     return True
 
 

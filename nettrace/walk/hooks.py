@@ -20,6 +20,7 @@ from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 from nettrace.walk.nat import MANIP_OF, leave_alone, needs_rules, translate
 from nettrace.walk.native import native_chains
 from nettrace.walk.nft_chain import NativeChain, walk_native
+from nettrace.walk.nft_read import native_ruleset
 from nettrace.walk.order import Party, in_order
 from nettrace.walk.point import HookPoint
 from nettrace.walk.rules import run_chain
@@ -246,7 +247,29 @@ def _nat(run: Run, skb: Skb, point: HookPoint) -> None:
         _nat_rules(run, skb, point, conn, manip)
         if not _done(conn, manip):
             leave_alone(run, conn, manip)
-    translate(run, skb, point.hook)
+    if conn is None or not conn.listed or _translates(run, point):
+        translate(run, skb, point.hook)
+
+
+def _translates(run: Run, point: HookPoint) -> bool:
+    """
+    Does the namespace have a nat chain of the family at any hook?
+
+    The first one registers all four nat hooks (nf_nat_register_fn); without any, what the table of
+    connections says of NAT is not done.
+    """
+    for backend in BACKENDS:
+        ruleset: XtRuleset = run.section(point.ns.name, f"{point.xt}/{backend}", along=NEIGHBOURHOOD)
+        if "nat" in ruleset.tables:
+            return True
+    native = native_ruleset(run, point.ns.name)
+    family = "ip" if point.family == 4 else "ip6"
+    return any(
+        chain.base is not None and chain.base.type == "nat"
+        for table in native.tables.values()
+        if table.family in (family, "inet") and not table.dormant
+        for chain in table.chains.values()
+    )
 
 
 def _done(conn: Conn, manip: str) -> bool:

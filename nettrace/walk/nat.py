@@ -54,6 +54,8 @@ def bind(
     ``--random-fully``).  What the kernel draws freely becomes a range of ports.
     *persistent*: the address is the same whomever the sender talks to.
     """
+    if conn.confirmed:
+        return  # what was in the table before nat was asked is not bound any more
     current = mirrored(conn.reply)
     new = _unique(run, conn, current, manip, to, random=random, persistent=persistent)
     if new != current:

@@ -187,7 +187,8 @@ def _transport(build: _Build, packet: Packet, least: int, most: int) -> None:
         build.add(packet.icmp_type or 0)
         build.add(packet.icmp_code or 0)
         build.add(0, 2, 0)
-        build.add(packet.icmp_id or 0, 2, None if packet.icmp_id is not None else 0)
+        known = packet.icmp_id is not None and packet.icmp_id >= 0  # NAT draws one that is below
+        build.add(packet.icmp_id or 0 if known else 0, 2, None if known else 0)
         return
     if packet.sport is None and packet.dport is None:
         return

@@ -123,6 +123,7 @@ class Conn:
     zone: Zone = DEFAULT_ZONE
     labels: frozenset[str] = frozenset()  # set by -m connlabel --set
     listed: bool = False  # it was in the table when the snapshot was taken
+    ignored_syn: bool = False  # its last SYN fitted nothing that conntrack knew
 
 
 class Decision(NamedTuple):

@@ -88,7 +88,7 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
         src=attributes.local or "",
         dst=far.address,
         proto="udp",
-        sport=PortRange(int(ports[0]), int(ports[1])),
+        sport=PortRange(min(int(ports[0]) + _number(run, inner), int(ports[1])), int(ports[1])),
         dport=PortRange(far.port, far.port),
         size=skb.largest + OVERHEAD[family_of(far.address)],
         df=family_of(far.address) == 4
@@ -109,6 +109,19 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
     skb.packet = replace(outer, src=outer.src or decided.source)
     skb.route = decided
     return None
+
+
+def _number(run: Run, inner: Packet) -> int:
+    """
+    Return how many other flows the walk has tunnelled before this one.
+
+    The outer source port is a hash of the flow, the same both ways (udp_flow_src_port): another flow
+    has another one, so the symbol for it must be another.
+    """
+    ports = tuple(str(port) for port in (inner.sport, inner.dport))
+    flow = (inner.proto, *sorted((inner.src, inner.dst)), *sorted(ports))
+    count = sum(1 for key in run.remembered if isinstance(key, tuple) and key[0] == "outer")
+    return run.remembered.setdefault(("outer", *flow), count)
 
 
 def carried(run: Run, ns: Namespace, link: Link, far: Far, *, source: str, dest: str) -> Carried:

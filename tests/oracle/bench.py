@@ -34,6 +34,7 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _IP_TTL, _IP_TOS, _IP_MTU_DISCOVER = 2, 1, 10
 _PMTUDISC_DONT, _PMTUDISC_DO = 0, 2
 _SO_MARK = 36
+_TCP_MAXSEG = 2
 #: Rounds without anything to do after which an exchange is over, and seconds between late ones.
 _IDLE = 2
 _NAP = 0.001
@@ -45,12 +46,13 @@ _FLUSH = Path("/proc/sys/net/ipv4/route/flush")
 
 
 class Seen(NamedTuple):
-    """What the client saw."""
+    """What the client saw; ``talked``: it sent more than the handshake."""
 
     outcome: Outcome
     errno: str | None
     source: str
     sport: int | None
+    talked: bool = False
 
 
 class OracleNet(Net):
@@ -63,6 +65,7 @@ class OracleNet(Net):
         self.roles: dict[str, tuple[str, str]] = {}
         self.sockets: list[socket.socket] = []
         self.accepted: list[socket.socket] = []
+        self._answered: set[socket.socket] = set()
         self.workers: dict[str, Worker] = {}
         self._flushers: dict[str, socket.socket] = {}
         self._packets: dict[str, socket.socket] = {}
@@ -119,11 +122,17 @@ class OracleNet(Net):
     def serve(self) -> bool:
         """Take calls and answer datagrams; was there anything to do?"""
         busy = False
-        readable, _, _ = select.select(self.sockets, (), (), 0)
+        waiting = [one for one in self.accepted if one not in self._answered]
+        readable, _, _ = select.select([*self.sockets, *waiting], (), (), 0)
         for found in readable:
             try:
-                if found.type == socket.SOCK_STREAM:
+                if found in waiting:
+                    self._answered.add(found)
+                    if found.recv(65536):
+                        _send_full_size(found)
+                elif found.type == socket.SOCK_STREAM:
                     self.accepted.append(found.accept()[0])
+                    self.accepted[-1].setblocking(False)
                 else:
                     data, peer = found.recvfrom(65536)
                     found.sendto(data[:_ANSWER], peer)
@@ -137,6 +146,7 @@ class OracleNet(Net):
         for connection in self.accepted:
             _abort(connection)
         self.accepted.clear()
+        self._answered.clear()
 
     def settle(self, turn: Callable[[], bool], *, wanted: Callable[[], bool], patience: float) -> None:
         """Serve, and let *turn* act, until nothing happens any more; *wanted* is waited for a little."""
@@ -192,6 +202,11 @@ class OracleNet(Net):
         if text:
             self[label].run("sh", "-e" if check else "+e", stdin=text + "\n", check=check)
 
+    def remember(self, probe: Probe) -> None:
+        """Make the entries of *probe* that are there before it comes."""
+        for label, words in probe.stale:
+            self.commands(label, [f"conntrack -I {words.format(sport=probe.sport)}"])
+
     # --- one exchange ----------------------------------------------------------------------
 
     def exchange(self, probe: Probe, *, patience: float, wanted: Outcome | None) -> Seen:
@@ -203,15 +218,15 @@ class OracleNet(Net):
             _first(client, probe, state)
             self.settle(
                 lambda: _turn(client, probe, state),
-                wanted=lambda: state.done is not None or wanted is Outcome.TIMEOUT,
+                wanted=lambda: state.done is not None or wanted in (Outcome.TIMEOUT, Outcome.STALLS),
                 patience=patience,
             )
             if probe.proto != "icmp" and not sport:
                 source, sport = client.getsockname()[:2]
         finally:
             self._finish = client
-        outcome, error = state.done or (Outcome.TIMEOUT, None)
-        return Seen(outcome, error, source, sport)
+        outcome, error = state.done or (Outcome.STALLS if state.talking else Outcome.TIMEOUT, None)
+        return Seen(outcome, error, source, sport, state.talking)
 
     def arrive(self, probe: Probe, peer: str, far: str, *, patience: float) -> None:
         """Send a frame to *probe*'s device from the other end, and serve until nothing happens."""
@@ -242,6 +257,8 @@ class OracleNet(Net):
 class _State:
     def __init__(self) -> None:
         self.done: tuple[Outcome, str | None] | None = None
+        self.talking = False
+        self.heard = b""
 
 
 def _netfilter_socket() -> socket.socket:
@@ -305,7 +322,7 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
     """Take what came; was there anything?"""
     if state.done is not None:
         return False
-    events = select.POLLOUT if probe.proto == "tcp" else select.POLLIN
+    events = select.POLLOUT if probe.proto == "tcp" and not state.talking else select.POLLIN
     poll = select.poll()
     poll.register(client, events)
     found = poll.poll(0)
@@ -316,7 +333,10 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
         _failed(state, OSError(error, os.strerror(error)))
         return True
     if probe.proto == "tcp":
-        state.done = (Outcome.CONNECTED, None)
+        if probe.talk:
+            _talk(client, state)
+        else:
+            state.done = (Outcome.CONNECTED, None)
         return True
     try:
         data = client.recv(65536)
@@ -325,10 +345,35 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
     except OSError as failure:
         _failed(state, failure)
         return True
-    if probe.proto == "icmp" and (data[20], data[28:36]) != (0, probe.payload[:8]):
+    number = probe.icmp_id.to_bytes(2, "big")
+    if probe.proto == "icmp" and (data[20], data[24:26], data[28:36]) != (0, number, probe.payload[:8]):
         return True  # its own request, or another's answer: raw sockets see all
     state.done = (Outcome.CONNECTED, None)
     return True
+
+
+def _talk(client: socket.socket, state: _State) -> None:
+    """Send one full-size segment, then take what comes until it is as much as was promised."""
+    try:
+        if not state.talking:
+            state.talking = True
+            _send_full_size(client)
+            return
+        data = client.recv(65536)
+    except OSError as error:
+        _failed(state, error)
+        return
+    state.heard += data
+    if not data:
+        state.done = (Outcome.RESET, None)
+    elif len(state.heard) >= int.from_bytes(state.heard[:4], "big"):
+        state.done = (Outcome.CONNECTED, None)
+
+
+def _send_full_size(connection: socket.socket) -> None:
+    """Send as much as fits into one segment; it begins with its length."""
+    size = connection.getsockopt(socket.IPPROTO_TCP, _TCP_MAXSEG)
+    connection.send(size.to_bytes(4, "big").ljust(size, b"\0"))
 
 
 def _errors(client: socket.socket, probe: Probe, state: _State) -> bool:
@@ -378,7 +423,7 @@ def _frame(probe: Probe, to: str, by: str) -> bytes:
             flags="".join(flag[0] for flag in probe.flags),
             seq=1000,
             ack=2000 if "ACK" in probe.flags else 0,
-            options=[("MSS", 1460)],
+            options=[("MSS", 1460)] if "SYN" in probe.flags else [],
         )
     elif probe.proto == "udp":
         inner = UDP(sport=probe.sport, dport=probe.dport) / probe.payload

@@ -18,7 +18,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     One exchange.
 
     From a socket of *source*, or with *device* as a frame that arrives there.  ``sport`` None: the
-    kernel chooses.
+    kernel chooses.  ``talk``: a TCP client sends a full-size segment and waits for one.  ``stale``:
+    (namespace, options of ``conntrack -I``) of entries that are there before, ``{sport}`` filled in.
     """
 
     source: str
@@ -36,6 +37,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ("SYN",)
     icmp_id: int = 0
     cookie: str = "oracle00"
+    talk: bool = False
+    stale: tuple[tuple[str, str], ...] = ()
 
     @property
     def payload(self) -> bytes:

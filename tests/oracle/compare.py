@@ -65,9 +65,8 @@ def _differences(
     path: Path, seen: Seen | None, sighting: Sighting, devices: frozenset[tuple[str, str]]
 ) -> list[str]:
     found = []
-    # a stall shows once more is sent than the handshake, which the oracle's clients do not
-    outcome = Outcome.CONNECTED if path.outcome is Outcome.STALLS else path.outcome
-    if seen is not None and (outcome, path.errno) != (seen.outcome, seen.errno) and not _full(path, seen):
+    outcome, error = (path.outcome, path.errno) if seen is not None and seen.talked else _connecting(path)
+    if seen is not None and (outcome, error) != (seen.outcome, seen.errno) and not _full(path, seen):
         found.append(
             f"outcome: walk {path.outcome} {path.errno or ''}, kernel {seen.outcome} {seen.errno or ''}"
         )
@@ -76,7 +75,8 @@ def _differences(
     if in_parts or any(leg.verdict is Verdict.LOOP for leg in legs):
         return found  # one step stands for several packets, or many rounds for one
     steps = [step for leg in legs for step in leg.steps]
-    open_end = _goes_on(path) or _flooded(path, sighting) or (seen is None and (len(legs) > 1 or _left(path)))
+    open_end = _goes_on(path) or _flooded(path, sighting) or (seen is not None and seen.talked)
+    open_end = open_end or (seen is None and (len(legs) > 1 or _left(path)))
     found += _rules(legs, sighting.rules, open_end=open_end)
     found += _frames(steps, sighting.frames, devices, open_end=open_end)
     if sighting.lost is not None:
@@ -84,6 +84,14 @@ def _differences(
     if seen is None:
         found += _sent([step for step in steps if step.verdict == "leaves"], sighting.sent)
     return found
+
+
+def _connecting(path: Path) -> tuple[Outcome, str | None]:
+    """Return what a client sees that sends no more than the handshake."""
+    failed = path.legs[path.failed].kind if path.failed is not None else ""
+    if path.outcome is Outcome.STALLS or failed in ("data", "reply-data"):
+        return Outcome.CONNECTED, None
+    return path.outcome, path.errno
 
 
 def _left(path: Path) -> bool:

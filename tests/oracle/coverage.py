@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from nettrace.model.step import Stage, Verdict
-from nettrace.model.walk import Walk
+from nettrace.model.walk import Outcome, Walk
 from nettrace.walk.point import Unsure
+from tests.oracle.pieces import set_kind
 
 __all__ = ["Coverage", "expected_rows"]
 
@@ -25,8 +26,17 @@ _ELSEWHERE = {
 }
 
 
+_NO_OUTCOME = {
+    Outcome.UNKNOWN: "is not compared",
+    Outcome.MIXED: "of several branches, of which one is compared",
+    Outcome.WRONG_ENDPOINT: "is said of a target by name",
+}
+
+
 def _tag(one: Any) -> str:
-    return str(one.__struct_config__.tag)
+    """Return the tag of a match or a target, or the name of what is kept as text."""
+    tag = str(one.__struct_config__.tag)
+    return str(one.name) if tag == "extension" else tag
 
 
 class Coverage:
@@ -47,7 +57,10 @@ class Coverage:
         def matches(run: Any, skb: Any, point: Any, match: Any) -> Any:
             answer = match_matches(run, skb, point, match)
             if not isinstance(answer, Unsure):
-                self._now.add(f"match {_tag(match)} {'true' if answer else 'false'}")
+                word = "true" if answer else "false"
+                self._now.add(f"match {_tag(match)} {word}")
+                if _tag(match) == "set":
+                    self._now.add(f"match set {set_kind(match.name)} {word}")
             return answer
 
         def apply(run: Any, skb: Any, point: Any, place: Any, rule: Any) -> Any:
@@ -55,11 +68,18 @@ class Coverage:
             self._now.add(f"target {_tag(rule.target)}")
             return effect
 
-        walk_rules.match_matches, walk_rules.apply_target = matches, apply
+        def drawn(*arguments: Any, **options: Any) -> Any:
+            answer = draws(*arguments, **options)
+            self._now.add(f"match statistic {'true' if answer else 'false'}")
+            return answer
+
+        draws = walk_rules._drawn
+        walk_rules.match_matches, walk_rules.apply_target, walk_rules._drawn = matches, apply, drawn
         try:
             yield
         finally:
             walk_rules.match_matches, walk_rules.apply_target = match_matches, apply_target
+            walk_rules._drawn = draws
 
     def begin(self) -> None:
         """A new pair is walked."""
@@ -69,6 +89,7 @@ class Coverage:
         """Count what was noted of the pair, and the branch that the kernel took."""
         self.pairs += 1
         met = False
+        self._now.add(f"outcome {walk.paths[path or 0].outcome.value}")
         for leg in walk.paths[path or 0].legs:
             self._now.add(f"verdict {leg.verdict.value}")
             for step in leg.steps:
@@ -91,10 +112,20 @@ class Coverage:
         self.met_rules += met_rules
 
 
+#: Rows that cannot be.
+_NEVER = {
+    "match comment false": "it is always true",
+    "match recent false": "--set is always true, and what else it does is in no snapshot",
+    "match helper true": "no connection has a helper",
+}
+
+
 def expected_rows(matches: frozenset[str], targets: frozenset[str]) -> list[str]:
     """Return the rows of the table, whether or not anything fell into them."""
     found = [f"match {name} {answer}" for name in sorted(matches) for answer in ("true", "false")]
+    found = [row for row in found if row not in _NEVER]
     found += [f"target {name}" for name in sorted(targets)]
+    found += [f"outcome {outcome.value}" for outcome in Outcome if outcome not in _NO_OUTCOME]
     found += [f"verdict {verdict.value}" for verdict in Verdict if verdict not in _ELSEWHERE]
     found += [f"stage {stage.value}" for stage in Stage]
     return found

@@ -9,6 +9,7 @@ import random
 
 from tests.oracle.benches import BENCHES, MORE, Bench, Change
 from tests.oracle.case import Probe, State
+from tests.oracle.pieces import CLOSED, SET_KINDS, Pieces, drawn_sets
 
 __all__ = ["MATCHES", "TARGETS", "Generator"]
 
@@ -23,17 +24,13 @@ _OWN = {"nat": {"PREROUTING": "ABC", "OUTPUT": "ABC", "INPUT": "XYZ", "POSTROUTI
 _IN, _OUT = ("PREROUTING", "INPUT", "FORWARD"), ("FORWARD", "OUTPUT", "POSTROUTING")
 _LOADERS = ("iptables-restore", "iptables-legacy-restore")
 
-#: What is drawn from, by the tags of nettrace.model.xt.
-MATCHES = frozenset(
-    {
-        "addrtype", "connmark", "conntrack", "icmp", "mark", "multiport", "physdev", "rpfilter", "state",
-        "tcp", "udp",
-    }
-)  # fmt: skip
+#: What is drawn from, by the tags of nettrace.model.xt or the names of extensions.
+MATCHES = CLOSED | {"state", "set", *(f"set {kind}" for kind in SET_KINDS)}
 TARGETS = frozenset(
     {
         "ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "MARK", "CONNMARK",
-        "CT", "NFLOG", "none",
+        "NOTRACK", "CT", "LOG", "NFLOG", "AUDIT", "TTL", "DSCP", "TOS", "CLASSIFY", "CHECKSUM", "TCPMSS",
+        "TCPOPTSTRIP", "none",
     }
 )  # fmt: skip
 
@@ -72,13 +69,18 @@ class Generator:
         """Draw a state of a topology: rules in one or two namespaces, sysctls, routes."""
         bench = BENCHES[topology]
         rules: list[tuple[str, str, str]] = []
+        made: list[Change] = []
         places = {self.random.choice(bench.under_test) for _ in range(self.random.choice((1, 2, 3, 4)))}
         for label in sorted(places):
             kind = self.random.random()
-            loaders = _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.92 else _LOADERS
+            sets: tuple[str, ...] = ()
+            if self.maybe(0.45):
+                sets, changes = drawn_sets(self, bench, label)
+                made += changes
+            loaders = _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.96 else _LOADERS
             for loader in loaders:
                 density = 1.0 if len(loaders) == 1 else 0.4
-                rules.append((label, loader, Rules(self, bench, density).ruleset()))
+                rules.append((label, loader, Rules(self, bench, density, sets).ruleset()))
         sysctls: dict[tuple[str, str], str] = {}
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 4))):
             label, name, values = self.random.choice(bench.sysctls)
@@ -90,6 +92,8 @@ class Generator:
         for line in menu:
             for change in (line,) if isinstance(line, Change) else line:
                 commands.setdefault((change.netns, change.do), change)
+        for change in made:
+            commands[change.netns, change.do] = change
         return State(
             topology=topology,
             rules=tuple(rules),
@@ -114,9 +118,15 @@ class Generator:
         for label, _, prefix in bench.more:
             if label == source and self.maybe(0.7):
                 src = f"{prefix}{self.random.choice(MORE)}"
+        talk = proto == "tcp" and self.maybe(0.4)
+        stale: tuple[tuple[str, str], ...] = ()
+        if src and sport and self.maybe(0.12):
+            stale = (self.stale(bench, source, src, dst, proto, port),)
         return Probe(
             source=source,
             src=src,
+            talk=talk,
+            stale=stale,
             dst=dst,
             proto=proto,
             dport=port,
@@ -129,6 +139,32 @@ class Generator:
             icmp_id=self.number & 0xFFFF,
             cookie=f"{self.number:08d}",
         )
+
+    def stale(
+        self, bench: Bench, source: str, src: str, dst: str, proto: str, port: int | None
+    ) -> tuple[str, str]:
+        """Draw an entry that an earlier connection with these ends may have left somewhere."""
+        place = source if self.maybe(0.25) else self.random.choice(bench.under_test)
+        words = f"-p {proto} -s {src} -d {dst} --sport {{sport}} --dport {port} -t 100"
+        far = dst
+        if self.maybe(0.2):  # the packet is its answer
+            far = src
+            words = f"-p {proto} -s {dst} -d {src} --sport {port} --dport {{sport}} -t 100"
+        if proto == "tcp":
+            # whether one that is over may begin anew depends on flags that conntrack(8) cannot set
+            state = self.pick("SYN_SENT", "SYN_RECV", "ESTABLISHED", "ESTABLISHED", "FIN_WAIT", "LAST_ACK")
+            words += f" --state {state}"
+        if self.maybe(0.6):
+            words += self.pick(" -u SEEN_REPLY", " -u SEEN_REPLY,ASSURED")
+        if self.maybe(0.4):
+            words += f" --dst-nat {self.pick(*bench.to)}{self.pick('', f':{self.pick(*bench.ports)}')}"
+        elif self.maybe(0.3):
+            words += f" --src-nat {self.pick(*bench.by)}"
+        else:  # nat has decided, and changed nothing
+            words += f" --dst-nat {far}"
+        if self.maybe(0.3):
+            words += " -m 1"
+        return place, words
 
     def arrival(self, bench: Bench) -> Probe:
         """Draw a frame that arrives at a device, as nobody may have sent it."""
@@ -160,10 +196,11 @@ class Generator:
 class Rules:
     """Random iptables rule sets."""
 
-    def __init__(self, draw: Generator, bench: Bench, density: float) -> None:
+    def __init__(self, draw: Generator, bench: Bench, density: float, sets: tuple[str, ...] = ()) -> None:
         self.draw = draw
         self.bench = bench
         self.density = density
+        self.pieces = Pieces(draw, bench, sets)
 
     def ruleset(self) -> str:
         """iptables-restore text of all four tables."""
@@ -179,7 +216,7 @@ class Rules:
             lines.append(f":{chain} {'DROP' if drop else 'ACCEPT'} [0:0]")
         lines += [f":{chain} - [0:0]" for chain in own]
         for chain in BUILT_IN[table]:
-            for _ in range(round(draw.random.randint(0, 6) * self.density)):
+            for _ in range(round(draw.random.choice((0, 2, 3, 4, 5, 6)) * self.density)):
                 lines.append(self.rule(table, chain, chain))
         for chain in own:
             home = next((one for one, chains in _OWN.get(table, {}).items() if chain in chains), "FORWARD")
@@ -192,7 +229,7 @@ class Rules:
         draw, bench = self.draw, self.bench
         proto = draw.pick("", "", "", "udp", "udp", "tcp", "tcp", "icmp")
         words = [f"-A {chain}"]
-        if draw.maybe(0.2):  # a rule that anything meets
+        if draw.maybe(0.25):  # a rule that anything meets
             return f"-A {chain} {self.target(table, chain, home, '')}"
         if draw.maybe(0.15):
             words.append(f"{draw.negated()}-s {draw.pick(*bench.addresses, *bench.prefixes)}")
@@ -205,9 +242,13 @@ class Rules:
             words.append(f"{draw.negated()}-o {draw.pick(*bench.devices)}")
         if proto:
             words.append(f"-p {proto}")
-        words += self.matches(table, chain, proto)
+        with_piece = draw.maybe(0.3)
+        if not with_piece or draw.maybe(0.4):
+            words += self.matches(table, chain, proto)
+        if with_piece:
+            words.append(self.pieces.match(table, "" if own else chain, proto, " ".join(words)))
         words.append(self.target(table, chain, home, proto))
-        return " ".join(words)
+        return " ".join(word for word in words if word)
 
     def matches(self, table: str, chain: str, proto: str) -> list[str]:
         """Some tests that fit together."""
@@ -290,6 +331,10 @@ class Rules:
             return f"-{draw.pick('j', 'j', 'j', 'g')} {draw.random.choice(later)}"
         if draw.maybe(0.12):
             return draw.pick("-j RETURN", "")
+        if draw.maybe(0.15):
+            found = self.pieces.target(table, "" if len(chain) == 1 else chain, proto)
+            if found:
+                return found
         if table == "nat":
             return self.nat(home, proto)
         if table == "raw":

@@ -7,7 +7,9 @@ Lives here: one network with everything that watches it.
 import contextlib
 import re
 import time
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
-from nettrace.model.walk import Needs, Walk
+from nettrace.model.walk import Needs, Outcome, Walk
 from nettrace.walk import walk
 from tests.kernel.bed import Bed
 from tests.kernel.walkbed import TOPOLOGIES
@@ -46,6 +48,10 @@ _LIMITED = (Verdict.NO_ROUTE, Verdict.NOT_FORWARDED)
 _QUICK_ARP = {"mcast_solicit": "1", "ucast_solicit": "0", "retrans_time_ms": "10", "gc_stale_time": "600"}
 
 
+#: What a walk may end with that has a mistake; none of these says anything about the packet.
+_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
 class Broken(Exception):
     """A state that the kernel refuses, or a frame that cannot arrive in it."""
 
@@ -58,6 +64,14 @@ class Pair(NamedTuple):
     sighting: Sighting
     judgement: Judgement
     tries: int = 1
+
+
+def _crashed(probe: Probe, error: Exception) -> Pair:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"the walk ended with {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    nothing = Walk(flow=flow_of(probe), paths=(), verdict=Verdict.UNKNOWN, outcome=Outcome.UNKNOWN)
+    judgement = Judgement(agrees=False, differences=(text,))
+    return Pair(nothing, None, Sighting({}, [], [], None), judgement)
 
 
 @contextlib.contextmanager
@@ -186,8 +200,18 @@ class Bench:
     def _pair(self, probe: Probe) -> Pair:
         net = self.net
         net.forget_connections()
-        predicted = self.predict(probe)
+        if probe.stale:
+            try:
+                net.remember(probe)
+            except AssertionError as error:
+                raise Broken(str(error)) from error
+            self.snapshot = self.reader.skeleton()
+        try:
+            predicted = self.predict(probe)
+        except _FAULTS as error:
+            return _crashed(probe, error)
         net.forget_connections()
+        net.remember(probe)
         net.forget_exceptions()
         self.witness.forget()
         slow = any(leg.verdict is Verdict.NEIGHBOUR_FAILED for path in predicted.paths for leg in path.legs)
@@ -198,6 +222,8 @@ class Bench:
             seen = self._call(probe, predicted, slow=slow)
         sighting = self.witness.seen()
         net.finish()
+        if probe.stale:
+            self.snapshot = self.reader.skeleton()
         judgement = judge(predicted, seen, sighting, self.devices)
         self.witness.forget()
         return Pair(predicted, seen, sighting, judgement)

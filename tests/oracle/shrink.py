@@ -76,7 +76,7 @@ def _texts(text: str) -> Iterator[str]:
 
 def _probes(probe: Probe) -> Iterator[Probe]:
     plain = Probe(source=probe.source, dst=probe.dst, proto=probe.proto)
-    for name in ("tos", "mark", "size", "ttl", "df", "src"):
+    for name in ("stale", "talk", "tos", "mark", "size", "ttl", "df", "src"):
         if name == "src" and probe.device is not None:
             continue
         if getattr(probe, name) != getattr(plain, name):

@@ -100,3 +100,69 @@ def test_a_blackhole_where_forwarding_is_off(benches: Benches) -> None:
     pair = benches.agreed(state, Probe(source="client", dst="10.2.0.2", proto="udp", dport=7, sport=2300))
     assert pair.walk.verdict == "BLACKHOLED"
     assert [lost.reason for lost in pair.sighting.lost or ()] == ["IP_INADDRERRORS"]
+
+
+def test_bytes_of_an_echo_with_a_drawn_identifier(benches: Benches) -> None:
+    """Where NAT draws an echo's identifier, tests of bytes go on without it."""
+    masquerade = "*nat\n-A POSTROUTING -j MASQUERADE --random-fully\nCOMMIT\n"
+    bytes_of = (
+        "*filter\n-A INPUT -m u32 --u32 0>>28=4 -m u32 --u32 20=1:2 -j DROP\n-A INPUT -j ACCEPT\nCOMMIT\n"
+    )
+    state = State(
+        topology="router",
+        rules=(("r", "iptables-restore", masquerade), ("server", "iptables-legacy-restore", bytes_of)),
+    )
+    pair = benches.agreed(state, Probe(source="client", dst="10.2.0.2", proto="icmp", icmp_id=77))
+    assert pair.walk.outcome == "connected"
+
+
+_OLD = "-p tcp -s 10.1.0.130 -d 10.2.0.2 --sport {sport} --dport 80 -t 100"
+
+
+@pytest.mark.parametrize("tcp", ["SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK"])
+@pytest.mark.parametrize("nat", ["--dst-nat 10.2.0.2", "--dst-nat 10.1.0.1", "--src-nat 10.2.0.1"])
+def test_a_syn_meets_an_old_entry(benches: Benches, tcp: str, nat: str) -> None:
+    """An old connection's entry decides on a SYN that it does not fit, and its NAT holds."""
+    state = State(topology="router", rules=(("r", "iptables-restore", "*nat\n:PREROUTING ACCEPT\nCOMMIT\n"),))
+    stale = (("r", f"{_OLD} --state {tcp} -u SEEN_REPLY {nat}"),)
+    sport = 3000 + 10 * len(tcp) + len(nat)
+    probe = Probe(
+        source="client", src="10.1.0.130", dst="10.2.0.2", proto="tcp", dport=80, sport=sport, stale=stale
+    )
+    benches.agreed(state, probe)
+
+
+def test_an_old_entry_where_nobody_translates(benches: Benches) -> None:
+    """Without a nat chain in the namespace an entry's NAT is not done."""
+    stale = (
+        ("client", "-p udp -s 10.1.0.130 -d 10.2.0.2 --sport {sport} --dport 7 -t 100 --dst-nat 10.1.0.1"),
+    )
+    probe = Probe(
+        source="client", src="10.1.0.130", dst="10.2.0.2", proto="udp", dport=7, sport=3300, stale=stale
+    )
+    assert benches.agreed(State(topology="router"), probe).walk.outcome == "timeout"
+
+
+def test_an_old_entry_that_nat_has_not_decided(benches: Benches) -> None:
+    """Rules of nat see packets of a connection that is older than they are, and bind nothing."""
+    rules = "*nat\n-A PREROUTING -j DNAT --to-destination 10.1.0.1\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
+    state = State(topology="router", rules=(("r", "iptables-restore", rules),))
+    stale = (("r", "-p udp -s 10.1.0.130 -d 10.2.0.2 --sport {sport} --dport 7 -t 100"),)
+    probe = Probe(
+        source="client", src="10.1.0.130", dst="10.2.0.2", proto="udp", dport=7, sport=3400, stale=stale
+    )
+    assert benches.agreed(state, probe).walk.outcome == "connected"
+
+
+@pytest.mark.parametrize(("mtu", "hole", "outcome"), [(1500, 640, "stalls"), (640, 640, "connected")])
+def test_full_size_segments(benches: Benches, mtu: int, hole: int, outcome: str) -> None:
+    """A bridge port that is too narrow stops what the ends agreed on, and tells nobody."""
+    state = State(
+        topology="pods",
+        commands=(
+            ("pod2", f"ip link set eth0 mtu {mtu}", "ip link set eth0 mtu 1500"),
+            ("node", f"ip link set veth2 mtu {hole}", "ip link set veth2 mtu 1500"),
+        ),
+    )
+    probe = Probe(source="pod1", dst="10.244.1.3", proto="tcp", dport=9376, sport=3500 + mtu, talk=True)
+    assert benches.agreed(state, probe).walk.outcome == outcome

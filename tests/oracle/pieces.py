@@ -1,0 +1,201 @@
+"""
+Matches and targets of all extensions of iptables, and sets, for random rules.
+
+Lives here: the pieces of tests.kernel.fragments with the words of a network filled in, and ipsets of
+every type.
+Not here: rules (generate), what the pieces mean.
+"""
+
+import re
+import socket
+from typing import TYPE_CHECKING
+
+from tests.kernel.fragments import MATCHES, TARGETS, Fragment, fitting
+from tests.oracle.benches import Bench, Change
+
+if TYPE_CHECKING:
+    from tests.oracle.generate import Generator
+
+__all__ = ["CLOSED", "SET_KINDS", "Pieces", "drawn_sets", "set_kind"]
+
+_NOBODY = "198.51.100.77"
+#: Types of sets that this kernel has, and how many sides a packet is asked with.
+SET_KINDS = {
+    "hash:ip": 1,
+    "hash:ip,port": 2,
+    "hash:ip,port,ip": 3,
+    "hash:ip,port,net": 3,
+    "hash:net": 1,
+    "hash:net,port": 2,
+    "hash:net,iface": 2,
+    "bitmap:ip": 1,
+    "bitmap:port": 1,
+    "list:set": 2,
+}
+_PREFIX = "o-"
+#: Extensions whose matches few places take, or that seldom fit.
+_WEIGHTY, _SELDOM = ("connlimit", "socket", "tcpmss"), 4
+#: A TTL that is raised at each turn of a loop keeps the packet in it for ever.
+_ENDLESS = ("--ttl-set 9", "--ttl-inc")
+
+
+def _stateful(one: Fragment) -> bool:
+    """Does what earlier probes did decide?  Then no snapshot does."""
+    return "-m recent" in one.text and "--set" not in one.text
+
+
+def _extension(one: Fragment) -> str:
+    found = re.search(r"-m (\w+)", one.text)
+    return found[1] if found and one.text.startswith(("-m ", "-p ")) else ""
+
+
+def _by_name(pieces: list[Fragment]) -> dict[str, list[Fragment]]:
+    found: dict[str, list[Fragment]] = {}
+    for one in pieces:
+        found.setdefault(_extension(one), []).append(one)
+    return {name: held for name, held in sorted(found.items()) if name}
+
+
+#: Extensions with pieces that state decides.
+CLOSED = frozenset(
+    _by_name(
+        [
+            one
+            for one in MATCHES
+            if 4 in one.family
+            and not (one.open or _stateful(one) or one.text.startswith("-p "))
+            and (not one.protos or {"tcp", "udp", "icmp"} & set(one.protos))
+        ]
+    )
+)
+
+
+def set_kind(name: str) -> str:
+    """Return the type of one of the sets that are made here."""
+    return name.removeprefix(_PREFIX).replace(".", ",")
+
+
+class Pieces:
+    """Draws pieces for the rules of one namespace."""
+
+    def __init__(self, draw: "Generator", bench: Bench, sets: tuple[str, ...] = ()) -> None:
+        self.draw, self.bench, self.sets = draw, bench, sets
+
+    def match(self, table: str, chain: str, proto: str, taken: str) -> str:
+        """
+        A match for a place; *chain* "" where several built-in chains may lead there.
+
+        *taken* is the rule so far: of two matches of one extension iptables-nft lists one.
+        """
+        draw = self.draw
+        if self.sets and draw.maybe(0.4):
+            return self.set_match(chain)
+        undecided = draw.maybe(0.001)
+        found = _by_name(
+            [
+                one
+                for one in fitting(MATCHES, family=4, table=table, chain=chain, proto=proto)
+                if (one.open or _stateful(one)) == undecided
+                and (not one.text.startswith("-p ") or not proto)
+                and f"-m {_extension(one)} " not in f"{taken} "
+            ]
+        )
+        if not found:
+            return ""
+        names = list(found)
+        name = draw.random.choices(names, [_SELDOM if name in _WEIGHTY else 1 for name in names])[0]
+        return self.filled(draw.random.choice(found[name]).text)
+
+    def target(self, table: str, chain: str, proto: str) -> str:
+        """A target for a place that goes on to the next rule, or "" if there is none."""
+        found = [
+            one
+            for one in fitting(TARGETS, family=4, table=table, chain=chain, proto=proto)
+            if not any(words in one.text for words in _ENDLESS) or chain in ("INPUT", "OUTPUT")
+        ]
+        ends = ("-j ACCEPT", "-j RETURN", "-j DROP")
+        found = [one for one in found if one.text not in ends]
+        named: dict[str, list[Fragment]] = {}
+        for one in found:
+            named.setdefault(one.text.split()[1], []).append(one)
+        if not named:
+            return ""
+        return self.filled(self.draw.random.choice(self.draw.random.choice(list(named.values()))).text)
+
+    def filled(self, text: str) -> str:
+        """Put the network's words in."""
+        draw, bench = self.draw, self.bench
+        src, dst = draw.pick(*bench.addresses), draw.pick(*bench.addresses)
+        return text.format(
+            src=src,
+            dst=dst,
+            src_hex=f"0x{socket.inet_aton(src).hex()}",
+            port=draw.pick(*bench.ports, "80"),
+            near=draw.pick(*bench.devices[:2]),
+            far=draw.pick(*bench.devices[:2]),
+            mac="02:00:00:00:00:99",
+            other=_NOBODY,
+            payload="0000",
+        )
+
+    # --- sets ------------------------------------------------------------------------------
+
+    def set_match(self, chain: str) -> str:
+        """A test of one of the sets."""
+        draw = self.draw
+        name = draw.pick(*self.sets)
+        if "iface" in name and chain != "FORWARD":
+            name = self.sets[0] if "iface" not in self.sets[0] else ""
+        if not name:
+            return ""
+        sides = [draw.pick("src", "dst") for _ in range(SET_KINDS[set_kind(name)])]
+        if "port" in name and len(sides) > 1 and draw.maybe(0.6):
+            sides[1] = "dst"  # few know their own port
+        return f"-m set {draw.negated()}--match-set {name} {','.join(sides)}"
+
+
+def drawn_sets(draw: "Generator", bench: Bench, netns: str) -> tuple[tuple[str, ...], list[Change]]:
+    """Some sets in a namespace: their names, and how they are made."""
+    kinds = draw.random.sample(list(SET_KINDS), draw.random.choice((1, 2, 3)))
+    names: list[str] = []
+    changes: list[Change] = []
+    for kind in sorted(kinds, key=lambda one: one == "list:set"):
+        if kind == "list:set" and not names:
+            continue
+        name = f"{_PREFIX}{kind.replace(',', '.')}"  # list:set takes a comma for the end of a name
+        lines = [f"create {name} {kind}{_options(kind, bench)}"]
+        entries = names if kind == "list:set" else [_entry(draw, bench, kind) for _ in range(8)]
+        lines += [f"add {name} {entry}" for entry in dict.fromkeys(entries)]
+        text = "\\n".join(lines)
+        changes.append(Change(netns, f"printf '{text}\\n' | ipset -exist restore", f"ipset destroy {name}"))
+        names.append(name)
+    return tuple(names), changes
+
+
+def _options(kind: str, bench: Bench) -> str:
+    if kind == "bitmap:ip":
+        first = bench.addresses[0].rpartition(".")[0]
+        return f" range {first}.0-{first}.255"
+    return " range 0-10000" if kind == "bitmap:port" else ""
+
+
+def _entry(draw: "Generator", bench: Bench, kind: str) -> str:
+    """An entry that a packet of this network may be found by."""
+    if kind == "bitmap:ip":
+        first = bench.addresses[0].rpartition(".")[0]
+        inside = [one for one in bench.addresses if one.startswith(f"{first}.")]
+        return draw.pick(*inside, f"{first}.130")
+    if kind == "bitmap:port":
+        return draw.pick(*bench.ports, "80")
+    parts = []
+    for part in kind.partition(":")[2].split(","):
+        if part == "ip":
+            parts.append(draw.pick(*bench.addresses))
+        elif part == "net":
+            parts.append(draw.pick(*bench.addresses, *bench.prefixes))
+        elif part == "port":
+            port = draw.pick(*bench.ports, "80")
+            parts.append(draw.pick(f"udp:{port}", f"udp:{port}", f"tcp:{port}", "icmp:8/0"))
+        else:
+            parts.append(draw.pick(*bench.devices[:2]))
+    return ",".join(parts) + (" nomatch" if kind.startswith("hash:net") and draw.maybe(0.15) else "")
