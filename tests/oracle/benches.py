@@ -45,6 +45,7 @@ class Bench(NamedTuple):
     #: (namespace, device) at which frames may arrive, and the other end of that device.
     arrivals: tuple[tuple[str, str, str, str], ...] = ()
     more: tuple[tuple[str, str, str], ...] = ()  # (namespace, device, prefix of further addresses)
+    narrow: tuple[tuple[str, str], ...] = ()  # (namespace, device) that lets only so much pass
     #: Changes that alone bring about what else is seldom seen; many states have one of these.
     rare: tuple[tuple[Change, ...], ...] = ()
 
@@ -445,6 +446,7 @@ VXLAN = Bench(
     ports=("53", "54", "8472", "9376"),
     more=(("pod1", "eth0", "10.244.1."), ("pod2", "eth0", "10.244.2.")),
     arrivals=(("node1", "eth0", "wire", "port1"),),
+    narrow=(("wire", "port1"), ("wire", "port2")),
     rare=(
         (_NO_FAR_END,),
         (_mtu("node2", "flannel.1", 600, 1450), _mtu("node1", "flannel.1", 600, 1450)),

@@ -74,6 +74,8 @@ def _differences(
     in_parts = any("fragments" in step.note for leg in legs for step in leg.steps)
     if in_parts or any(leg.verdict is Verdict.LOOP for leg in legs):
         return found  # one step stands for several packets, or many rounds for one
+    if sighting.endless:
+        return [*found, "the kernel has no end of it"]
     steps = [step for leg in legs for step in leg.steps]
     open_end = _goes_on(path) or _flooded(path, sighting) or (seen is not None and seen.talked)
     open_end = open_end or (seen is None and (len(legs) > 1 or _left(path)))

@@ -41,6 +41,9 @@ _EMPTY = "".join(
     }.items()
 )
 _ROUNDS = 60
+#: NAT that sends a tunnel's packets into the tunnel makes ever more fragments of one; where they all pass
+#: there is room for a thousand exchanges a second, and not for that.
+_NARROW = "rate 4mbit burst 64k limit 64k"
 #: Seconds that an answer which the walk promises may take on a machine that is busy.
 _PATIENCE = 0.4
 #: Ends whose errors are limited by ip_error().
@@ -84,6 +87,8 @@ def bench(topology: str) -> Iterator["Bench"]:
             TOPOLOGIES[topology](net)
             for label, device, prefix in BENCHES[topology].more:
                 net.commands(label, [f"ip addr add {prefix}{last}/24 dev {device}" for last in MORE])
+            for label, device in BENCHES[topology].narrow:
+                net.commands(label, [f"tc qdisc add dev {device} root tbf {_NARROW}"])
             with Reader(net.handles()) as reader:
                 witness = Witness(net)
                 try:

@@ -7,9 +7,10 @@ Not here: what should have been seen (compare).
 """
 
 import contextlib
+import errno
 import socket
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from nettrace.collect.wire import NETLINK_NETFILTER, attribute, attributes, be64, nfgenmsg, text
 from nettrace.model.packet import Packet
@@ -30,6 +31,8 @@ _PACKET_OUTGOING, _PACKET_OTHERHOST = 4, 3
 _NFLOG_PACKET = 4 << 8
 _REDIRECT = 5
 _IGMP = 2
+#: Messages of one exchange that are read; no path is that long.
+_MOST = 20_000
 
 #: Everything is traced; the chains are the first of all, conntrack's defragmentation included.  The
 #: chain that asks for a connection's mark keeps conntrack on: without anybody who asks for connections
@@ -44,6 +47,9 @@ table bridge {_TABLE} {{
  chain out {{ type filter hook output priority -450; meta nftrace set 1; }}
 }}
 """
+
+
+_Told: TypeAlias = list[tuple[bytes, tuple[object, ...]]]
 
 
 class Met(NamedTuple):
@@ -87,13 +93,14 @@ class Sighting(NamedTuple):
     All that was seen of one exchange.
 
     Rules by namespace, frames that arrived, frames that were sent, packets that were dropped (None:
-    the kernel does not let drops be watched).
+    the kernel does not let drops be watched).  ``endless``: it was more than could be read.
     """
 
     rules: dict[str, list[Met]]
     frames: list[Frame]
     sent: list[Frame]
     lost: list[Lost] | None
+    endless: bool = False
 
 
 class _Eyes(NamedTuple):
@@ -151,13 +158,18 @@ class Witness:
         rules: dict[str, list[Met]] = {}
         frames: list[Frame] = []
         sent: list[Frame] = []
+        endless = False
         for label, eyes in self._eyes.items():
-            met = self._traced(label, eyes.trace) + self._logged(label, eyes.log)
+            told = [_drain(one) for one in eyes]
+            if any(len(one) >= _MOST for one in told):
+                endless = True
+                continue
+            met = self._traced(label, told[0]) + self._logged(label, told[1])
             if met:
                 rules[label] = met
-            for data, where in _drain(eyes.tap):
+            for data, where in told[2]:
                 (sent if where[2] == _PACKET_OUTGOING else frames).extend(_frame(label, data, where))
-        return Sighting(rules, frames, sent, self._lost())
+        return Sighting(rules, frames, sent, self._lost(), endless)
 
     def _lost(self) -> list[Lost] | None:
         if self._drops is None:
@@ -171,11 +183,11 @@ class Witness:
             found.append(Lost(places, one.device, one.reason, one.function, packet))
         return found
 
-    def _traced(self, label: str, trace: socket.socket) -> list[Met]:
+    def _traced(self, label: str, told: _Told) -> list[Met]:
         found: list[Met] = []
         positions = self._positions.get(label, {})
         redirects: set[int] = set()
-        for data, _ in _drain(trace):
+        for data, _ in told:
             for event in decode_events(data):
                 if event.packet is not None:
                     beside = event.packet.icmp_type == _REDIRECT or event.packet.proto == str(_IGMP)
@@ -195,10 +207,10 @@ class Witness:
                     found.append(Met("nft", table, event.chain, 0))
         return found
 
-    def _logged(self, label: str, log: socket.socket) -> list[Met]:
+    def _logged(self, label: str, told: _Told) -> list[Met]:
         found: list[Met] = []
         counts = self._legacy.get(label, {})
-        for data, _ in _drain(log):
+        for data, _ in told:
             for prefix, packet in _prefixes(data):
                 if _is_redirect(packet) or not prefix.startswith("TRACE: "):
                     continue
@@ -238,13 +250,19 @@ def _open() -> _Eyes:
     return _Eyes(trace, log, tap)
 
 
-def _drain(one: socket.socket) -> list[tuple[bytes, tuple[object, ...]]]:
-    found: list[tuple[bytes, tuple[object, ...]]] = []
-    while True:
+def _drain(one: socket.socket) -> _Told:
+    """Return all that is there; a packet that went round for ever leaves what fitted."""
+    found: _Told = []
+    while len(found) < _MOST:
         try:
             found.append(one.recvfrom(1 << 17))
         except BlockingIOError:
             return found
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            found += [(b"", ())] * _MOST  # more than there was room for
+    return found
 
 
 def _positions() -> dict[tuple[str, str, str], dict[int, int]]:
