@@ -155,5 +155,6 @@ def _vxlan(data: Any, names: dict[int, str]) -> VxlanAttrs:
         port=data.get_attr("IFLA_VXLAN_PORT"),
         learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")),
         df=_DF.get(data.get_attr("IFLA_VXLAN_DF") or 0, "unset"),
+        ttl=data.get_attr("IFLA_VXLAN_TTL") or 0,
         special=tuple(word for word in ("proxy", "rsc") if data.get_attr(f"IFLA_VXLAN_{word.upper()}")),
     )

@@ -69,6 +69,7 @@ class VxlanAttrs(Struct, frozen=True, kw_only=True):
     port: int = 8472
     learning: bool = True
     df: str = "unset"  # of the outer packet: ``unset``, ``set`` or ``inherit``
+    ttl: int = 0  # of the outer packet, 0: what the namespace or the route says
     special: tuple[str, ...] = ()  # ``proxy``, ``rsc``: switches that answer for others
 
 

@@ -15,6 +15,7 @@ from nettrace.model.links import FdbEntry, Link, VxlanAttrs
 from nettrace.model.packet import Packet, PortRange
 from nettrace.walk.context import Carried, Run, undecided
 from nettrace.walk.namespace import Namespace
+from nettrace.walk.output6 import hop_limit
 from nettrace.walk.routing import Failed
 from nettrace.walk.send import output_route
 from nettrace.walk.skb import Flowing, Skb
@@ -106,7 +107,8 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
         return decided
     if decided.kind == "local":
         undecided(f"{ns.name} tunnels to {far.address}, an address of its own", far.ref, far.text)
-    skb.packet = replace(outer, src=outer.src or decided.source)
+    usual = ns.number("net.ipv4.ip_default_ttl") if outer.family == 4 else hop_limit(ns, decided)
+    skb.packet = replace(outer, src=outer.src or decided.source, ttl=attributes.ttl or usual)
     skb.route = decided
     return None
 

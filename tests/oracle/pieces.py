@@ -33,8 +33,10 @@ SET_KINDS = {
     "list:set": 2,
 }
 _PREFIX = "o-"
+#: Whose lists the kernel tidies up in its own time, so that probes disturb each other.
+_COUNTING = ("connlimit",)
 #: Extensions whose matches few places take, or that seldom fit.
-_WEIGHTY, _SELDOM = ("connlimit", "socket", "tcpmss"), 4
+_WEIGHTY, _SELDOM = ("socket", "tcpmss"), 4
 #: A TTL that is raised at each turn of a loop keeps the packet in it for ever.
 _ENDLESS = ("--ttl-set 9", "--ttl-inc")
 
@@ -64,6 +66,7 @@ CLOSED = frozenset(
             for one in MATCHES
             if 4 in one.family
             and not (one.open or _stateful(one) or one.text.startswith("-p "))
+            and _extension(one) not in _COUNTING
             and (not one.protos or {"tcp", "udp", "icmp"} & set(one.protos))
         ]
     )
@@ -98,6 +101,7 @@ class Pieces:
                 if (one.open or _stateful(one)) == undecided
                 and (not one.text.startswith("-p ") or not proto)
                 and f"-m {_extension(one)} " not in f"{taken} "
+                and _extension(one) not in _COUNTING
             ]
         )
         if not found:
