@@ -1,4 +1,4 @@
-"""``nettrace lab up|down|list|exec|break|heal|demo``."""
+"""``nettrace lab up|down|list|apply|exec|break|heal|demo``."""
 
 import sys
 from pathlib import Path
@@ -69,6 +69,35 @@ def list_(*, sink: Sink) -> None:
     from nettrace.render.document import labs_document
 
     sink.emit(labs_document(list_labs()))
+
+
+@lab.command(short_help="Add, change or delete objects of a lab that is up.")
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    metavar="FILE_OR_DIR",
+    help="The objects, YAML or JSON.",
+)
+@click.option("--delete", is_flag=True, help="Delete these objects.")
+@lab_option
+def apply(*, files: Path, delete: bool, lab: str | None) -> None:
+    """
+    Bring a lab to the objects in a manifest, as the controllers of a cluster would.
+
+    Pods, endpoints, DNS, Ingress, balancer and the nodes' rules follow.  What else was changed on
+    a node stays.
+    """
+    from nettrace.lab import apply as run
+    from nettrace.lab import find
+
+    done = run(find(lab or None), files, delete=delete, progress=say)
+    for note in done.notes:
+        say(note)
+    for title, word in done.objects:
+        click.echo(f"{title} {word}")
 
 
 @lab.command(

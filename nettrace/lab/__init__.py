@@ -12,6 +12,7 @@ from nettrace.lab.execute import exec_in
 from nettrace.lab.faults.catalogue import possible
 from nettrace.lab.faults.inject import break_, heal, injected
 from nettrace.lab.lifecycle import down, up
+from nettrace.lab.reconcile import apply
 from nettrace.lab.store import find, list_labs
 
-__all__ = ["break_", "down", "exec_in", "find", "heal", "injected", "list_labs", "possible", "up"]
+__all__ = ["apply", "break_", "down", "exec_in", "find", "heal", "injected", "list_labs", "possible", "up"]

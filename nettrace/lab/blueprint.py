@@ -4,7 +4,9 @@ The plan of a lab: everything that is going to be made, before anything is.
 Lives here: the types between topologies (which describe) and build (which makes).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -21,6 +23,9 @@ class Options(Struct, frozen=True, kw_only=True):
     topology's own.  ``docker_net`` and ``publish`` (the host's port of the container ``web``)
     concern the docker topology, ``nodes``, ``pod_cidr``, ``service_cidr`` and ``proxy`` the cluster
     ones.  ``proxy`` is kube-proxy's mode, "" for that of the manifests.
+
+    A lab that is up is changed by what it is to be: ``declared`` are the objects in place of those
+    on disk, ``before`` what its API held until now, whose pods, addresses and ports are kept.
     """
 
     nodes: int = 2
@@ -31,6 +36,8 @@ class Options(Struct, frozen=True, kw_only=True):
     docker_net: str = "192.168.0.0/24"
     publish: int = 8088
     proxy: str = ""
+    declared: tuple[Mapping[str, Any], ...] | None = None
+    before: tuple[Mapping[str, Any], ...] = ()
 
 
 class Daemon(Struct, frozen=True, kw_only=True):
@@ -39,13 +46,17 @@ class Daemon(Struct, frozen=True, kw_only=True):
 
     ``argv`` must put itself into the background once it answers, and exit 0 then; so whoever
     starts it knows when it is ready.  ``pid_file``, relative to the lab's directory, is where
-    it leaves its process id; it stands before it is ready.
+    it leaves its process id; it stands before it is ready.  ``reads`` are files of the blueprint
+    that it reads when it starts: with other contents it has to be started anew.  ``last``: it asks
+    others, and starts when these are up.
     """
 
     netns: str
     name: str
     argv: tuple[str, ...]
     pid_file: str
+    reads: tuple[str, ...] = ()
+    last: bool = False
 
 
 class Blueprint(Struct, frozen=True, kw_only=True):

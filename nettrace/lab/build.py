@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nettrace.collect.netns import in_netns
-from nettrace.lab.blueprint import Blueprint
+from nettrace.lab.blueprint import Blueprint, Daemon
 from nettrace.lab.processes import start
 from nettrace.lab.tools import (
     bridge_batch,
@@ -30,7 +30,7 @@ from nettrace.lab.tools import (
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabProcess
 
-__all__ = ["build", "ensure_bridge_netfilter", "write_files"]
+__all__ = ["build", "ensure_bridge_netfilter", "set_sysctls", "start_all", "write_files"]
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
 
         progress(f"{len(blueprint.namespaces)} namespaces")
         ip_batch(None, [f"netns add {entry.netns}" for entry in blueprint.namespaces], lock=lock)
-        each(blueprint.sysctls.items(), lambda item: _set_sysctls(*item))
+        each(blueprint.sysctls.items(), lambda item: set_sysctls(*item))
         progress("devices, addresses, routes")
         for stage in blueprint.wiring:
             each(stage.items(), lambda item: ip_batch(item[0], item[1], lock=lock))
@@ -75,12 +75,21 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
         each(blueprint.native.items(), lambda item: restore_native(item[0], item[1], lock=lock))
         each(blueprint.rules.items(), lambda item: restore_rules(item[0], item[1], lock=lock))
         progress(f"{len(blueprint.daemons)} processes")
-        for directory in {(root / daemon.pid_file).parent for daemon in blueprint.daemons}:
-            directory.mkdir(parents=True, exist_ok=True)
-        return tuple(pool.map(lambda daemon: start(daemon, root), blueprint.daemons))
+        return start_all(blueprint.daemons, root, pool)
 
 
-def _set_sysctls(netns: str, values: dict[str, str]) -> None:
+def start_all(daemons: Sequence[Daemon], root: Path, pool: ThreadPoolExecutor) -> tuple[LabProcess, ...]:
+    """Start these processes, those that ask others after the others; all of them answer."""
+    for directory in {(root / daemon.pid_file).parent for daemon in daemons}:
+        directory.mkdir(parents=True, exist_ok=True)
+    found: list[LabProcess] = []
+    for last in (False, True):
+        found += pool.map(lambda one: start(one, root), [one for one in daemons if one.last is last])
+    return tuple(found)
+
+
+def set_sysctls(netns: str, values: dict[str, str]) -> None:
+    """Write sysctls in a namespace; those of a protocol that the kernel lacks are left out."""
     in_netns(netns_path(netns), _write_sysctls, netns, tuple(values.items()))
 
 

@@ -98,6 +98,7 @@ def _build(
         write_files(root, blueprint.files)
         ensure_bridge_netfilter(say)
         processes = build(blueprint, root, lock, say)
+        store.write_blueprint(record, blueprint)
         record = replace(
             record, state="up", processes=processes, pids=tuple(process.pid for process in processes)
         )

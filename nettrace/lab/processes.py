@@ -23,7 +23,7 @@ from nettrace.lab.tools import netns_path, run
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabProcess
 
-__all__ = ["end_all", "is_running", "living_in", "start"]
+__all__ = ["end_all", "is_running", "left_by", "living_in", "start"]
 
 _PATIENCE = 0.4  # seconds between SIGTERM and SIGKILL
 _DEAD = frozenset("ZXx")  # states of proc(5): a zombie runs no more
@@ -31,15 +31,40 @@ _DEAD = frozenset("ZXx")  # states of proc(5): a zombie runs no more
 
 def start(daemon: Daemon, root: Path) -> LabProcess:
     """Start a daemon in its namespace and return once it answers; UserError with its words if it fails."""
+    (root / daemon.pid_file).unlink(missing_ok=True)  # one of an earlier process
     in_netns(netns_path(daemon.netns), run, daemon.argv, what=f"{daemon.netns}, {daemon.name}")
-    try:
-        pid = int((root / daemon.pid_file).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{daemon.name} left no process id: {error}", where=daemon.netns) from error
+    pid = _left_pid(daemon, root / daemon.pid_file)
     found = _stat(pid)
     if found is None or found[0] in _DEAD:
         raise UserError(f"{daemon.name} ended as soon as it was started", where=daemon.netns)
     return LabProcess(pid=pid, started=found[1], name=daemon.name, netns=daemon.netns)
+
+
+def _left_pid(daemon: Daemon, path: Path) -> int:
+    """The number in a pid file, which nginx writes a moment after its parent has returned."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError) as error:
+            if time.monotonic() > end:
+                raise UserError(f"{daemon.name} left no process id: {error}", where=daemon.netns) from error
+        time.sleep(0.002)
+
+
+def left_by(daemon: Daemon, root: Path) -> tuple[LabProcess, ...]:
+    """The process that a daemon's pid file names, if it lives in its namespace; nobody recorded it."""
+    try:
+        pid = int((root / daemon.pid_file).read_text())
+        same = netns_inode(f"/proc/{pid}/ns/net") == netns_inode(netns_path(daemon.netns))
+    except (OSError, ValueError):
+        return ()
+    found = _stat(pid)
+    return (
+        (LabProcess(pid=pid, started=found[1], name=daemon.name, netns=daemon.netns),)
+        if same and found
+        else ()
+    )
 
 
 def is_running(process: LabProcess) -> bool:

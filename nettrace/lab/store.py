@@ -19,13 +19,17 @@ from pathlib import Path
 
 import msgspec
 
+from nettrace.lab.blueprint import Blueprint
 from nettrace.lab.names import check_lab_name
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LAB_RECORD, LAB_ROOT, LabRecord
 
-__all__ = ["claim", "find", "free_name", "lab_names", "list_labs", "locked", "read", "remove", "write"]
+__all__ = ["claim", "find", "free_name", "lab_names", "list_labs", "locked", "read"]
+__all__ += ["pending_blueprint", "read_blueprint", "remove", "write", "write_blueprint"]
 
 _LOCK = "lock"
+_BLUEPRINT = "blueprint.json"
+_PENDING = "blueprint.next.json"
 _LOCK_WAIT = 10.0  # seconds; what an orphaned tool may still need
 
 
@@ -110,6 +114,40 @@ def write(record: LabRecord) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     temporary.replace(path)
+
+
+def write_blueprint(record: LabRecord, blueprint: Blueprint, *, pending: bool = False) -> None:
+    """
+    Keep what a lab was made from, so that it can be changed later.
+
+    *pending*: what it is about to become; kept beside the other until that is done.
+    """
+    new = Path(record.root) / _PENDING
+    new.write_bytes(msgspec.json.encode(blueprint))
+    if not pending:
+        new.replace(Path(record.root) / _BLUEPRINT)
+
+
+def pending_blueprint(record: LabRecord) -> Blueprint | None:
+    """Return what an interrupted change would have made of a lab; None if there was none."""
+    path = Path(record.root) / _PENDING
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Blueprint)
+    except (OSError, msgspec.MsgspecError):  # broken off while it was written: nothing was done yet
+        return None
+
+
+def read_blueprint(record: LabRecord) -> Blueprint:
+    """Return what a lab was made from; UserError if that is not there or damaged."""
+    path = Path(record.root) / _BLUEPRINT
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Blueprint)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UserError(
+            f"what the lab {record.name!r} was made from cannot be read: {str(error).splitlines()[0]}",
+            where=str(path),
+            hint=f"build it anew: nettrace lab down {record.name}",
+        ) from error
 
 
 def read(name: str) -> LabRecord:

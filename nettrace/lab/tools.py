@@ -30,6 +30,7 @@ _PACKAGES = {
     IPTABLES_RESTORE: "iptables",
     "dnsmasq": "dnsmasq-base",
     "nft": "nftables",
+    "nginx": "nginx",
     "nsenter": "util-linux",
     "unshare": "util-linux",
 }

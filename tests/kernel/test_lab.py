@@ -263,7 +263,7 @@ def test_down_leaves_nothing(topology: str) -> None:
         down(name)
 
 
-@pytest.mark.parametrize("stage", ["ip_batch", "_set_sysctls", "bridge_batch", "restore_rules", "start"])
+@pytest.mark.parametrize("stage", ["ip_batch", "set_sysctls", "bridge_batch", "restore_rules", "start"])
 @pytest.mark.parametrize("error", [UserError("made to fail"), KeyboardInterrupt()])
 def test_failure_half_way(monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException) -> None:
     """Whatever stage of `up` fails or is interrupted, nothing of the lab is left."""

@@ -143,7 +143,9 @@ def test_addresses_are_given_out() -> None:
 
 def test_services_without_addresses() -> None:
     """Headless and ExternalName Services get no ClusterIP."""
-    headless, external = services_of([service("a", clusterIP="None"), service("b", type="ExternalName")], NET)
+    headless, external = services_of(
+        [service("a", clusterIP="None"), service("b", type="ExternalName", externalName="x.y")], NET
+    )
     assert headless["spec"]["clusterIP"] == "None"
     assert "clusterIP" not in external["spec"]
 
@@ -223,7 +225,7 @@ def test_dns_records() -> None:
         [
             service("web", clusterIP="10.96.0.20", ports=[{"name": "http", "port": 80}]),
             service("peers", clusterIP="None"),
-            service("far", type="ExternalName"),
+            service("far", type="ExternalName", externalName="x.y"),
         ],
         NET,
     )
@@ -232,7 +234,7 @@ def test_dns_records() -> None:
     name = "web.default.svc.cluster.local"
     assert f"srv-host=_http._tcp.{name},{name},80\n" in text
     assert "host-record=peers.default.svc.cluster.local,10.244.1.2\n" in text
-    assert "far." not in text
+    assert "cname=far.default.svc.cluster.local,x.y\n" in text
     assert "no-resolv" in text
 
 

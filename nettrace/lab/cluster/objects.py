@@ -14,6 +14,7 @@ from msgspec import Struct
 from nettrace.lab.addresses import network
 from nettrace.lab.blueprint import Options
 from nettrace.lab.cluster.documents import Document, at, name_of, read_directory, text_map, written
+from nettrace.lab.cluster.ingress import CONTROLLER_LABEL, CONTROLLER_NAME, ingress_notes
 from nettrace.lab.cluster.proxy import MODES
 from nettrace.lab.cluster.services import KUBE_DNS, endpoint_slices, services_of
 from nettrace.lab.cluster.workloads import LabNode, LabPod, ignored_kinds, pods_of
@@ -38,7 +39,8 @@ class Cluster(Struct, frozen=True, kw_only=True):
     """
     The desired state of a lab.
 
-    ``files`` are the materialised manifests by file name, ``kube`` the same as model types;
+    ``files`` are the materialised manifests by file name, ``kube`` the same as model types,
+    ``declared`` what the user wrote;
     ``notes`` say what of the user's manifests the lab does not run.
     """
 
@@ -47,6 +49,8 @@ class Cluster(Struct, frozen=True, kw_only=True):
     slices: tuple[Document, ...]
     kube: Kube
     files: dict[str, str]
+    ingresses: tuple[Document, ...] = ()
+    declared: tuple[Document, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -68,18 +72,38 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
     Return the cluster that *options* ask for.
 
     The user's manifests, if any, take the place of the topology's workload; cluster DNS and
-    kube-proxy's configuration are the topology's own unless the user's manifests have them.
+    kube-proxy's configuration are the topology's own unless the user's manifests have them, and so
+    is the Ingress controller where there are Ingresses.
     UserError for manifests that cannot be read or do not fit together.
     """
     own = _OWN_MANIFESTS / topology
-    documents = [*read_directory(options.manifests or own / "workload.yaml")]
+    given = options.declared
+    user = read_directory(options.manifests or own / "workload.yaml") if given is None else given
+    documents = [*user]
+    before = options.before
     if not any(d.get("kind") == "Service" and name_of(d) == KUBE_DNS for d in documents):
         documents += read_directory(own / "dns.yaml")
     if not any(d.get("kind") == _KUBE_PROXY for d in documents):
         # The pods' network is the lab's to choose, so its own configuration leaves it open.
         documents += [{**d, "clusterCIDR": None} for d in read_directory(own / "kube-proxy.yaml")]
-    pods = pods_of(documents, nodes, lenient=options.manifests is None or len(nodes) == 1)
-    services = services_of(documents, network(options.service_cidr, "the service network"))
+    ingresses = [d for d in documents if d.get("kind") == "Ingress"]
+    if ingresses and not any(_is_controller(d) for d in documents):
+        documents += read_directory(own / "ingress.yaml")
+    pods = pods_of(
+        documents,
+        nodes,
+        lenient=(options.manifests is None and given is None) or len(nodes) == 1,
+        placed={
+            "/".join(name_of(d)): (at(d, "spec.nodeName", str, ""), at(d, "status.podIP", str, ""))
+            for d in before
+            if d.get("kind") == "Pod" and not at(d, "spec.hostNetwork", bool, False)
+        },
+    )
+    services = services_of(
+        documents,
+        network(options.service_cidr, "the service network"),
+        [d for d in before if d.get("kind") == "Service"],
+    )
     slices = endpoint_slices(documents, services, pods)
     proxy = [_proxy(d, options) for d in documents if d.get("kind") == _KUBE_PROXY]
     made = ("Service", "Pod", "EndpointSlice", "Node", "Namespace", _KUBE_PROXY)
@@ -98,8 +122,10 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
         pods=pods,
         services=services,
         slices=slices,
+        ingresses=tuple(ingresses),
         kube=kube_from_documents(every, "the lab's manifests"),
         files={name: written(part) for name, part in sorted_out.items() if part},
+        declared=tuple(user),
         notes=(
             *(f"no pods are run for {name}" for name in ignored_kinds(documents)),
             *(
@@ -107,6 +133,7 @@ def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluste
                 for d in documents
                 if d.get("kind") in _UNENFORCED
             ),
+            *ingress_notes(ingresses),
         ),
     )
 
@@ -144,6 +171,13 @@ def _proxy(document: Document, options: Options) -> Document:
     if mode not in MODES:
         raise UserError(f"the lab's kube-proxy has no mode {mode!r}", hint=f"it has {', '.join(MODES)}")
     return {**document, "mode": mode, "clusterCIDR": document.get("clusterCIDR") or options.pod_cidr}
+
+
+def _is_controller(document: Document) -> bool:
+    paths = ("metadata.labels", "spec.template.metadata.labels")
+    return document.get("kind") != "Service" and any(
+        at(document, path, dict, {}).get(CONTROLLER_LABEL) == CONTROLLER_NAME for path in paths
+    )
 
 
 def _node(node: LabNode, mode: str) -> Document:

@@ -6,7 +6,7 @@ Not here: Services (services), namespaces and processes (nettrace.lab.topologies
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from msgspec import Struct
@@ -59,19 +59,37 @@ class LabPod(Struct, frozen=True, kw_only=True):
         return f"{self.namespace}/{self.name}"
 
 
-def pods_of(documents: Sequence[Document], nodes: Sequence[LabNode], *, lenient: bool) -> tuple[LabPod, ...]:
+def pods_of(
+    documents: Sequence[Document],
+    nodes: Sequence[LabNode],
+    *,
+    lenient: bool,
+    placed: Mapping[str, tuple[str, str]] | None = None,
+) -> tuple[LabPod, ...]:
     """
     Return the pods of all workloads, each on a node and with an address.
+
+    *placed* are (node, address) of pods that run already, by ``namespace/name``: they stay where
+    they are, unless ``spec.nodeName`` wants them elsewhere.
 
     Pods without ``spec.nodeName`` go round the nodes.  One that names a node that is not there
     is a UserError, or with *lenient* goes round too.
     """
     by_name = {node.name: node for node in nodes}
-    used = dict.fromkeys(by_name, 0)
+    stays = placed or {}
+    wanted_pods = list(_pods(documents, nodes))
+    names = {"/".join(name_of(document)) for document in wanted_pods}
+    used: dict[str, set[str]] = {
+        name: {address for key, (node, address) in stays.items() if node == name and key in names}
+        for name in by_name
+    }
     found: dict[str, LabPod] = {}
     turn = 0
-    for document in _pods(documents, nodes):
+    for document in wanted_pods:
+        before = stays.get("/".join(name_of(document)))
         wanted = at(document, "spec.nodeName", str, "")
+        if not wanted and before is not None and before[0] in by_name:
+            wanted = before[0]
         if wanted not in by_name:
             if wanted and not lenient:
                 raise UserError(
@@ -83,14 +101,27 @@ def pods_of(documents: Sequence[Document], nodes: Sequence[LabNode], *, lenient:
         node = by_name[wanted]
         if at(document, "spec.hostNetwork", bool, False):
             address = node.address
+        elif before is not None and before[0] == wanted and before[1] in used[wanted]:
+            address = before[1]
         else:
-            used[wanted] += 1
-            address = host(node.pod_cidr, 1 + used[wanted])  # .1 is the bridge's
+            address = _free_address(node.pod_cidr, used[wanted])
+            used[wanted].add(address)
         pod = _placed(document, node, address)
         if pod.key in found:
             raise UserError(f"there are two pods called {pod.key}")
         found[pod.key] = pod
     return tuple(found.values())
+
+
+def _free_address(cidr: IPv4Network, used: set[str]) -> str:
+    """As host-local gives them out: the one after the last, from the beginning where that is the end."""
+    last = max((int(IPv4Address(one)) for one in used), default=int(cidr.network_address) + 1)  # .1: bridge
+    if last + 1 < int(cidr.broadcast_address):
+        return str(IPv4Address(last + 1))
+    number = 2
+    while (address := host(cidr, number)) in used:
+        number += 1
+    return address
 
 
 def ignored_kinds(documents: Sequence[Document]) -> tuple[str, ...]:
@@ -104,8 +135,10 @@ def _pods(documents: Sequence[Document], nodes: Sequence[LabNode]) -> Iterator[D
         if kind == "Pod":
             yield document
         elif kind in _MANY:
+            headless = at(document, "spec.serviceName", str, "") if kind == "StatefulSet" else ""
             for index in range(at(document, "spec.replicas", int, 1)):
-                yield _from_template(document, str(index), {})
+                named = {"hostname": f"{name_of(document)[1]}-{index}", "subdomain": headless}
+                yield _from_template(document, str(index), named if headless else {})
         elif kind == "DaemonSet":
             for node in nodes:
                 yield _from_template(document, node.name.removeprefix("node-"), {"nodeName": node.name})
@@ -128,9 +161,12 @@ def _from_template(owner: Document, suffix: str, spec: Mapping[str, Any]) -> Doc
 
 def _placed(document: Document, node: LabNode, address: str) -> LabPod:
     namespace, name = name_of(document)
-    ready = _is_ready(document)
     host_network = at(document, "spec.hostNetwork", bool, False)
-    containers = tuple(_container(document, entry) for entry in mapping_list(document, "spec.containers"))
+    specs = mapping_list(document, "spec.containers")
+    containers = tuple(_container(document, entry) for entry in specs)
+    ready = _is_ready(document) and all(
+        _probed(document, spec, found) for spec, found in zip(specs, containers, strict=True)
+    )
     if not containers:
         raise UserError(f"{title(document)} has no containers")
     status = "True" if ready else "False"
@@ -161,6 +197,21 @@ def _placed(document: Document, node: LabNode, address: str) -> LabPod:
 def _is_ready(document: Document) -> bool:
     conditions = mapping_list(document, "status.conditions")
     return not any(entry.get("type") == "Ready" and entry.get("status") == "False" for entry in conditions)
+
+
+def _probed(pod: Document, spec: Mapping[str, Any], container: LabContainer) -> bool:
+    """Would kubelet's readiness probe of a TCP port find the listener?  Other probes are taken to pass."""
+    for kind in ("httpGet", "tcpSocket", "grpc"):
+        port = at(spec, f"readinessProbe.{kind}", dict, {}, of=pod).get("port")
+        if port is None:
+            continue
+        numbers = {
+            number for name, number, proto in container.ports if proto == "TCP" and port in (name, number)
+        }
+        heard = {f"tcp/0.0.0.0/{number}" for number in numbers}
+        if not heard.intersection(container.listens):
+            return False
+    return True
 
 
 def _container(pod: Document, container: Mapping[str, Any]) -> LabContainer:

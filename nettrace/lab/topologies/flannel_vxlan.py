@@ -18,11 +18,26 @@ from msgspec.structs import replace
 from nettrace.lab.addresses import host, network, node_pod_cidrs
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
+from nettrace.lab.cluster.documents import written
+from nettrace.lab.cluster.ingress import nginx_conf
 from nettrace.lab.cluster.objects import VNI, Cluster, cluster, vtep_mac
 from nettrace.lab.cluster.policies import policed
 from nettrace.lab.cluster.proxy import iptables_rules, mode_of, native_rules
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
 from nettrace.lab.names import mac_of, netns_name, node_name
+from nettrace.lab.topologies.edge import (
+    BALANCER,
+    BALANCER_CONFIG,
+    balanced_ports,
+    balancer_config,
+    balancer_daemon,
+    balancer_routes,
+    health_daemons,
+    ingress_daemon,
+    nginx_home,
+    nginx_pid,
+    runs_nginx,
+)
 from nettrace.lab.topologies.wire import (
     INTERNET,
     WIRE,
@@ -40,7 +55,7 @@ from nettrace.model.section import Known, Section
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, save_text
 
-__all__ = ["MASQUERADE_CHAIN", "VXLAN", "flannel_vxlan"]
+__all__ = ["DECLARED", "MASQUERADE_CHAIN", "VXLAN", "flannel_vxlan"]
 
 T = TypeVar("T")
 
@@ -52,6 +67,10 @@ _MTU = 1450  # the wire's 1500 less IP, UDP, VXLAN and Ethernet headers
 MASQUERADE_CHAIN = "FLANNEL-POSTRTG"
 _MAX_NODES = 16
 _DNS_PORT = 53
+#: The objects as the user wrote them, below the lab's directory.
+DECLARED = "declared.yaml"
+# What the balancer sends comes back by the device that it left by, which is no reason to be told of it.
+_NO_REDIRECTS = {f"net.ipv4.conf.{which}.send_redirects": "0" for which in ("all", "default", "lo")}
 
 # kube-proxy: --conntrack-tcp-timeout-established and -close-wait.
 _PROXY_SYSCTLS = {
@@ -87,11 +106,16 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     made = cluster(_NAME, nodes, options)
     wire = machine(lab, WIRE, "wire", outer)
     internet = machine(lab, INTERNET, "outside", outer)
-    reserved = {WIRE, INTERNET, *(node.name for node in nodes)}
+    balanced = balanced_ports(made.services, nodes)
+    balancers = (machine(lab, BALANCER, "balancer", outer),) if balanced else ()
+    reserved = {WIRE, INTERNET, BALANCER, *(node.name for node in nodes)}
     homes = _homes(lab, made.pods, reserved)
     by_node = {node.name: [h for pod, h in homes.items() if h.node == node.name] for node in nodes}
 
-    lay, ends = wire_wiring(wire, (*machines, internet), outer)
+    lay, ends = wire_wiring(wire, (*machines, internet, *balancers), outer)
+    for entry in balancers:
+        for netns, lines in balancer_routes(balanced, entry, wire, internet).items():
+            ends[netns] = (*ends.get(netns, ()), *lines)
     for entry, node in zip(machines, nodes, strict=True):
         ends[entry.netns] += _node_wiring(node, nodes, by_node[node.name])
     netns_of = {entry.name: entry.netns for entry in machines}
@@ -107,10 +131,12 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     native = mode_of(made.kube) == "nftables"
     proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
-        namespaces=(wire, *machines, internet, *homes.values()),
-        files=_files(made, nodes, homes, pod_net),
+        namespaces=(wire, *machines, internet, *balancers, *homes.values()),
+        files=_files(root, made, nodes, homes, pod_net, internet)
+        | ({BALANCER_CONFIG: balancer_config(balanced)} if balanced else {}),
         sysctls={
-            wire.netns: base_sysctls(forward=True),
+            wire.netns: base_sysctls(forward=True) | _NO_REDIRECTS,
+            **{one.netns: base_sysctls(forward=True) | _NO_REDIRECTS for one in balancers},
             **{
                 entry.netns: base_sysctls(forward=True, bridge_netfilter=True) | proxy_sysctls
                 for entry in machines
@@ -148,6 +174,8 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
                 for container in pod.containers
                 if container.listens
             ),
+            *health_daemons(root, made.services, made.slices, nodes, netns_of),
+            *(balancer_daemon(root, one) for one in balancers),
         ),
         has_manifests=True,
         notes=made.notes,
@@ -243,11 +271,13 @@ def _known(section: Section[T]) -> T:
 
 def _daemon(root: Path, pod: LabPod, container: LabContainer, netns: str) -> Daemon:
     name = f"{pod.key} {container.name}"
+    if runs_nginx(pod, container):
+        return ingress_daemon(root, pod, container, netns)
     if not _serves_dns(pod, container):
         return listener(root, netns, name, pod.name, container.listens)
     pid_file = f"run/{pod.namespace}.{pod.name}.{container.name}.pid"
     argv = ("dnsmasq", f"--conf-file={root / _dns_conf(pod)}", f"--pid-file={root / pid_file}")
-    return Daemon(netns=netns, name=name, argv=argv, pid_file=pid_file)
+    return Daemon(netns=netns, name=name, argv=argv, pid_file=pid_file, reads=(_dns_conf(pod),))
 
 
 def _serves_dns(pod: LabPod, container: LabContainer) -> bool:
@@ -261,10 +291,16 @@ def _dns_conf(pod: LabPod) -> str:
 
 
 def _files(
-    made: Cluster, nodes: Sequence[LabNode], homes: dict[str, LabNetns], pod_net: IPv4Network
+    root: Path,
+    made: Cluster,
+    nodes: Sequence[LabNode],
+    homes: dict[str, LabNetns],
+    pod_net: IPv4Network,
+    internet: LabNetns,
 ) -> dict[str, str]:
     """The manifests, what flanneld and the CNI plugins leave on each node, and the pods' files."""
     found = {f"manifests/{name}": text for name, text in made.files.items()}
+    found[DECLARED] = written(made.declared)
     conflist = {
         "name": "cbr0",
         "cniVersion": "0.3.1",
@@ -288,5 +324,16 @@ def _files(
             text = resolv_conf(pod.namespace, made.dns_address)
             found[f"pods/{pod.namespace}/{pod.name}/etc/resolv.conf"] = text
         if any(_serves_dns(pod, container) for container in pod.containers):
-            found[_dns_conf(pod)] = dnsmasq_conf(made.services, made.slices)
+            found[_dns_conf(pod)] = dnsmasq_conf(made.services, made.slices, internet.addresses[0])
+        for container in pod.containers:
+            if runs_nginx(pod, container):
+                home = nginx_home(pod)
+                found[f"{home}/nginx.conf"] = nginx_conf(
+                    made.ingresses,
+                    made.services,
+                    made.slices,
+                    root / home,
+                    root / nginx_pid(pod),
+                    [number for _, number, proto in container.ports if proto == "TCP"],
+                )
     return found

@@ -37,6 +37,8 @@ _BRIDGE = "br0"
 _INTERNET_HOST = 100
 _GATEWAY_HOST = 1
 _NODE_HOST = 11
+#: Who has a fixed place on the wire; nodes follow from _NODE_HOST on.
+_HOSTS = {WIRE: _GATEWAY_HOST, INTERNET: _INTERNET_HOST, "balancer": 2}
 
 #: What the outside host answers on: the servers that pods call.
 _INTERNET_PORTS = ("tcp/0.0.0.0/80", "tcp/0.0.0.0/8080", "udp/0.0.0.0/53")
@@ -67,7 +69,7 @@ def base_sysctls(*, forward: bool = False, bridge_netfilter: bool = False) -> di
 
 def machine(lab: str, name: str, role: str, net: IPv4Network, index: int = 0) -> LabNetns:
     """Return the namespace of a machine on the wire: the wire itself, ``internet``, or the node *index*."""
-    number = {WIRE: _GATEWAY_HOST, INTERNET: _INTERNET_HOST}.get(name, _NODE_HOST + index)
+    number = _HOSTS.get(name, _NODE_HOST + index)
     if number == _INTERNET_HOST and net.num_addresses <= _INTERNET_HOST + 1:
         number = net.num_addresses - 2
     return LabNetns(

@@ -1,0 +1,405 @@
+"""
+A lab that is up, brought to other objects: what the controllers of a cluster would do.
+
+Lives here: ``apply`` (objects added, changed, deleted), and the difference between two blueprints
+carried out: pods come and go, processes start anew where what they run or read is other,
+kube-proxy and the policy controllers write their chains again on every node.
+Not here: which objects make which pods and rules (nettrace.lab.cluster, topologies).
+
+As on a real node each agent writes only what is its own: chains called KUBE-*.  What somebody else
+did to the node (``lab break``, a person) stays, unless it is in a chain that is written again.
+"""
+
+import shutil
+import socket
+from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nettrace.collect.netns import in_netns
+from nettrace.lab import store
+from nettrace.lab.blueprint import Blueprint, Daemon, Options
+from nettrace.lab.build import set_sysctls, start_all, write_files
+from nettrace.lab.cluster.documents import Document, name_of, read_directory
+from nettrace.lab.processes import end_all, is_running, left_by, living_in
+from nettrace.lab.proxy import program_native
+from nettrace.lab.tools import (
+    bridge_batch,
+    ip_batch,
+    need_tools,
+    netns_path,
+    restore_rules,
+    restore_sets,
+    run,
+)
+from nettrace.lab.topologies import TOPOLOGIES
+from nettrace.lab.topologies.flannel_vxlan import DECLARED
+from nettrace.model.errors import UserError
+from nettrace.model.lab import LabRecord
+from nettrace.parse.manifests import kube_from_documents, parse_documents
+
+__all__ = ["Applied", "Difference", "apply", "difference", "merged"]
+
+_POLICIES = "networkpolicies.yaml"
+#: Kinds that come from the lab's options and cannot be changed in one that is up.
+_FIXED = ("Node", "KubeProxyConfiguration", "ServiceCIDR")
+_UNDO = {"route add": "route del", "addr add": "addr del", "neigh replace": "neigh del"}
+_BUILT_IN = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+_AGENTS = "KUBE-"  # kube-proxy's chains, and those of the policy controller
+#: Those of them that come and go with Services, endpoints, pods and policies.
+_PASSING: tuple[str, ...] = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-", "KUBE-FW-", "KUBE-XLB-")
+_PASSING += ("KUBE-POD-FW-", "KUBE-NWPLCY-", "KUBE-ROUTER-")
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    """What ``apply`` did: (title, ``created``, ``configured``, ``unchanged`` or ``deleted``)."""
+
+    record: LabRecord
+    objects: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """What to do to come from one blueprint to another; mappings are by names under /run/netns."""
+
+    gone: tuple[str, ...]
+    made: tuple[str, ...]
+    wiring: tuple[dict[str, tuple[str, ...]], ...]
+    undone: dict[str, tuple[str, ...]]
+    fdb: dict[str, tuple[str, ...]]
+    ended: tuple[Daemon, ...]
+    started: tuple[Daemon, ...]
+    files: dict[str, str]
+    dropped: tuple[str, ...]
+
+
+def apply(
+    record: LabRecord,
+    path: Path,
+    *,
+    delete: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Applied:
+    """
+    Bring a lab to the objects in *path*, a manifest or a directory of them.
+
+    Objects of the same kind, namespace and name are replaced, others added; with *delete* those
+    are removed.  UserError, with nothing changed, for objects that the lab cannot do, and for one
+    to delete that is not there.
+    """
+    say = progress or (lambda _: None)
+    if record.manifests is None:
+        raise UserError(
+            f"the lab {record.name!r} is no cluster: {record.topology}", hint="use one of flannel-vxlan"
+        )
+    given = read_directory(path)
+    with store.locked(record.name) as lock:
+        record = store.read(record.name)
+        manifests = Path(record.manifests or "")
+        declared = list(read_directory(Path(record.root) / DECLARED))
+        extra = manifests / _POLICIES
+        if extra.exists():
+            declared = merged(declared, read_directory(extra))[0]
+        wanted, done = merged(declared, given, delete=delete)
+        options = Options(
+            nodes=int(record.options["nodes"]),
+            pod_cidr=record.options["pod_cidr"],
+            service_cidr=record.options["service_cidr"],
+            node_net=record.options["node_net"],
+            proxy=record.options.get("proxy", ""),
+            declared=tuple(wanted),
+            before=tuple(read_directory(manifests)),
+        )
+        old = store.read_blueprint(record)
+        new = TOPOLOGIES[record.topology](record.name, Path(record.root), options)
+        need_tools({daemon.argv[0] for daemon in new.daemons if "/" not in daemon.argv[0]})
+        broken_off = store.pending_blueprint(record)
+        if broken_off is not None:
+            say("finishes what an earlier change left half done")
+            _rewire(record, old, broken_off, difference(old, broken_off, _running(record)), lock, again=True)
+            old = broken_off
+        store.write_blueprint(record, new, pending=True)
+        record = _carry_out(record, old, new, difference(old, new, _running(record)), lock, say)
+        extra.unlink(missing_ok=True)
+    return Applied(record=record, objects=done, notes=new.notes)
+
+
+def merged(
+    declared: Sequence[Document], given: Sequence[Document], *, delete: bool = False
+) -> tuple[list[Document], tuple[tuple[str, str], ...]]:
+    """
+    Return the objects with *given* put in or, to *delete*, taken out, and what became of each.
+
+    UserError for a kind that a lab cannot change while it is up, and one to delete that is not there.
+    """
+    held = {_key(document): document for document in declared}
+    done = []
+    for document in given:
+        key = _key(document)
+        if key[0] in _FIXED:
+            raise UserError(
+                f"a {key[0]} cannot be changed in a lab that is up", hint="build another lab with --manifests"
+            )
+        title = f"{key[0].lower()}/{key[1]}/{key[2]}"
+        if delete:
+            if key not in held:
+                raise UserError(f"there is no {title} to delete", hint="see declared.yaml of the lab")
+            del held[key]
+            done.append((title, "deleted"))
+        else:
+            before = held.get(key)
+            word = "created" if before is None else "unchanged" if before == document else "configured"
+            held[key] = document
+            done.append((title, word))
+    if not held:
+        raise UserError("this would delete the last object", hint="take the lab down: nettrace lab down")
+    return list(held.values()), tuple(done)
+
+
+def _key(document: Document) -> tuple[str, str, str]:
+    return str(document.get("kind")), *name_of(document)
+
+
+def _running(record: LabRecord) -> frozenset[tuple[str, str]]:
+    """(namespace, name) of the lab's processes that are alive."""
+    return frozenset((one.netns, one.name) for one in record.processes if is_running(one))
+
+
+def difference(old: Blueprint, new: Blueprint, running: Container[tuple[str, str]]) -> Difference:
+    """Compare two blueprints of a lab; what is not *running*, (namespace, name), is started too.  Pure."""
+    homes, wanted = ({entry.netns: entry for entry in one.namespaces} for one in (old, new))
+    # A namespace that is somebody else's now (a pod that moved) is made anew.
+    stays = {netns for netns, entry in wanted.items() if _same_place(homes.get(netns), entry)}
+    gone = tuple(netns for netns in homes if netns not in stays)
+    made = tuple(netns for netns in wanted if netns not in stays)
+    renewed = {f" netns {netns}" for netns in (*gone, *made)}
+
+    def lines(
+        there: Mapping[str, tuple[str, ...]], here: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, tuple[str, ...]]:
+        found = {}
+        for netns, after in here.items():
+            before = set(there.get(netns, ())) if netns in stays else set()
+            ports = {_port_of(line) for line in after if _end_of(line) in renewed}
+            fresh = tuple(
+                line
+                for line in after
+                if line not in before or _end_of(line) in renewed or _port_of(line) in ports - {""}
+            )
+            if fresh:
+                found[netns] = fresh
+        return found
+
+    was = {daemon.pid_file: daemon for daemon in old.daemons}
+    now = {daemon.pid_file: daemon for daemon in new.daemons}
+    same = {
+        name
+        for name, daemon in now.items()
+        if was.get(name) == daemon
+        and daemon.netns in stays
+        and (daemon.netns, daemon.name) in running
+        and all(old.files.get(file) == new.files.get(file) for file in daemon.reads)
+    }
+    undone: dict[str, tuple[str, ...]] = {}
+    for stage in old.wiring:
+        for netns, before in stage.items():
+            after = {line for one in new.wiring for line in one.get(netns, ())}
+            back = [_undo(line) for line in before if line not in after]
+            if netns in stays and any(back):
+                undone[netns] = (*undone.get(netns, ()), *(line for line in back if line))
+    empty: dict[str, tuple[str, ...]] = {}
+    stages = [(*old.wiring, *[empty] * len(new.wiring))[index] for index in range(len(new.wiring))]
+    return Difference(
+        gone=gone,
+        made=made,
+        wiring=tuple(lines(there, here) for there, here in zip(stages, new.wiring, strict=True)),
+        undone=undone,
+        fdb=lines(old.fdb, new.fdb),
+        ended=tuple(daemon for name, daemon in was.items() if name not in same),
+        started=tuple(daemon for name, daemon in now.items() if name not in same),
+        files={name: text for name, text in new.files.items() if old.files.get(name) != text},
+        dropped=tuple(name for name in old.files if name not in new.files),
+    )
+
+
+def _same_place(before: Any, after: Any) -> bool:
+    return before is not None and replace(before, name=after.name) == after
+
+
+def _end_of(line: str) -> str:
+    """`` netns NAME`` of a line that makes a veth whose other end is in that namespace, else ""."""
+    head, found, netns = line.rpartition(" netns ")
+    return f" netns {netns}" if found and " type veth " in head else ""
+
+
+def _port_of(line: str) -> str:
+    """The device that a line makes or sets, "" for another line."""
+    words = line.split()
+    return words[2] if words[:2] in (["link", "add"], ["link", "set"]) else ""
+
+
+def _undo(line: str) -> str:
+    """The line of ip(8) that takes back another; "" for a device, which goes with its namespace."""
+    for prefix, back in _UNDO.items():
+        if line.startswith(prefix):
+            return line.replace(prefix, back, 1)
+    return ""
+
+
+def _carry_out(
+    record: LabRecord,
+    old: Blueprint,
+    new: Blueprint,
+    wanted: Difference,
+    lock: int,
+    say: Callable[[str], None],
+) -> LabRecord:
+    """Do it.  The record names everything that may be there before it is."""
+    root = Path(record.root)
+    both = {entry.netns: entry for entry in (*old.namespaces, *new.namespaces)}
+    store.write(replace(record, namespaces=tuple(both.values())))
+    for name in wanted.dropped:
+        (root / name).unlink(missing_ok=True)
+    write_files(root, wanted.files)
+    ending = {(daemon.netns, daemon.name) for daemon in wanted.ended}
+    say(f"{len(wanted.gone)} namespaces go, {len(wanted.made)} come; {len(wanted.started)} processes start")
+    ended = [process for process in record.processes if (process.netns, process.name) in ending]
+    end_all(ended)
+    for netns in wanted.gone:
+        pod = next((entry.pod for entry in old.namespaces if entry.netns == netns), None)
+        if pod is not None and all(entry.pod != pod for entry in new.namespaces):
+            shutil.rmtree(root / "pods" / pod, ignore_errors=True)
+    _rewire(record, old, new, wanted, lock)
+    objects = [text for name, text in new.files.items() if name.startswith("manifests/")]
+    documents = [document for text in objects for document in parse_documents(text, "the lab's manifests")]
+    kube = kube_from_documents(documents, "the lab's manifests")
+    with ThreadPoolExecutor(8, thread_name_prefix="lab") as pool:
+        tasks = [pool.submit(_program, netns, old, new, lock) for netns in new.rules]
+        for node in new.namespaces:
+            if node.role == "node":
+                tasks.append(pool.submit(program_native, node.netns, kube, node.name, lock=lock))
+        for future in tasks:
+            future.result()
+        started = start_all(wanted.started, root, pool)
+    for entry in new.namespaces:
+        if entry.netns in wanted.made:
+            in_netns(netns_path(entry.netns), _announce, entry.addresses[0])
+    processes = (*(process for process in record.processes if process not in ended), *started)
+    record = replace(
+        record,
+        namespaces=new.namespaces,
+        processes=processes,
+        pids=tuple(process.pid for process in processes),
+    )
+    store.write_blueprint(record, new)
+    store.write(record)
+    return record
+
+
+def _rewire(
+    record: LabRecord, old: Blueprint, new: Blueprint, wanted: Difference, lock: int, *, again: bool = False
+) -> None:
+    """
+    Bring namespaces, devices, addresses and routes from one blueprint to the other.
+
+    *again*: it may have been done in part, and what is done already is no error.
+    """
+    doomed = [netns for netns in (*wanted.gone, *wanted.made) if Path(netns_path(netns)).exists()]
+    inodes = {Path(netns_path(netns)).stat().st_ino for netns in doomed}
+    if inodes:
+        end_all(living_in(inodes))
+        ip_batch(None, [f"netns del {netns}" for netns in dict.fromkeys(doomed)], lock=lock)
+    if again:
+        for daemon in (*wanted.ended, *wanted.started):
+            end_all(left_by(daemon, Path(record.root)))
+    for netns, lines in wanted.undone.items():
+        ip_batch(netns, lines, lock=lock, force=True)
+    if wanted.made:
+        ip_batch(None, [f"netns add {netns}" for netns in wanted.made], lock=lock)
+        for netns in wanted.made:
+            set_sysctls(netns, new.sysctls.get(netns, {}))
+    for stage in wanted.wiring:
+        for netns, lines in stage.items():
+            ip_batch(netns, lines, lock=lock, force=again)
+    for netns, lines in wanted.fdb.items():
+        if again:
+            bridge_batch(netns, [line.replace("fdb add", "fdb replace", 1) for line in lines], lock=lock)
+        else:
+            bridge_batch(netns, lines, lock=lock)
+
+
+def _announce(address: str) -> None:
+    """Send a gratuitous ARP, as the CNI plugins do: the address may have been another pod's a moment ago."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("eth0", 0x0806))
+        mac, own = sock.getsockname()[4], socket.inet_aton(address)
+        kind = bytes.fromhex("0001080006040001")  # Ethernet, IPv4, request
+        sock.send(b"\xff" * 6 + mac + b"\x08\x06" + kind + mac + own + bytes(6) + own)
+
+
+def _program(netns: str, old: Blueprint, new: Blueprint, lock: int) -> None:
+    """Write the agents' chains and sets of one node, and take away those that are no longer wanted."""
+    restore_sets(netns, new.sets.get(netns, ""), lock=lock)
+    there = in_netns(netns_path(netns), run, ["iptables-nft-save"], lock=lock)
+    restore_rules(netns, reprogrammed(old.rules.get(netns, ""), new.rules[netns], there), lock=lock)
+    stale = _names(old.sets.get(netns, "")) - _names(new.sets.get(netns, ""))
+    restore_sets(netns, "".join(f"destroy {name}\n" for name in sorted(stale)), lock=lock)
+
+
+def _names(sets: str) -> set[str]:
+    return {line.split()[1] for line in sets.splitlines() if line.startswith("create ")}
+
+
+def reprogrammed(old: str, new: str, there: str) -> str:
+    """
+    Return the text for ``iptables-restore --noflush`` that brings a node from *old* to *new*.
+
+    All are in iptables-save's format; *there* says which chains exist now.  The agents' chains
+    are written whole, their jumps in the built-in chains only where they are wanted for the first
+    time or no longer.
+    """
+    before, after, present = _tables(old), _tables(new), _tables(there)
+    lines: list[str] = []
+    for table, chains in after.items():
+        was, exists = before.get(table, {}), present.get(table, {})
+        lines.append(f"*{table}")
+        own = [
+            name
+            for name in chains
+            if name not in _BUILT_IN and (name.startswith(_AGENTS) or name not in exists)
+        ]
+        stale = [name for name in exists if name not in chains and name.startswith(_PASSING)]
+        lines += [f":{name} - [0:0]" for name in (*own, *stale)]
+        for name in _BUILT_IN:
+            rules, previous = chains.get(name, []), was.get(name, [])
+            lines += [
+                f"-D {name} {rule}" for rule in previous if rule not in rules and rule in exists.get(name, [])
+            ]
+            for index, rule in enumerate(rules):
+                if rule not in previous:
+                    # in front of what follows it, or at the end
+                    later = [one for one in rules[index + 1 :] if one in previous]
+                    lines.append(f"-I {name} 1 {rule}" if later else f"-A {name} {rule}")
+        lines += [f"-A {name} {rule}" for name in own for rule in chains[name]]
+        lines += [f"-X {name}" for name in stale]
+        lines.append("COMMIT")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _tables(text: str) -> dict[str, dict[str, list[str]]]:
+    """Table -> chain -> rules, of iptables-save's format."""
+    found: dict[str, dict[str, list[str]]] = {}
+    chains: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("*"):
+            chains = found.setdefault(line[1:], {})
+        elif line.startswith(":"):
+            chains.setdefault(line[1:].split()[0], [])
+        elif line.startswith("-A "):
+            _, name, *rest = line.split(" ", 2)
+            chains.setdefault(name, []).append(rest[0] if rest else "")
+    return found
