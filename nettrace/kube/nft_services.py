@@ -22,6 +22,8 @@ __all__ = ["Element", "ServiceParts", "service_parts"]
 
 #: A set that grows by rules has a bound, which is nft's where none is given.
 _DYNAMIC_SIZE = 65535
+#: nft takes no longer comment; kube-proxy cuts it.
+_LONGEST_COMMENT = 128
 
 
 class Element(Struct, frozen=True, kw_only=True):
@@ -35,7 +37,7 @@ class Element(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The element as nft prints it."""
-        comment = f' comment "{self.comment}"' if self.comment else ""
+        comment = f' comment "{self.comment[:_LONGEST_COMMENT]}"' if self.comment else ""
         return f"{self.key}{comment}" + (f" : {self.value}" if self.value else "")
 
 

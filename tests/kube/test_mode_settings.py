@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from nettrace.kube.expect import expected
 from nettrace.kube.expected import Expected, ExpectedIpvs, NodeFacts
+from nettrace.kube.nft_services import Element
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known
@@ -129,6 +130,13 @@ def test_service_cidrs_need_a_gate() -> None:
     gate = {"MultiCIDRServiceAllocator": True}
     assert nft("1.32", feature_gates=gate)[0]["cluster-ips-check"][1].startswith("ip daddr 10.96.0.0/12 drop")
     assert len(nft("1.36", feature_gates={"MultiCIDRServiceAllocator": False})[0]["cluster-ips-check"]) == 1
+
+
+def test_a_long_name() -> None:
+    """nft takes 128 characters of a comment; kube-proxy cuts the name of a Service's port there."""
+    name = f"{'n' * 63}/{'s' * 63}:{'p' * 15}"
+    element = Element(set="no-endpoint-services", key="k", value="drop", comment=name)
+    assert element.text == f'k comment "{name[:128]}" : drop'
 
 
 # --- ipvs ------------------------------------------------------------------------------
