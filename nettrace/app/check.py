@@ -242,6 +242,7 @@ def _judged(context: "Context", asked: Asked, answer: _Answer, causes: "Causes")
         status=Status.INCONCLUSIVE if answer.unread else Status.ERROR,
         reason=answer.problem,
         line=asked.line,
+        stated=_is_stated(asked),
     )
     if answer.walk is None or answer.owed is None:
         return base

@@ -153,6 +153,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     line: int = 0
+    stated: bool = False  # the file says that it should connect, whatever policies say
 
     @property
     def flow(self) -> str:

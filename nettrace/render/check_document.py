@@ -55,6 +55,7 @@ def _check(checked: Checked, snapshot: Snapshot | None) -> CheckView:
         findings=tuple(finding_view(finding, snapshot) for finding in checked.findings),
         notes=checked.notes,
         line=checked.line,
+        stated=checked.stated,
     )
 
 

@@ -98,7 +98,9 @@ def repair_lines(document: CheckReportDocument, check: CheckView, finding: Findi
     if repair.owner:
         yield f"owner:    {repair.owner}"
     if repair.lasting:
-        yield f"lasting:  {repair.lasting}"
+        first, *more = repair.lasting.splitlines()
+        yield f"lasting:  {first}"
+        yield from (f"          {line}" for line in more)
     if repair.safety is not Safety.ADVICE and repair.commands and check.target:
         yield f"apply:    {apply_command(document, check, finding)}"
 
@@ -115,6 +117,8 @@ def apply_command(document: CheckReportDocument, check: CheckView, finding: Find
 def repair_options(document: CheckReportDocument, check: CheckView) -> str:
     """Return the options by which ``repair`` finds the flow of a check again."""
     words = ["--flow", check.source, check.target]
+    if check.stated:
+        words += ["--goal", "connected"]
     if document.context.startswith("lab "):
         words += ["--lab", document.context.removeprefix("lab ")]
     return "".join(f" {quote(word)}" for word in words)

@@ -30,7 +30,8 @@ class CheckView(Struct, frozen=True, kw_only=True):
 
     ``kind`` is ``expectation`` or the name of an invariant.  ``target`` is "" where it is about one
     thing, as a node.  ``walked`` and ``probed`` are "" where it was not asked so.  ``line`` is that of
-    the check file, 0 for invariants.
+    the check file, 0 for invariants.  ``stated``: the file says that it should connect, whatever
+    policies say.
     """
 
     name: str
@@ -45,6 +46,7 @@ class CheckView(Struct, frozen=True, kw_only=True):
     findings: tuple[FindingView, ...]
     notes: tuple[str, ...]
     line: int
+    stated: bool
 
     @property
     def flow(self) -> str:

@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from nettrace.lab.policies import add_policies, enforce
+from nettrace.lab.store import find
 from tests.acceptance.bench import Bench, bench
 from tests.acceptance.faults import Scene, hairpin_off, masquerade_missing
 from tests.acceptance.scenes import kubernetes_scene
@@ -186,6 +188,35 @@ def test_the_kernel_agrees(lab: Bench, tmp_path: Path) -> None:
     finally:
         lab.shell("node-a", f"iptables -D {rule.replace('FORWARD', 'OUTPUT')}")
     assert [one["probed"] for one in ran["checks"]][1:3] == ["refused 1", "connected 1"]
+
+
+def test_policies_are_owed(lab: Bench, tmp_path: Path) -> None:
+    """A flow that a policy denies is owed a refusal; a file that wants it gets the policy to add."""
+    policy = Path(lab.record()["manifests"]) / "networkpolicies.yaml"
+    spec: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "hostnames"}}, "policyTypes": ["Ingress"]}
+    spec["ingress"] = [{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}]
+    one: dict[str, Any] = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": spec}
+    one["metadata"] = {"name": "only-clients", "namespace": "default"}
+    record = find(lab.name)
+    add_policies(record, [one])
+    path = tmp_path / "policy.yaml"
+    denied = "from: pod/default/hostnames-0, to: 'pod/default/hostnames-1:9376'"
+    path.write_text(
+        "expectations:\n"
+        "- {name: owed, from: {pods: all}, to: {pods: {app: hostnames}}, port: 9376, via: both}\n"
+        f"- {{name: blocked, {denied}, expect: blocked}}\n"
+        f"- {{name: stated, {denied}, expect: connected}}\n"
+    )
+    try:
+        ran = lab.nettrace("check", str(path), "--lab", lab.name, "-o", "json", expect=(1,)).json
+    finally:
+        policy.unlink()
+        enforce(record)
+    (failed,) = [one for one in ran["checks"] if one["status"] == "failed"]
+    assert failed["name"] == "stated"
+    assert failed["findings"][0]["cause"] == "netpol-default-deny"
+    assert "kind: NetworkPolicy" in failed["findings"][0]["repairs"][0]["lasting"]
+    assert any("blocked (denied" in one["expected"] for one in ran["checks"] if one["name"] == "owed")
 
 
 def test_invariants_need_no_file(lab: Bench) -> None:
