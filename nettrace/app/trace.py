@@ -12,6 +12,7 @@ from nettrace.align.outcome import compare
 from nettrace.app.arrival import arrival_of
 from nettrace.app.ask import ask
 from nettrace.app.context import Context
+from nettrace.app.names import looked_up
 from nettrace.app.owed import owed_state
 from nettrace.app.remember import CONNECTED, Question, remember, state_directory
 from nettrace.diagnose import Diagnosis, diagnose
@@ -53,7 +54,8 @@ def trace(
     their frames are written to *pcap*, and those of the first one *dissected*.  *crafted*: single
     packets by a raw socket instead.
     """
-    walked = walk_of(context, question)
+    asked, said = looked_up(context, question)
+    walked = walk_of(context, asked)
     diagnosis = diagnosis_of(context, walked, connected=question.goal == CONNECTED)
     remember(context.label, question)
     observed = (
@@ -71,7 +73,7 @@ def trace(
         findings=diagnosis.findings,
         goal=diagnosis.goal,
         goal_met=diagnosis.met,
-        notes=diagnosis.notes,
+        notes=(*said, *diagnosis.notes),
         policies=enforced(context.snapshot, walked),
         observed=observed,
         agreement=compare(walked, observed) if observed is not None else None,
@@ -80,7 +82,8 @@ def trace(
 
 
 def walk_of(context: Context, question: Question) -> Walk:
-    """Resolve and walk, reading what is needed on the way."""
+    """Resolve and walk, reading what is needed on the way, a DNS name looked up."""
+    question, _ = looked_up(context, question)
     flow = ask(
         context,
         lambda snapshot: resolve(

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from nettrace.model.check import CheckReport
     from nettrace.model.guide import GuideReport
+    from nettrace.model.ingress_report import IngressReport
     from nettrace.model.report import TraceReport
 
-__all__ = ["ExitCode", "of_guide", "of_trace", "worst"]
+__all__ = ["ExitCode", "of_guide", "of_ingress", "of_trace", "worst"]
 
 
 class ExitCode(IntEnum):
@@ -56,6 +57,16 @@ def of_trace(report: "TraceReport") -> ExitCode:
         codes.append(ExitCode.UNKNOWN if outcomes == {Outcome.UNKNOWN} else ExitCode.PROBLEM)
     if report.agreement is not None and report.agreement.agrees is False:
         codes.append(ExitCode.PROBLEM)
+    return worst(codes)
+
+
+def of_ingress(report: "IngressReport") -> ExitCode:
+    """Return the code of a trace through an Ingress: its parts', and a problem where no rule leads on."""
+    codes = [of_trace(part.report) for part in report.parts]
+    if report.route.status:
+        codes.append(ExitCode.PROBLEM)
+    elif report.outcome == "unknown":
+        codes.append(ExitCode.UNKNOWN)
     return worst(codes)
 
 

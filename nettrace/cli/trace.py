@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nettrace.cli.codes import of_trace
+from nettrace.cli.codes import of_ingress, of_trace
 from nettrace.cli.options import PacketOptions, Source, packet_options, source_options
 from nettrace.cli.sink import Sink, output_options
 
@@ -47,11 +47,29 @@ def trace(
     """
     Walk a packet from SRC to DST through the state as it is, and its reply back.
 
+    DST may be ingress/NAMESPACE/NAME[:HOST/PATH]: the flow to the controller, the rule, the flow on.
     Reading changes nothing.  Only --probe sends packets, from SRC.
     """
     from nettrace.app.trace import trace as run
+    from nettrace.parse.target import parse_ingress
     from nettrace.render.document import walk_document
 
+    through = parse_ingress(dst)
+    if through is not None:
+        if pcap is not None or frames or crafted:
+            raise click.UsageError(
+                "an Ingress is two flows: give the packet's options to a trace of one of them"
+            )
+        from nettrace.app.ingress import trace_ingress
+        from nettrace.render.ingress_document import ingress_document
+
+        with source.open() as context:
+            joined = trace_ingress(
+                context, src, through, with_probe=probe or count is not None, count=count or 1
+            )
+            shown = ingress_document(joined, context.snapshot)
+        sink.emit(shown)
+        ctx.exit(of_ingress(joined))
     with source.open() as context:
         question = packet.question(src, dst, source.manifests)
         report = run(

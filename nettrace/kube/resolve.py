@@ -9,6 +9,7 @@ Not here: the grammar of the text (nettrace.parse.target), reading what is missi
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
+from nettrace.kube.service_names import aliased, headless_ends, outside_address
 from nettrace.model.addr import ANY4, canonical_address, family_of, is_loopback
 from nettrace.model.errors import UserError
 from nettrace.model.flow import Flow, ObjectRef, Origin
@@ -159,6 +160,9 @@ def _flow(
     df: bool,
 ) -> Flow:
     proto, port, port_name = _port(snapshot, end, target)
+    balanced = outside_address(end.service) if end.service and start.ref.kind == "internet" else None
+    if balanced is not None:
+        end.addresses = (balanced,)
     address = _address(start, end, 6 if target.proto == "icmpv6" else 4)
     proto = _echo_of(proto, address, target)
     echo = proto in ECHO_TYPES
@@ -217,7 +221,11 @@ def _port(snapshot: Snapshot, end: _End, target: Target) -> tuple[str, int | Non
         return "icmp", None, None
     if end.service is not None:
         chosen = _service_port(end.service, target)
-        return chosen.protocol.lower(), chosen.port, chosen.name or None
+        number: int | None = chosen.port
+        if end.service.headless:
+            slices = _known(snapshot, SectionKey("", "kube/endpoint_slices")) or ()
+            number = headless_ends(end.service, chosen, slices)[1]
+        return chosen.protocol.lower(), number, chosen.name or None
     proto = target.proto or "tcp"
     if isinstance(target.port, int):
         return proto, target.port, None
@@ -394,16 +402,19 @@ def _service(snapshot: Snapshot, target: Target) -> _End:
             where=target.text,
         )
     named = [s for s in services if s.name == target.name and target.namespace in (None, s.namespace)]
-    service = _only(named, "Service", target)
-    if not service.cluster_ips:
+    asked = _only(named, "Service", target)
+    service = aliased(asked, services)
+    addresses = service.cluster_ips
+    if service.headless:
+        slices = _known(snapshot, SectionKey("", "kube/endpoint_slices")) or ()
+        addresses = headless_ends(service, None, slices)[0]
+    elif not addresses:
         _fail(
             f"Service {service.key} has no cluster IP",
-            "it is headless or an ExternalName: its name leads straight to other addresses; trace to those",
+            f"its name is {service.external_name}" if service.external_name else "give an address",
             where=target.text,
         )
-    end = _End(
-        ObjectRef(kind="svc", name=service.name, namespace=service.namespace), None, service.cluster_ips
-    )
+    end = _End(ObjectRef(kind="svc", name=asked.name, namespace=asked.namespace), None, addresses)
     end.service = service
     return end
 

@@ -8,6 +8,7 @@ Not here: what kube-proxy makes of them (nettrace.kube), network policies (polic
 
 from msgspec import Struct, field
 
+from nettrace.model.ingress import Ingress
 from nettrace.model.policy import AdminPolicy, Namespace, NetworkPolicy
 from nettrace.model.section import NOT_READ, Section
 
@@ -200,4 +201,5 @@ class Kube(Struct, frozen=True, kw_only=True):
     network_policies: Section[tuple[NetworkPolicy, ...]] = NOT_READ
     admin_policies: Section[tuple[AdminPolicy, ...]] = NOT_READ  # the baseline one among them
     endpoints: Section[tuple[EndpointSlice, ...]] = NOT_READ
+    ingresses: Section[tuple[Ingress, ...]] = NOT_READ
     service_cidrs: Section[tuple[str, ...]] = NOT_READ  # all prefixes of the ServiceCIDR objects

@@ -17,10 +17,12 @@ import msgspec
 import yaml
 
 from nettrace.model.errors import UserError
+from nettrace.model.ingress import Ingress
 from nettrace.model.kube import EndpointSlice, Kube, KubeNode, Pod, Service
 from nettrace.model.policy import AdminPolicy, Namespace, NetworkPolicy
 from nettrace.model.section import Known, Missing, MissingKind, Section
 from nettrace.parse.fields import Fields
+from nettrace.parse.manifest_ingress import ingress
 from nettrace.parse.manifest_nodes import node, pod
 from nettrace.parse.manifest_policies import admin_policy, baseline_policy, namespace, network_policy
 from nettrace.parse.manifest_proxy import Versions, image_version, proxy_config
@@ -39,6 +41,7 @@ _GROUPS = {
     "DaemonSet": ("apps", "extensions"),
     "EndpointSlice": ("discovery.k8s.io",),
     "Endpoints": ("",),
+    "Ingress": ("networking.k8s.io",),
     "KubeProxyConfiguration": ("kubeproxy.config.k8s.io",),
     "Namespace": ("",),
     "NetworkPolicy": ("networking.k8s.io", "extensions"),
@@ -171,6 +174,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     slices: dict[str, EndpointSlice] = {}
     endpoints: dict[str, tuple[EndpointSlice, ...]] = {}
     pods: dict[str, Pod] = {}
+    ingresses: dict[str, Ingress] = {}
     nodes: dict[str, KubeNode] = {}
     configs: list[Fields] = []
     versions = Versions()
@@ -211,6 +215,10 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         namespace, name, found = slices_of_endpoints(fields)
         endpoints[f"{namespace}/{name}"] = found
 
+    def take_ingress(fields: Fields) -> None:
+        one = ingress(fields)
+        ingresses[one.key] = one
+
     def take_pod(fields: Fields) -> None:
         one = pod(fields)
         pods[one.key] = one
@@ -242,6 +250,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         "DaemonSet": take_daemon_set,
         "EndpointSlice": take_slice,
         "Endpoints": take_endpoints,
+        "Ingress": take_ingress,
         "KubeProxyConfiguration": configs.append,
         "Namespace": take_namespace,
         "NetworkPolicy": take_policy,
@@ -270,6 +279,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         admin_policies=_given(admin.values(), given=given),
         services=Known(tuple(services.values())),
         endpoint_slices=Known((*slices.values(), *mirrored)),
+        ingresses=Known(tuple(ingresses.values())),
         pods=Known(tuple(pods.values())),
         nodes=Known(tuple(nodes.values())),
         proxy=Known(proxy_config(configs[-1] if configs else None, versions)),

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from nettrace.model.errors import UserError
 
-__all__ = ["KINDS", "PROTOCOLS", "Target", "parse_target"]
+__all__ = ["KINDS", "PROTOCOLS", "IngressTarget", "Target", "parse_ingress", "parse_target"]
 
 #: What a target may be, and the other words for it (kubectl's aliases among them).
 KINDS: dict[str, tuple[str, ...]] = {
@@ -58,6 +58,30 @@ class Target(Struct, frozen=True, kw_only=True):
     port: int | str | None = None
     proto: str | None = None
     text: str = ""
+
+
+class IngressTarget(Struct, frozen=True, kw_only=True):
+    """``ingress/[NAMESPACE/]NAME[:HOST[/PATH]]``; ``host`` and ``path`` "" where they are not given."""
+
+    namespace: str | None = None
+    name: str
+    host: str = ""
+    path: str = ""
+    text: str = ""
+
+
+def parse_ingress(text: str) -> IngressTarget | None:
+    """Take the target of an Ingress apart; None for any other, UserError for one that is malformed."""
+    word, _, rest = text.strip().partition("/")
+    if _WORDS.get(word.lower()) != "ingress":
+        return None
+    names, _, request = rest.partition(":")
+    namespace, slash, name = names.rpartition("/")
+    host, below, path = request.partition("/")
+    whole = all(_NAME.fullmatch(one) for one in ([namespace, name] if slash else [name]))
+    if not whole or (host and not _NAME.fullmatch(host)):
+        _fail(f"`{text}` is not an Ingress", text, "write ingress/NAMESPACE/NAME[:HOST/PATH]")
+    return IngressTarget(namespace=namespace or None, name=name, host=host, path=below + path, text=text)
 
 
 def parse_target(text: str) -> Target:

@@ -38,6 +38,10 @@ __all__ = [
     "GuideCheckView",
     "GuideDocument",
     "HistoryDocument",
+    "IngressCheckView",
+    "IngressDocument",
+    "IngressPartView",
+    "IngressRuleView",
     "LegView",
     "ObservedView",
     "PacketView",
@@ -463,8 +467,55 @@ class GuideDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Se
     repairs: tuple[RepairDone, ...]
 
 
+class IngressCheckView(Struct, frozen=True, kw_only=True):
+    """One thing that was checked of the Ingress object."""
+
+    ok: bool
+    message: str
+
+
+class IngressRuleView(Struct, frozen=True, kw_only=True):
+    """The rule that takes the request; ``host`` "" is any."""
+
+    host: str
+    path: str
+    path_type: str = field(name="pathType")
+
+
+class IngressPartView(Struct, frozen=True, kw_only=True):
+    """One of the joined flows."""
+
+    source: str
+    target: str
+    walk: WalkDocument
+
+
+class IngressDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="IngressTrace"):
+    """
+    The answer of ``nettrace trace SRC ingress/NAMESPACE/NAME``.
+
+    ``rule`` is null where the default backend, or nobody, takes the request.  ``status`` is what the
+    controller answers by itself, 404 or 503; null where it passes the request on.
+    """
+
+    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
+    context: str
+    ingress: str
+    controller: str
+    host: str
+    path: str
+    rule: IngressRuleView | None
+    service: str | None
+    port: int | None
+    status: int | None
+    outcome: str
+    checks: tuple[IngressCheckView, ...]
+    parts: tuple[IngressPartView, ...]
+
+
 Document: TypeAlias = (
     WalkDocument
+    | IngressDocument
     | GuideDocument
     | FindingDocument
     | RepairPlanDocument

@@ -14,6 +14,7 @@ from nettrace.render.contract import (
     FindingDocument,
     GuideDocument,
     HistoryDocument,
+    IngressDocument,
     RepairDocument,
     RepairPlanDocument,
     WalkDocument,
@@ -33,6 +34,7 @@ __all__ = ["KINDS", "render", "schema"]
 #: Kind -> its type.
 KINDS: dict[str, type[msgspec.Struct]] = {
     "Walk": WalkDocument,
+    "IngressTrace": IngressDocument,
     "Finding": FindingDocument,
     "RepairPlan": RepairPlanDocument,
     "Repair": RepairDocument,

@@ -11,6 +11,7 @@ from nettrace.render.contract import (
     FindingDocument,
     GuideDocument,
     HistoryDocument,
+    IngressDocument,
     RepairDocument,
     RepairPlanDocument,
     WalkDocument,
@@ -21,6 +22,7 @@ from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, 
 from nettrace.render.expect_text import diff_page, expected_page
 from nettrace.render.finding_text import finding_page
 from nettrace.render.guide_text import guide_page
+from nettrace.render.ingress_text import ingress_page
 from nettrace.render.page import Look, Page, plain
 from nettrace.render.plan_text import history_page, plan_page
 from nettrace.render.repair_text import repair_page
@@ -37,6 +39,8 @@ def page(document: Document, look: Look) -> Page:
     match document:
         case WalkDocument():
             return walk_page(document, look)
+        case IngressDocument():
+            return ingress_page(document, look)
         case FindingDocument():
             return finding_page(document, look)
         case RepairPlanDocument():
