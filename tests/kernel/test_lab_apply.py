@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from nettrace.app.context import open_context
+from nettrace.app.ingress import trace_ingress
 from nettrace.app.remember import Question
 from nettrace.app.trace import walk_of
 from nettrace.lab import apply, find
@@ -24,6 +25,7 @@ from nettrace.lab.tools import netns_path
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 from nettrace.model.walk import Walk
+from nettrace.parse.target import parse_ingress
 from tests.kernel.labs import a_lab
 
 CLIENT = Path(__file__).parent.parent / "acceptance/client.py"
@@ -236,6 +238,50 @@ def test_ingress(lab: LabRecord) -> None:
     assert get("/alone/x") in ("shop-0 200", "shop-1 200")
     assert get("/none") == "503"
     assert get("/", host="other.example.com") == "404"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "ends"),
+    [
+        ("internet", "svc/default/spread", {"shop-0", "shop-1"}),
+        ("internet", "svc/default/local", {"alone"}),
+        ("client-a", "svc/default/alias", {"shop-0", "shop-1"}),
+        ("client-a", "svc/default/peers", {"shop-0"}),
+        ("client-a", "svc/default/abroad:80", {"internet"}),
+        ("client-a", "www.example.com:80", {"internet"}),
+        ("client-a", "alias.default.svc.cluster.local:80", {"shop-0", "shop-1"}),
+    ],
+)
+def test_targets(lab: LabRecord, source: str, target: str, ends: set[str]) -> None:
+    """Balancers, aliases, headless Services and DNS names are targets, and lead where connections do."""
+    walk = _walk(lab, source, target)
+    assert (walk.outcome.value, _ends(walk)) == ("connected", ends)
+
+
+def test_nobody_by_that_name(lab: LabRecord) -> None:
+    """A name that the client's DNS server does not know is an error that says what it answered."""
+    with pytest.raises(UserError, match=r"has no address: 10\.96\.0\.10 answers"):
+        _walk(lab, "client-a", "nobody.example.com:80")
+
+
+@pytest.mark.parametrize(
+    ("request_", "outcome", "service"),
+    [
+        ("shop.example.com/any", "connected", "default/plain"),
+        ("shop.example.com/alone", "connected", "default/alone"),
+        ("shop.example.com/none", "unavailable", "default/plain"),
+        ("other.example.com", "not_found", None),
+    ],
+)
+def test_ingress_traced(lab: LabRecord, request_: str, outcome: str, service: str | None) -> None:
+    """A trace through an Ingress ends as nginx answers: two flows that connect, or 503, or 404."""
+    target = parse_ingress(f"ingress/default/shop:{request_}")
+    assert target is not None
+    with open_context(lab=lab.name) as context:
+        report = trace_ingress(context, "internet", target)
+    assert (report.outcome, report.route.service) == (outcome, service)
+    assert len(report.parts) == (2 if outcome == "connected" else 1)
+    assert {part.report.walk.outcome.value for part in report.parts} == {"connected"}
 
 
 # --- changes ---------------------------------------------------------------------------

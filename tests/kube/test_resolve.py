@@ -64,7 +64,7 @@ def cluster() -> Snapshot:
                 ServicePort(port=53, name="dns-tcp", protocol="TCP"),
             ),
         ),
-        Service(name="none", namespace="shop", headless=True, ports=(ServicePort(port=1),)),
+        Service(name="none", namespace="shop", type="ExternalName", external_name="x.y"),
     )
     pods = (
         _pod("web", "shop", "10.244.1.2", "web", ContainerPort(container_port=8080, name="http")),
@@ -141,7 +141,7 @@ def test_targets_become_flows(cluster: Snapshot, source: str, target: str, netns
         ("pod/twin", "web:80", "pod 'twin' is ambiguous", "pay/twin, shop/twin"),
         ("web", "svc/shop/api", "which port of Service shop/api?", "80/tcp (http), 443/tcp (https)"),
         ("web", "svc/shop/api:81", "Service shop/api has no such port", "80/tcp"),
-        ("web", "svc/shop/none:1", "Service shop/none has no cluster IP", "headless"),
+        ("web", "svc/shop/none:1", "Service shop/none has no cluster IP", "x.y"),
         ("web", "svc/shop/gone:1", "there is no Service 'gone' in namespace shop", "show"),
         ("web", "node/node-z:1", "there is no node 'node-z'", "node-a, node-b"),
         ("web", "netns/x:1", "there is no namespace 'netns/x:1'", "known namespaces"),

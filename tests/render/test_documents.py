@@ -26,6 +26,8 @@ from nettrace.model.dropped import DropSeen, Predicted
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Finding, Severity
 from nettrace.model.guide import Axis, Check, CheckState, GuideReport, RepairDone
+from nettrace.model.ingress import IngressRoute
+from nettrace.model.ingress_report import IngressPart, IngressReport
 from nettrace.model.lab import LabNetns, LabRecord
 from nettrace.model.plan import JournalEntry, PlannedChange, Precondition, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
@@ -50,6 +52,7 @@ from nettrace.render.document import (
     walk_document,
 )
 from nettrace.render.expect_document import diff_document, expected_document
+from nettrace.render.ingress_document import ingress_document
 from nettrace.render.page import Look
 from nettrace.render.shown import show_document
 from tests.render.check_reports import check_report
@@ -204,6 +207,15 @@ MADE: dict[str, Callable[[TraceReport], Document]] = {
         )
     ),
     "Expected": lambda report: expected_document(EXPECTED),
+    "IngressTrace": lambda report: ingress_document(
+        IngressReport(
+            ingress="shop/site",
+            controller="ingress/controller",
+            route=IngressRoute(host="a.example", path="/", status=404, checks=((False, "no rule"),)),
+            parts=(IngressPart(source="internet", target="svc/ingress/controller", report=report),),
+            outcome="not_found",
+        )
+    ),
     "ServiceDebug": lambda report: guide_document(
         GuideReport(
             service="shop/api",
