@@ -133,9 +133,9 @@ class LinkSet(Struct, frozen=True, kw_only=True, tag=True):
     """
     One attribute of a device.
 
-    ``attribute`` is ``up``, ``mtu``, ``promisc`` (``ip link set``), ``hairpin``,
-    ``isolated``, ``learning``, ``flood`` (``bridge link set``); ``value`` is ``on``, ``off``
-    or a number as text.
+    ``attribute`` is ``up``, ``mtu``, ``promisc``, ``master`` (``ip link set``), ``hairpin``,
+    ``isolated``, ``learning``, ``flood``, ``state`` (``bridge link set``); ``value`` is ``on``,
+    ``off``, a number as text, or for ``master`` a bridge's name, "" for none.
     """
 
     netns: str

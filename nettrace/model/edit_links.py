@@ -14,15 +14,18 @@ from msgspec.structs import replace
 from nettrace.model.addr import family_of, network_of
 from nettrace.model.change import LinkSet
 from nettrace.model.edit_tables import ignores_linkdown
-from nettrace.model.links import Address, Link
+from nettrace.model.links import Address, Link, PortAttrs
 from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
 
 __all__ = ["PORT_ATTRIBUTES", "edit_link", "kernel_routes"]
 
-#: Attributes of LinkSet that only a bridge port has.
-PORT_ATTRIBUTES = ("hairpin", "isolated", "learning", "flood")
+#: Attributes of LinkSet that only a bridge port has; those but ``state`` are on or off.
+PORT_ATTRIBUTES = ("hairpin", "isolated", "learning", "flood", "state")
+
+#: Port states by number, include/uapi/linux/if_bridge.h: disabled, listening, learning, forwarding, blocking.
+_STATES = ("0", "1", "2", "3", "4")
 
 #: Devices whose carrier and MTU follow the one below them.
 _STACKED = ("vlan", "macvlan", "ipvlan")
@@ -43,6 +46,10 @@ def edit_link(snapshot: Snapshot, change: LinkSet) -> Snapshot:
         raise ValueError(f"{change.netns} has no device {change.device}")
     if change.attribute == "mtu":
         return _set_mtu(snapshot, netns, link, change.value)
+    if change.attribute == "master":
+        return _set_master(snapshot, netns, link, change.value)
+    if change.attribute == "state":
+        return _set_state(snapshot, netns, link, change.value)
     if change.value not in ("on", "off"):
         raise ValueError(f"{change.attribute} is on or off, not {change.value}")
     on = change.value == "on"
@@ -60,6 +67,37 @@ def edit_link(snapshot: Snapshot, change: LinkSet) -> Snapshot:
         )
     port = replace(link.port, **{change.attribute: on})
     return _update(snapshot, change.netns, link.name, lambda old: replace(old, port=port))
+
+
+def _set_state(snapshot: Snapshot, netns: Netns, link: Link, value: str) -> Snapshot:
+    """Set the state of a bridge port (br_set_port_state(), net/bridge/br_netlink.c)."""
+    if value not in _STATES:
+        raise ValueError(f"{value} is no state of a bridge port: 0 to 4")
+    if link.port is None:
+        raise ValueError(f"{netns.name}: {link.name} is no port of a bridge and has no state")
+    port = replace(link.port, state=int(value))
+    return _update(snapshot, netns.name, link.name, lambda old: replace(old, port=port))
+
+
+def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Snapshot:
+    """
+    Put a device into a bridge, or take it out of one; its port begins with the defaults.
+
+    net/bridge/br_if.c, br_add_if and br_del_if.  The bridge's MAC address, which follows its ports'
+    unless somebody set it, is left as it is.
+    """
+    links: tuple[Link, ...] = netns.links.value  # type: ignore[union-attr]
+    if bridge and all((one.name, one.kind) != (bridge, "bridge") for one in links):
+        raise ValueError(f"{netns.name} has no bridge {bridge}")
+    port = PortAttrs(state=3 if link.up and link.carrier else 0) if bridge else None
+    before = link.master
+    snapshot = _update(
+        snapshot, netns.name, link.name, lambda old: replace(old, master=bridge or None, port=port)
+    )
+    for name in (before, bridge):
+        if name and any(one.name == name and one.up for one in links):
+            snapshot = _recheck(snapshot, netns.name, name)
+    return snapshot
 
 
 def _update(snapshot: Snapshot, netns: str, device: str, how: Callable[[Link], Link]) -> Snapshot:

@@ -238,6 +238,10 @@ def _value_of(link: Link, attribute: str) -> str:
     """Return an attribute of a device as LinkSet writes it."""
     if attribute == "mtu":
         return str(link.mtu)
+    if attribute == "master":
+        return link.master or ""
+    if attribute == "state":
+        return str(link.port.state) if link.port is not None else "0"
     on: bool = getattr(link.port if attribute in PORT_ATTRIBUTES else link, attribute)
     return "on" if on else "off"
 

@@ -228,6 +228,8 @@ def _link(change: LinkSet) -> Argv:
         return Argv(("bridge", "link", "set", "dev", change.device, change.attribute, change.value))
     if change.attribute == "up":
         return Argv(("ip", "link", "set", "dev", change.device, "up" if change.value == "on" else "down"))
+    if change.attribute == "master" and not change.value:
+        return Argv(("ip", "link", "set", "dev", change.device, "nomaster"))
     return Argv(("ip", "link", "set", "dev", change.device, change.attribute, change.value))
 
 

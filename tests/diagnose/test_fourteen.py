@@ -16,7 +16,7 @@ from tests.diagnose.faults import FAULTS, Fault
 from tests.diagnose.worlds import Names, World, cluster
 
 #: Where another cause meets the goal as well, it comes after the first.
-ALTERNATIVES = {"rp-filter-strict": {"pod-route-missing"}}
+ALTERNATIVES = {"rp-filter-strict": {"wrong-next-hop"}}
 
 
 def oddities(world: World) -> list[Change]:

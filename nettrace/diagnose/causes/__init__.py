@@ -7,7 +7,10 @@ guided flow (nettrace.diagnose.guide) finds it.
 """
 
 from nettrace.diagnose.cause import Cause
+from nettrace.diagnose.causes.bridge_down import BRIDGE_DOWN
 from nettrace.diagnose.causes.bridge_nf_off import BRIDGE_NF_OFF
+from nettrace.diagnose.causes.bridge_port_disabled import BRIDGE_PORT_DISABLED
+from nettrace.diagnose.causes.bridge_port_isolated import BRIDGE_PORT_ISOLATED
 from nettrace.diagnose.causes.dns_coredns_down import DNS_COREDNS_DOWN
 from nettrace.diagnose.causes.dns_hostnetwork import DNS_HOSTNETWORK
 from nettrace.diagnose.causes.dns_no_record import DNS_NO_RECORD
@@ -16,13 +19,19 @@ from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
 from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
+from nettrace.diagnose.causes.firewall_rule_drop import FIREWALL_RULE_DROP
 from nettrace.diagnose.causes.forward_policy_drop import FORWARD_POLICY_DROP
+from nettrace.diagnose.causes.forward_reject_host_prohibited import FORWARD_REJECT_HOST_PROHIBITED
+from nettrace.diagnose.causes.hairpin_masq_missing import HAIRPIN_MASQ_MISSING
 from nettrace.diagnose.causes.hairpin_off import HAIRPIN_OFF
+from nettrace.diagnose.causes.iface_forwarding_off import IFACE_FORWARDING_OFF
+from nettrace.diagnose.causes.input_drop_kills_node_clients import INPUT_DROP_KILLS_NODE_CLIENTS
 from nettrace.diagnose.causes.ip_forward_off import IP_FORWARD_OFF
 from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
 from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
+from nettrace.diagnose.causes.masq_pod_to_pod import MASQ_POD_TO_POD
 from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
 from nettrace.diagnose.causes.netpol import (
     DNS_POLICY_EGRESS_BLOCKED,
@@ -34,16 +43,24 @@ from nettrace.diagnose.causes.netpol import (
 from nettrace.diagnose.causes.netpol_ipblock_snat import NETPOL_IPBLOCK_SNAT
 from nettrace.diagnose.causes.netpol_not_enforced import NETPOL_NOT_ENFORCED
 from nettrace.diagnose.causes.netpol_stale_chain import NETPOL_STALE_CHAIN
+from nettrace.diagnose.causes.nft_foreign_drop import NFT_FOREIGN_DROP
+from nettrace.diagnose.causes.node_no_default_route import NODE_NO_DEFAULT_ROUTE
+from nettrace.diagnose.causes.notrack_on_service import NOTRACK_ON_SERVICE
+from nettrace.diagnose.causes.overlay_udp_blocked import OVERLAY_UDP_BLOCKED
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
+from nettrace.diagnose.causes.pod_default_route_missing import POD_DEFAULT_ROUTE_MISSING
 from nettrace.diagnose.causes.pod_not_listening import POD_NOT_LISTENING
 from nettrace.diagnose.causes.pod_route_missing import POD_ROUTE_MISSING
+from nettrace.diagnose.causes.policy_rule_hijack import POLICY_RULE_HIJACK
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
+from nettrace.diagnose.causes.reject_route import REJECT_ROUTE
 from nettrace.diagnose.causes.rp_filter_strict import RP_FILTER_STRICT
 from nettrace.diagnose.causes.rules_flushed import RULES_FLUSHED
 from nettrace.diagnose.causes.service_jump_missing import SERVICE_JUMP_MISSING
 from nettrace.diagnose.causes.service_output_jump_missing import SERVICE_OUTPUT_JUMP_MISSING
 from nettrace.diagnose.causes.service_rules_absent import SERVICE_RULES_ABSENT
 from nettrace.diagnose.causes.stale_endpoint_rule import STALE_ENDPOINT_RULE
+from nettrace.diagnose.causes.stale_permanent_neigh import STALE_PERMANENT_NEIGH
 from nettrace.diagnose.causes.svc_app_listens_localhost import SVC_APP_LISTENS_LOCALHOST
 from nettrace.diagnose.causes.svc_endpoints_stale import SVC_ENDPOINTS_STALE
 from nettrace.diagnose.causes.svc_externalname import SVC_EXTERNALNAME
@@ -58,10 +75,35 @@ from nettrace.diagnose.causes.svc_protocol_mismatch import SVC_PROTOCOL_MISMATCH
 from nettrace.diagnose.causes.svc_selector_mismatch import SVC_SELECTOR_MISMATCH
 from nettrace.diagnose.causes.svc_wrong_namespace import SVC_WRONG_NAMESPACE
 from nettrace.diagnose.causes.svc_wrong_targetport import SVC_WRONG_TARGETPORT
+from nettrace.diagnose.causes.tunnel_link_down import TUNNEL_LINK_DOWN
+from nettrace.diagnose.causes.veth_detached import VETH_DETACHED
+from nettrace.diagnose.causes.veth_host_down import VETH_HOST_DOWN
+from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    BRIDGE_DOWN,
+    BRIDGE_PORT_DISABLED,
+    BRIDGE_PORT_ISOLATED,
+    FIREWALL_RULE_DROP,
+    FORWARD_REJECT_HOST_PROHIBITED,
+    HAIRPIN_MASQ_MISSING,
+    IFACE_FORWARDING_OFF,
+    INPUT_DROP_KILLS_NODE_CLIENTS,
+    MASQ_POD_TO_POD,
+    NFT_FOREIGN_DROP,
+    NODE_NO_DEFAULT_ROUTE,
+    NOTRACK_ON_SERVICE,
+    OVERLAY_UDP_BLOCKED,
+    POD_DEFAULT_ROUTE_MISSING,
+    POLICY_RULE_HIJACK,
+    REJECT_ROUTE,
+    STALE_PERMANENT_NEIGH,
+    TUNNEL_LINK_DOWN,
+    VETH_DETACHED,
+    VETH_HOST_DOWN,
+    WRONG_NEXT_HOP,
     BRIDGE_NF_OFF,
     DNS_COREDNS_DOWN,
     DNS_HOSTNETWORK,

@@ -14,29 +14,49 @@ from nettrace.model.owed import OwedRoute
 from nettrace.model.routes import Route
 from nettrace.model.section import Known, SectionKey
 
-__all__ = ["POD_ROUTE_MISSING"]
+__all__ = ["POD_ROUTE_MISSING", "REJECTING", "route_candidates"]
+
+#: Types of routes that refuse (rtnetlink(7)).
+REJECTING = ("blackhole", "unreachable", "prohibit")
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
+    yield from route_candidates(context, "pod-route-missing")
+    for item in context.owed:
+        if isinstance(item, OwedRoute) and item.netns in context.visited:
+            yield from _shadowed(context, item)
+
+
+def _route_cause(context: Context, owed: OwedRoute, *, absent: bool) -> tuple[str, str]:
+    """Return the cause that an owed route which is not there belongs to, and its verb."""
+    section = context.snapshot.section(SectionKey(owed.netns, "routes"))
+    routes: tuple[Route, ...] = section.value if isinstance(section, Known) else ()
+    same = [r for r in routes if (r.dst, r.table) == (owed.route.dst, owed.route.table)]
+    if any(route.type in REJECTING for route in same):
+        return "reject-route", "refuses what is for"
+    if same and not absent:
+        return "wrong-next-hop", "sends elsewhere what is for"
+    return "pod-route-missing", "has no route to"
+
+
+def route_candidates(context: Context, cause: str) -> Iterator[Candidate]:
+    """Yield the candidates that put owed routes right, of one of these three causes."""
     for difference in context.differences:
         owed = difference.owed
         if not isinstance(owed, OwedRoute) or not _is_asked(context, owed):
             continue
-        place = where(context.snapshot, owed.netns)
-        about = difference.about or owed.route.dst
-        what = "has no route to" if difference.restored.absent else "sends elsewhere what is for"
-        yield owed_candidate(
-            context,
-            "pod-route-missing",
-            [difference],
-            f"{place} {what} {about}",
-            safety=Safety.GUARDED,
-            overwritten=f"{owed.owner} writes the same when it next starts",
-            lasting=f"restart {owed.owner}; if it goes again, see who removes it with `ip monitor route`",
-        )
-    for item in context.owed:
-        if isinstance(item, OwedRoute) and item.netns in context.visited:
-            yield from _shadowed(context, item)
+        name, what = _route_cause(context, owed, absent=difference.restored.absent)
+        if name == cause:
+            place = where(context.snapshot, owed.netns)
+            yield owed_candidate(
+                context,
+                cause,
+                [difference],
+                f"{place} {what} {difference.about or owed.route.dst}",
+                safety=Safety.GUARDED,
+                overwritten=f"{owed.owner} writes the same when it next starts",
+                lasting=f"restart {owed.owner}; if it goes again, see who removes it with `ip monitor route`",
+            )
 
 
 def _shadowed(context: Context, owed: OwedRoute) -> Iterator[Candidate]:

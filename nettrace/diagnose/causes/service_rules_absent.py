@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
+from nettrace.diagnose.causes.hairpin_masq_missing import marks_itself
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import by_netns, owed_candidate
@@ -23,7 +24,10 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     absent = [
         d
         for d in context.differences
-        if isinstance(d.owed, OwedChain) and d.owed.table == "nat" and d.restored.absent
+        if isinstance(d.owed, OwedChain)
+        and d.owed.table == "nat"
+        and d.restored.absent
+        and not marks_itself(d)  # hairpin_masq_missing.py has it
     ]
     packet = context.walk.flow.packet
     for netns, found in by_netns(absent).items():

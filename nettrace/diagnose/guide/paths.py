@@ -120,7 +120,8 @@ def serving(case: Case) -> Asking[Check]:
 
 def _not_served(case: Case, end: _End, one: Tried) -> Asking[Finding | None]:
     """Return the finding if the endpoint is reached and nobody listens there."""
-    if not any(path.verdict is Verdict.NOT_LISTENING for path in one.walk.paths) or end.netns is None:
+    there = [path.failing_step for path in one.walk.paths if path.verdict is Verdict.NOT_LISTENING]
+    if end.netns is None or not any(step is not None and step.netns == end.netns for step in there):
         return None
     sockets = yield from section(SectionKey(end.netns, "sockets"))
     waiting = [s for s in sockets.value if _waits(s, end.proto)] if isinstance(sockets, Known) else []

@@ -1,0 +1,53 @@
+"""bridge-port-isolated: two bridge ports are isolated from each other."""
+
+from collections.abc import Iterator
+
+from nettrace.diagnose.cause import Candidate, Cause, Context
+from nettrace.diagnose.causes.nearby import devices, peer_netns
+from nettrace.diagnose.look import where
+from nettrace.model.change import LinkSet
+from nettrace.model.finding import Evidence, Safety
+from nettrace.model.step import Verdict
+
+__all__ = ["BRIDGE_PORT_ISOLATED"]
+
+
+def _candidates(context: Context) -> Iterator[Candidate]:
+    for netns, link in devices(context):
+        if link.port is None or not link.port.isolated:
+            continue
+        place, behind = where(context.snapshot, netns), peer_netns(link)
+        yield Candidate(
+            cause="bridge-port-isolated",
+            netns=netns,
+            where=place,
+            subject=f"netns/{behind}" if behind else f"netns/{netns}",
+            message=f"bridge port {link.name} on {place} is isolated from the other isolated ports",
+            changes=(LinkSet(netns=netns, device=link.name, attribute="isolated", value="off"),),
+            evidence=(
+                Evidence(
+                    ref=f"{netns}/links/{link.name}",
+                    text=f"{link.name} master {link.master} isolated on",
+                    note="what is there",
+                ),
+            ),
+            safety=Safety.GUARDED,
+            owner="the CNI plugin that made the port",
+            overwritten="not for this port; ports of new pods are made by the CNI configuration",
+            lasting="if it is not meant: portIsolation false in the CNI configuration",
+        )
+
+
+BRIDGE_PORT_ISOLATED = Cause(
+    id="bridge-port-isolated",
+    title="two bridge ports are isolated from each other",
+    what="Isolated ports of a bridge reach no other isolated port.",
+    shows="Pods of the same node do not reach each other; they reach the node and everybody else.",
+    dies="In the bridge, which passes no frame from one isolated port to another.",
+    proof="`bridge -d link` shows isolated on for both ports.",
+    repair="bridge link set dev PORT isolated off",
+    owner="The CNI plugin that made the ports; isolation may be meant.",
+    source="the option portIsolation of the CNI bridge plugin",
+    verdicts=frozenset({Verdict.BRIDGE_DROPPED, Verdict.NEIGHBOUR_FAILED}),
+    candidates=_candidates,
+)

@@ -1,0 +1,150 @@
+"""
+Rules of others on the packet's way: what causes about firewalls share.
+
+Lives here: the rule that ended a branch, the rules that a branch passed, and the candidate that
+takes such a rule away on the model only.  Whose rule it is nobody knows, so it is never offered.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from nettrace.diagnose.cause import Candidate, Context
+from nettrace.diagnose.goal import innermost
+from nettrace.diagnose.look import rule_ref, step_text, subject_of, where
+from nettrace.model.change import Change, PolicySet, RuleDelete
+from nettrace.model.finding import Evidence, Safety
+from nettrace.model.step import Stage, Step, Verdict
+from nettrace.model.xt import XtRule
+
+__all__ = ["Culprit", "culprits", "passed", "rule_candidate"]
+
+#: Chains whose owner is known by their names: what they drop is that owner's to say.
+_OWNED = ("KUBE-", "cali-", "CNI-", "DOCKER", "FLANNEL-", "WEAVE-", "CILIUM_")
+
+_DROPS = (Verdict.DROPPED_BY_RULE, Verdict.REJECTED, Verdict.DENIED)
+
+
+class Culprit(Struct, frozen=True, kw_only=True):
+    """
+    One rule on the way of a failing branch.
+
+    ``position`` counts from 1, 0 is the policy; ``rule`` is None for a policy and for rules of native
+    nftables.  ``leg`` is the kind of leg that met it, ``words`` the rule as it is written.
+    """
+
+    netns: str
+    place: str
+    backend: str
+    table: str
+    chain: str
+    position: int
+    rule: XtRule | None
+    words: str
+    leg: str
+    step: Step
+
+    @property
+    def tunnelled(self) -> bool:
+        """Was it the outer packet of a tunnel?"""
+        packet = self.step.before
+        return packet is not None and innermost(packet) is not packet
+
+    @property
+    def native(self) -> bool:
+        """Is it a rule of native nftables?"""
+        return self.backend == "nftables"
+
+    @property
+    def is_named(self) -> bool:
+        """Has another cause a name for it?"""
+        if self.chain == "FORWARD" and (not self.position or "host-prohib" in self.words):
+            return True
+        return self.native or (self.chain == "INPUT" and self.leg in ("reply", "reply-data"))
+
+
+def culprits(context: Context) -> Iterator[Culprit]:
+    """Yield the rules of nobody known that ended the failing branches, each once."""
+    seen: set[str] = set()
+    for failure in context.failures:
+        step = failure.step
+        if failure.verdict not in _DROPS or step is None or failure.leg is None:
+            continue
+        found = _culprit(context, step, failure.leg.kind)
+        if found is not None and not found.chain.startswith(_OWNED) and _ref(found) not in seen:
+            seen.add(_ref(found))
+            yield found
+
+
+def passed(context: Context, table: str) -> Iterator[Culprit]:
+    """Yield the rules of iptables in *table* that the failing branches met, each once."""
+    seen: set[str] = set()
+    for failure in context.failures:
+        for leg in failure.path.legs:
+            for step in leg.steps:
+                if step.table != table or not step.rule:
+                    continue
+                found = _culprit(context, step, leg.kind)
+                if found is not None and found.rule is not None and _ref(found) not in seen:
+                    seen.add(_ref(found))
+                    yield found
+
+
+def _ref(found: Culprit) -> str:
+    return rule_ref(found.netns, found.backend, found.table, found.chain, found.position)
+
+
+def _culprit(context: Context, step: Step, leg: str) -> Culprit | None:
+    if step.stage is not Stage.HOOK or step.chain is None or step.table is None or step.backend is None:
+        return None
+    position = step.rule or 0
+    chain = context.snapshot.chain(step.netns, step.backend, step.table, step.chain)
+    rule = chain.rules[position - 1] if chain is not None and 0 < position <= len(chain.rules) else None
+    text = step_text(step)
+    words = text if text.startswith("-") or step.backend == "nftables" else f"{step.chain} {text}"
+    return Culprit(
+        netns=step.netns,
+        place=where(context.snapshot, step.netns),
+        backend=step.backend,
+        table=step.table,
+        chain=step.chain,
+        position=position,
+        rule=rule,
+        words=words,
+        leg=leg,
+        step=step,
+    )
+
+
+def rule_candidate(context: Context, found: Culprit, cause: str, message: str, lasting: str) -> Candidate:
+    """
+    Return the candidate that the branch would go on without the rule: proven on the model, advice only.
+
+    Rules of native nftables are named and not tried: no Change edits them.
+    """
+    changes: tuple[Change, ...] = ()
+    kind = {"netns": found.netns, "backend": found.backend, "table": found.table, "chain": found.chain}
+    if found.rule is not None:
+        changes = (RuleDelete(**kind, position=found.position, rule=found.rule),)
+    elif not found.position and not found.native:
+        changes = (PolicySet(**kind, policy="ACCEPT"),)
+    packet = found.step.before
+    met = f"met by {packet.ends()}" if packet is not None else "met by the packet"
+    return Candidate(
+        cause=cause,
+        netns=found.netns,
+        where=found.place,
+        subject=subject_of(context.snapshot, found.netns),
+        message=message,
+        changes=changes,
+        evidence=(
+            Evidence(
+                ref=found.step.why.ref if found.step.why is not None else "",
+                text=f"{found.table} {found.chain}: {found.words}",
+                note=f"{met}, in {found.step.hook}",
+            ),
+        ),
+        safety=Safety.ADVICE,
+        owner="whoever wrote the rule",
+        lasting=lasting,
+    )
