@@ -22,6 +22,9 @@ __all__ = ["Culprit", "culprits", "passed", "rule_candidate"]
 #: Chains whose owner is known by their names: what they drop is that owner's to say.
 _OWNED = ("KUBE-", "cali-", "CNI-", "DOCKER", "FLANNEL-", "WEAVE-", "CILIUM_")
 
+#: The backend of steps of native nftables (nettrace.model.step).
+NATIVE = "nftables"
+
 _DROPS = (Verdict.DROPPED_BY_RULE, Verdict.REJECTED, Verdict.DENIED)
 
 
@@ -53,7 +56,7 @@ class Culprit(Struct, frozen=True, kw_only=True):
     @property
     def native(self) -> bool:
         """Is it a rule of native nftables?"""
-        return self.backend == "nftables"
+        return self.backend == NATIVE
 
     @property
     def is_named(self) -> bool:
@@ -98,10 +101,12 @@ def _culprit(context: Context, step: Step, leg: str) -> Culprit | None:
     if step.stage is not Stage.HOOK or step.chain is None or step.table is None or step.backend is None:
         return None
     position = step.rule or 0
-    chain = context.snapshot.chain(step.netns, step.backend, step.table, step.chain)
+    chain = None
+    if step.backend != NATIVE:
+        chain = context.snapshot.chain(step.netns, step.backend, step.table, step.chain)
     rule = chain.rules[position - 1] if chain is not None and 0 < position <= len(chain.rules) else None
     text = step_text(step)
-    words = text if text.startswith("-") or step.backend == "nftables" else f"{step.chain} {text}"
+    words = text if text.startswith("-") or step.backend == NATIVE else f"{step.chain} {text}"
     return Culprit(
         netns=step.netns,
         place=where(context.snapshot, step.netns),
