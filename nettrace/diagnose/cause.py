@@ -16,11 +16,12 @@ from nettrace.diagnose.goal import Goal, Judgement
 from nettrace.model.change import Change
 from nettrace.model.finding import Evidence, Safety, Severity
 from nettrace.model.owed import Owed
+from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Leg, Path, Walk
 
-__all__ = ["Candidate", "Candidates", "Cause", "Context", "Explanation", "Failure", "nobody"]
+__all__ = ["Candidate", "Candidates", "Cause", "Context", "Explanation", "Failure", "nobody", "nothing"]
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -113,6 +114,11 @@ class Candidate(Struct, frozen=True, kw_only=True):
 Candidates: TypeAlias = Callable[[Context], Iterable[Candidate]]
 
 
+def nothing(_: Context) -> tuple[SectionKey, ...]:
+    """Read no section beside those that the walk needed."""
+    return ()
+
+
 def nobody(_: Context) -> tuple[Candidate, ...]:
     """Propose nothing: for causes that lie in objects, which no change of a node's state mends."""
     return ()
@@ -143,10 +149,12 @@ class Cause(Explanation, frozen=True, kw_only=True):
     """
     A cause: its explanation, and the candidates it sees in a context.
 
-    ``verdicts`` are those of the failing step that it is registered for; empty: any.
+    ``verdicts`` are those of the failing step that it is registered for; empty: any.  ``reads`` are
+    the sections that it compares with, which the walk need not have read.
     """
 
     candidates: Candidates
+    reads: Callable[[Context], Iterable[SectionKey]] = nothing
     verdicts: frozenset[Verdict] = frozenset()
 
     @property

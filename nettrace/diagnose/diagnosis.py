@@ -15,8 +15,9 @@ from nettrace.diagnose.goal import Goal, Judgement
 from nettrace.diagnose.rank import explained, findings, ranked
 from nettrace.diagnose.safety import SafetySet
 from nettrace.diagnose.search import Budget, Search, Trial, context_of
-from nettrace.model.finding import Finding
+from nettrace.model.finding import Finding, Safety
 from nettrace.model.owed import Owed
+from nettrace.model.section import Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Needs, Walk
@@ -83,6 +84,9 @@ def diagnose(
         left = any(path.verdict is Verdict.LEFT_SNAPSHOT for path in walk.paths)
         notes = ("what lies beyond the snapshot was not read",) if left else ()
         return Diagnosis(findings=(), goal=words, met=None if left else True, notes=notes)
+    unread = _unread(context, causes)
+    if unread:
+        return Needs(unread)
     found = _search(snapshot, walk, goal, owed, causes, limits)
     if isinstance(found, Needs):
         return found
@@ -94,6 +98,13 @@ def diagnose(
         walks=found.walks,
         notes=(*failing_words(context), *found.notes),
     )
+
+
+def _unread(context: Context, causes: Sequence[Cause]) -> tuple[SectionKey, ...]:
+    """Return what the causes want to look at beside the packet's way and nobody has read yet."""
+    wanted = (key for cause in causes if cause.applies(context) for key in cause.reads(context))
+    sections = ((key, context.snapshot.section(key)) for key in dict.fromkeys(wanted))
+    return tuple(k for k, s in sections if isinstance(s, Missing) and s.kind is MissingKind.NOT_READ)
 
 
 def _refusal(context: Context, words: str, causes: Sequence[Cause]) -> Diagnosis:
@@ -125,12 +136,16 @@ def _search(
     search = Search(snapshot, walk, goal=goal, owed=owed, causes=causes, budget=budget)
     safety = SafetySet(snapshot, walk, owed, limits.safety_flows)
     refused: list[str] = []
+    hurting: list[tuple[Trial, str]] = []
 
     def verify(trial: Trial) -> bool | Needs:
         reason = safety.refusal(trial.snapshot)
         if isinstance(reason, Needs):
             return reason
         if reason:
+            if any(c.safety is Safety.ADVICE for c in trial.candidates):
+                hurting.append((trial, f"to take it away is no repair: {reason}"))
+                return False
             names = " + ".join(f"{c.cause} on {c.where}" for c in trial.candidates)
             refused.append(f"refused: {names} would mend it, but {reason}")
         return not reason
@@ -146,6 +161,11 @@ def _search(
             ranked(context, accepted, by_id), goal, by_id, search.alike, (checked,) if checked else ()
         )
         return _Found(made, budget.spent, tuple(refused))
+    if hurting:  # offered to nobody, and proven all the same
+        context = context_of(snapshot, walk, goal, owed)
+        trials = ranked(context, (trial for trial, _ in hurting), by_id)
+        notes = tuple(dict.fromkeys(why for _, why in hurting))
+        return _Found(findings(trials, goal, by_id, search.alike, notes[:1]), budget.spent, tuple(refused))
     advice = {candidate.id: explained(candidate, by_id) for candidate in search.explaining}
     if advice:
         return _Found(tuple(advice.values()), budget.spent, tuple(refused))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.acceptance.bench import Bench
 
-__all__ = ["FAULTS", "Fault", "Scene"]
+__all__ = ["FAULTS", "Fault", "Scene", "veth_of"]
 
 
 class Scene(NamedTuple):
@@ -65,7 +65,7 @@ def _delete(table: str, rule: str) -> str:
     return f"iptables -t {table} " + rule.replace("-A ", "-D ", 1)
 
 
-def _veth_of(scene: Scene, node: str, pod: str) -> str:
+def veth_of(scene: Scene, node: str, pod: str) -> str:
     """The bridge port that leads to a pod, by the peer's index."""
     inside = json.loads(scene.bench.shell(pod, "ip -j link show eth0"))[0]
     peer = int(inside["link_index"])
@@ -174,7 +174,7 @@ def bridge_nf_off(scene: Scene) -> list[tuple[str, str]]:
 def hairpin_off(scene: Scene) -> list[tuple[str, str]]:
     """Hairpin off on the port of the pod that calls its own Service."""
     near, _ = _nodes(scene)
-    return [(near, f"bridge link set dev {_veth_of(scene, near, _pod_on(scene, near))} hairpin off")]
+    return [(near, f"bridge link set dev {veth_of(scene, near, _pod_on(scene, near))} hairpin off")]
 
 
 def kube_postrouting_missing(scene: Scene) -> list[tuple[str, str]]:

@@ -291,6 +291,55 @@ def old_mode(scene: Scene) -> list[tuple[str, str]]:
     return [(min(scene.client), "nft add table ip kube-proxy")]
 
 
+def _device(scene: Scene, *commands: str) -> list[tuple[str, str]]:
+    """Commands on the client's node, with VETH for the port of its endpoint and CLIENT for the client's."""
+    near = min(scene.client)
+    veth = faults.veth_of(scene, near, _near_pod(scene))
+    client = faults.veth_of(scene, near, scene.client[near])
+    return [(near, one.replace("VETH", veth).replace("CLIENT", client)) for one in commands]
+
+
+def _on_node(*commands: str) -> Callable[[Scene], list[tuple[str, str]]]:
+    """Make a fault of shell commands on the client's node; PEERCIDR, POD and VIP stand for addresses."""
+
+    def inject(scene: Scene) -> list[tuple[str, str]]:
+        near = min(scene.client)
+        far = next(node for node in scene.pod_cidr if node != near)
+        known = {
+            "PEERCIDR": scene.pod_cidr[far],
+            "POD": scene.endpoints[_near_pod(scene)],
+            "VIP": scene.cluster_ip,
+            "OUTSIDE": scene.outside_ip,
+        }
+        return [(who, _filled(one, known)) for who, one in _device(scene, *commands)]
+
+    return inject
+
+
+def _filled(command: str, known: dict[str, str]) -> str:
+    for word, value in known.items():
+        command = command.replace(word, value)
+    return command
+
+
+def _on_client(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
+    """Make a fault of a shell command in the client pod."""
+    return lambda scene: [(scene.client[min(scene.client)], command)]
+
+
+def _on_peer(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
+    """Make a fault of a shell command on the other node."""
+    return lambda scene: [(next(n for n in scene.pod_cidr if n != min(scene.client)), command)]
+
+
+_UNMARKED = (
+    "iptables -t nat -S | sed -n 's/^-A \\(KUBE-SEP-.*-s POD.*MASQ\\)/-D \\1/p' | "
+    "while read -r rule; do eval iptables -t nat $rule; done"
+)
+_FOREIGN = (
+    "nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 10; policy drop; }'"
+)
+
 _OF_NODE = {
     "bridge-nf-off": "dns",
     "flannel-fdb-missing": "path",
@@ -332,5 +381,48 @@ LEAVES = (
     Leaf("rules-flushed", "dns", shell=flushed),
     Leaf("iptables-legacy-nft-mix", "kube-proxy", shell=both_backends),
     Leaf("proxy-mode-switch-leftover", "kube-proxy", shell=old_mode),
+    Leaf("veth-host-down", "pods", shell=_on_node("ip link set VETH down")),
+    Leaf("veth-detached", "pods", shell=_on_node("ip link set VETH nomaster")),
+    Leaf("bridge-down", "dns", shell=_on_node("ip link set cni0 down")),
+    Leaf("bridge-port-disabled", "pods", shell=_on_node("bridge link set dev VETH state 0")),
+    Leaf(
+        "bridge-port-isolated",
+        "path",
+        shell=_on_node("bridge link set dev VETH isolated on", "bridge link set dev CLIENT isolated on"),
+    ),
+    Leaf("pod-default-route-missing", "dns", shell=_on_client("ip route del default")),
+    Leaf("pod-default-route-missing", "dns", shell=_on_client("ip route replace default via 10.244.1.254")),
+    Leaf(
+        "stale-permanent-neigh",
+        "pods",
+        shell=_on_node("ip neigh replace POD lladdr 02:00:00:00:00:99 dev cni0 nud permanent"),
+    ),
+    Leaf("reject-route", "path", shell=_on_node("ip route replace blackhole PEERCIDR")),
+    Leaf("wrong-next-hop", "path", shell=_on_node("ip route replace PEERCIDR via OUTSIDE")),
+    Leaf(
+        "policy-rule-hijack",
+        "dns",
+        shell=_on_node(
+            "ip route add default via OUTSIDE dev eth0 table 52", "ip rule add prio 5270 lookup 52"
+        ),
+    ),
+    Leaf("node-no-default-route", "dns", shell=_on_node("ip route del default"), call=("--from-node",)),
+    Leaf("iface-forwarding-off", "dns", shell=_on_node("sysctl -qw net.ipv4.conf.cni0.forwarding=0")),
+    Leaf("tunnel-link-down", "path", shell=_on_node("ip link set flannel.1 down")),
+    Leaf("hairpin-masq-missing", "hairpin", shell=_on_node(_UNMARKED)),
+    Leaf("overlay-udp-blocked", "path", shell=_on_peer("iptables -I INPUT -p udp --dport 8472 -j DROP")),
+    Leaf(
+        "forward-reject-host-prohibited",
+        "dns",
+        shell=_on_node("iptables -I FORWARD -j REJECT --reject-with icmp-host-prohibited"),
+    ),
+    Leaf("input-drop-kills-node-clients", "pods", shell=_on_node("iptables -P INPUT DROP")),
+    Leaf("notrack-on-service", "rules", shell=_on_node("iptables -t raw -A PREROUTING -d VIP -j NOTRACK")),
+    Leaf(
+        "masq-pod-to-pod",
+        "path",
+        shell=_on_node("iptables -t nat -I POSTROUTING -o flannel.1 -j MASQUERADE"),
+    ),
+    Leaf("nft-foreign-drop", "dns", shell=_on_node(_FOREIGN)),
     *(Leaf(cause, at, shell=faults.FAULTS[cause].inject) for cause, at in _OF_NODE.items()),
 )

@@ -16,6 +16,7 @@ from tests.acceptance.bench import Bench, bench
 from tests.acceptance.faults import Scene
 from tests.acceptance.leaves import LEAVES, Leaf, edited
 from tests.acceptance.scenes import kubernetes_scene
+from tests.kernel.labs import a_lab
 
 DEBUG = ("debug", "svc/default/hostnames")
 
@@ -33,11 +34,11 @@ def _options(leaf: Leaf, scene: Scene) -> dict[str, str | bool]:
 def test_the_flow_ends_at_the_leaf(leaf: Leaf, tmp_path: Path) -> None:
     """The fault is made, and the flow ends at its cause, in the check that is about it."""
     with ExitStack() as stack:
-        lab = stack.enter_context(bench("flannel-vxlan"))
+        lab = Bench(stack.enter_context(a_lab("flannel-vxlan")).name)
         scene = kubernetes_scene(lab)
         manifests = edited(scene, leaf.edit, tmp_path / "objects") if leaf.edit is not None else None
         if leaf.rebuilt:
-            lab = stack.enter_context(bench("flannel-vxlan", "--manifests", str(manifests)))
+            lab = Bench(stack.enter_context(a_lab("flannel-vxlan", manifests=manifests)).name)
             manifests = None
         if leaf.before is not None:
             leaf.before(scene)

@@ -33,6 +33,16 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             yield _candidate(context, netns, own, *sibling)
 
 
+def _pods(context: Context) -> Iterator[SectionKey]:
+    """Return what other pods of the nodes say: their addresses and routes."""
+    spaces = context.snapshot.namespaces
+    nodes = {spaces[netns].node for netns in context.visited if spaces[netns].role in ("pod", "container")}
+    for name, netns in spaces.items():
+        if netns.role in ("pod", "container") and netns.node in nodes:
+            yield SectionKey(name, "addresses")
+            yield SectionKey(name, "routes")
+
+
 def _main(snapshot: Snapshot, netns: str) -> list[Route]:
     routes = snapshot.section(SectionKey(netns, "routes"))
     return [r for r in routes.value if r.table == TABLE_MAIN] if isinstance(routes, Known) else []
@@ -109,4 +119,5 @@ POD_DEFAULT_ROUTE_MISSING = Cause(
         {Verdict.NO_ROUTE, Verdict.NEIGHBOUR_FAILED, Verdict.LEFT_SNAPSHOT, Verdict.OTHERHOST}
     ),
     candidates=_candidates,
+    reads=_pods,
 )

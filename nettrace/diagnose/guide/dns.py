@@ -34,6 +34,9 @@ _TITLE = Heading("dns", Axis.DNS, "Does its name lead to it?")
 _NODE_LOCAL = "169.254.0.0/16"  # node-local DNS cache: 169.254.20.10 by default
 _PORT = 53
 
+#: Causes that say less than that TCP works and UDP does not.
+_NAMELESS = ("firewall-rule-drop", "nft-foreign-drop")
+
 
 class _Server(Struct, frozen=True, kw_only=True):
     """Who is asked, and the Service of the cluster's DNS if it is known."""
@@ -239,10 +242,13 @@ def _silent(case: Case, server: _Server, tcp: DnsAnswer | None, seen: tuple[Evid
     ends = {path.verdict for path in flow.walk.paths}
     if ends == {Verdict.NOT_LISTENING} and server.service is not None:
         return _problem(_nobody(server.service, flow), *seen, checked=checked)
-    if flow.findings:
-        return _problem(flow.findings[0], *seen, checked=checked, flow=(flow.source, flow.target))
+    by_name = [found for found in flow.findings if found.cause not in _NAMELESS]
+    if by_name:
+        return _problem(by_name[0], *seen, checked=checked, flow=(flow.source, flow.target))
     if tcp is not None and tcp.rcode:
         return _problem(_udp_blocked(case, server, flow), *seen, checked=checked)
+    if flow.findings:
+        return _problem(flow.findings[0], *seen, checked=checked, flow=(flow.source, flow.target))
     ended = "the walk of the query ends elsewhere" if flow.state is CheckState.PASSED else flow.result
     return _TITLE.ended(
         CheckState.PROBLEM if flow.state is CheckState.PROBLEM else CheckState.UNKNOWN,
