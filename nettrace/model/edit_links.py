@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nettrace.model.addr import family_of, network_of
 from nettrace.model.change import LinkSet
 from nettrace.model.edit_tables import ignores_linkdown
-from nettrace.model.links import Address, Link, PortAttrs
+from nettrace.model.links import Address, FdbEntry, Link, PortAttrs
 from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
@@ -26,6 +26,7 @@ PORT_ATTRIBUTES = ("hairpin", "isolated", "learning", "flood", "state")
 
 #: Port states by number, include/uapi/linux/if_bridge.h: disabled, listening, learning, forwarding, blocking.
 _STATES = ("0", "1", "2", "3", "4")
+_FORWARDING = 3
 
 #: Devices whose carrier and MTU follow the one below them.
 _STACKED = ("vlan", "macvlan", "ipvlan")
@@ -70,13 +71,23 @@ def edit_link(snapshot: Snapshot, change: LinkSet) -> Snapshot:
 
 
 def _set_state(snapshot: Snapshot, netns: Netns, link: Link, value: str) -> Snapshot:
-    """Set the state of a bridge port (br_set_port_state(), net/bridge/br_netlink.c)."""
+    """
+    Set the state of a bridge port, with what that does to the bridge's carrier.
+
+    net/bridge/br_stp.c, br_set_state; br_stp_if.c, br_port_state_selection: without STP a port that
+    is not disabled is made to forward at once, and a bridge with no forwarding port loses its carrier.
+    """
     if value not in _STATES:
         raise ValueError(f"{value} is no state of a bridge port: 0 to 4")
     if link.port is None:
         raise ValueError(f"{netns.name}: {link.name} is no port of a bridge and has no state")
-    port = replace(link.port, state=int(value))
-    return _update(snapshot, netns.name, link.name, lambda old: replace(old, port=port))
+    links: tuple[Link, ...] = netns.links.value  # type: ignore[union-attr]
+    bridge = next((one for one in links if one.name == link.master), None)
+    stp = bridge is not None and bridge.bridge is not None and bridge.bridge.stp
+    state = int(value) if stp or value == "0" else _FORWARDING
+    port = replace(link.port, state=state)
+    snapshot = _update(snapshot, netns.name, link.name, lambda old: replace(old, port=port))
+    return _recheck(snapshot, netns.name, bridge.name) if bridge is not None and bridge.up else snapshot
 
 
 def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Snapshot:
@@ -89,8 +100,13 @@ def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Sn
     links: tuple[Link, ...] = netns.links.value  # type: ignore[union-attr]
     if bridge and all((one.name, one.kind) != (bridge, "bridge") for one in links):
         raise ValueError(f"{netns.name} has no bridge {bridge}")
-    port = PortAttrs(state=3 if link.up and link.carrier else 0) if bridge else None
+    port = PortAttrs(state=_FORWARDING if link.up and link.carrier else 0) if bridge else None
     before = link.master
+    if isinstance(netns.fdb, Known):
+        # br_fdb_add_local: the port's own address is a permanent entry of the bridge
+        kept = tuple(e for e in netns.fdb.value if e.device != link.name or e.master is None)
+        own = (FdbEntry(device=link.name, mac=link.mac, master=bridge, permanent=True),) if bridge else ()
+        snapshot = snapshot.with_netns(replace(netns, fdb=Known((*kept, *own))))
     snapshot = _update(
         snapshot, netns.name, link.name, lambda old: replace(old, master=bridge or None, port=port)
     )
@@ -263,10 +279,17 @@ def _has_carrier(snapshot: Snapshot, netns: Netns, link: Link) -> bool:
         return other[1].up if other is not None else True
     if link.kind == "bridge":
         ports = [port for port in links if port.master == link.name]
-        return any(port.up and port.carrier for port in ports) if ports else True
+        if not link.up:  # its ports are enabled with it
+            return any(port.up and port.carrier for port in ports) if ports else True
+        return any(_forwards(port) for port in ports) if ports else True
     if link.lower is not None and link.kind in _STACKED:
         return any(below.name == link.lower and below.up and below.carrier for below in links)
     return True
+
+
+def _forwards(port: Link) -> bool:
+    """Is a bridge port up, with a carrier, and forwarding?"""
+    return port.up and port.carrier and (port.port is None or port.port.state == _FORWARDING)
 
 
 def _peer_of(snapshot: Snapshot, link: Link) -> tuple[Netns, Link] | None:

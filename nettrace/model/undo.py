@@ -220,6 +220,8 @@ def _link(before: Snapshot, after: Snapshot, change: LinkSet) -> Undo:
             if link.mtu != links[link.name].mtu:
                 mtu = str(links[link.name].mtu)
                 changes.append(LinkSet(netns=netns, device=link.name, attribute="mtu", value=mtu))
+    if change.attribute == "master":
+        changes += _port_back(links[change.device], now, netns)
     if change.attribute == "up":
         changes += _routes_back(before, now, netns)
         changes += _neighbours_back(before, now, netns)
@@ -244,6 +246,18 @@ def _value_of(link: Link, attribute: str) -> str:
         return str(link.port.state) if link.port is not None else "0"
     on: bool = getattr(link.port if attribute in PORT_ATTRIBUTES else link, attribute)
     return "on" if on else "off"
+
+
+def _port_back(was: Link, now: Snapshot, netns: str) -> list[Change]:
+    """Return what gives a device that is put back into its bridge the port's attributes it had."""
+    link = next(one for one in known_section(now, netns, "links") if one.name == was.name)
+    if was.port is None or link.port is None:
+        return []
+    return [
+        LinkSet(netns=netns, device=was.name, attribute=name, value=_value_of(was, name))
+        for name in PORT_ATTRIBUTES
+        if _value_of(was, name) != _value_of(link, name)
+    ]
 
 
 def _routes_back(before: Snapshot, now: Snapshot, netns: str) -> list[Change]:

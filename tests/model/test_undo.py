@@ -211,8 +211,9 @@ def changes(draw: Any, state: Snapshot) -> Change:
             return RouteAdd(netns="node", route=same_key, replaces=old)
         return RouteAdd(netns="node", route=new)
     if kind is LinkSet:
-        attribute = draw(st.sampled_from(("up", "mtu", "promisc", *PORT_ATTRIBUTES)))
-        value = draw(st.sampled_from(("1300", "1450", "1500") if attribute == "mtu" else ("on", "off")))
+        attribute = draw(st.sampled_from(("up", "mtu", "promisc", "master", *PORT_ATTRIBUTES)))
+        some = {"mtu": ("1300", "1450", "1500"), "master": ("", "br0"), "state": ("0", "3", "4")}
+        value = draw(st.sampled_from(some.get(attribute, ("on", "off"))))
         return LinkSet(netns="node", device=draw(st.sampled_from(DEVICES)), attribute=attribute, value=value)
     if kind is FdbAdd:
         return FdbAdd(netns="node", entry=draw(fdb_entries(draw(st.integers(0, 5)))))

@@ -165,6 +165,9 @@ COMMANDS: list[tuple[Change, str]] = [
         "ip route add 10.3.0.0/16 nhid 5",
     ),
     (LinkSet(netns="n", device="v0", attribute="hairpin", value="on"), "bridge link set dev v0 hairpin on"),
+    (LinkSet(netns="n", device="v0", attribute="state", value="3"), "bridge link set dev v0 state 3"),
+    (LinkSet(netns="n", device="v0", attribute="master", value="br0"), "ip link set dev v0 master br0"),
+    (LinkSet(netns="n", device="v0", attribute="master", value=""), "ip link set dev v0 nomaster"),
     (LinkSet(netns="n", device="v0", attribute="up", value="off"), "ip link set dev v0 down"),
     (LinkSet(netns="n", device="v0", attribute="mtu", value="1450"), "ip link set dev v0 mtu 1450"),
     (
