@@ -171,7 +171,7 @@ def test_pods_are_known_by_kube_proxy_at_work() -> None:
 
 
 def test_a_rule_that_drops_is_not_the_policy() -> None:
-    """A DROP rule of FORWARD is somebody's word: this cause says nothing of it."""
+    """A DROP rule of FORWARD is somebody's word: it is named, and never taken away."""
     drop = RuleInsert(
         netns="node-a",
         backend="nft",
@@ -181,7 +181,9 @@ def test_a_rule_that_drops_is_not_the_policy() -> None:
         rule=parse_rule("-s 10.244.1.10/32 -j DROP"),
     )
     found = diagnosed(cluster().edited(drop), CLIENT, OTHER)
-    assert found.findings == ()
+    (finding,) = found.findings
+    assert finding.cause == "firewall-rule-drop"
+    assert all(repair.changes == () for repair in finding.repairs)
     assert "forward filter FORWARD" in found.notes[0]
 
 
