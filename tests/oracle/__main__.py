@@ -13,9 +13,11 @@ from tests.oracle.run import explain
 from tests.oracle.search import Report, search
 from tests.oracle.shrink import as_test
 
-#: From so many pairs on, each row of the table has to have so many cases, and at most this share of
-#: the pairs may meet no rule.
-_MANY, _CASES, _NO_RULE = 10_000, 50, 0.2
+#: From so many pairs on, each row of the table has to have so many cases, and at most these shares of
+#: the pairs may meet no rule, or be UNKNOWN.
+_MANY, _CASES, _NO_RULE, _UNKNOWN = 10_000, 50, 0.2, 0.02
+#: Where nobody watches, a line is written every so many pairs.
+_TELL = 1000
 
 
 def main() -> int:
@@ -43,6 +45,8 @@ def main() -> int:
     for report in search(chosen.pairs, chosen.seed, jobs=chosen.jobs, topology=chosen.topology):
         if sys.stderr.isatty():
             print(f"\r{report.pairs} pairs, {len(report.found)} disagreed", end="", file=sys.stderr)
+        elif report.pairs % _TELL == 0:
+            print(f"{report.pairs} pairs, {len(report.found)} disagreed", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     thin = _table(report)
@@ -62,7 +66,8 @@ def main() -> int:
     if chosen.pairs >= _MANY and not chosen.topology:
         for row in thin:
             print(f"fewer than {_CASES} cases: {row}")
-        failed = failed or bool(thin) or share > _NO_RULE
+        unknown = report.unknown / max(1, report.pairs)
+        failed = failed or bool(thin) or share > _NO_RULE or unknown > _UNKNOWN
     print(
         f"seed {chosen.seed}: {report.pairs} pairs compared, {len(report.found)} disagreed, "
         f"{report.unknown} UNKNOWN ({report.unknown / max(1, report.pairs):.2%})"
