@@ -5,7 +5,7 @@ Lives here: the Context that every use case works on.
 Not here: reading itself (nettrace.collect).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +41,8 @@ class Context:
         self.plugins = plugins
         self.asked: set[SectionKey] = set()
         self.remarks: tuple[str, ...] = ()  # what happened while it was opened
+        #: Told of what is about to be read.  What it raises ends the reading: that is how one cancels.
+        self.on_read: Callable[[Sequence[SectionKey]], None] = _quietly
         self._reader = reader
 
     @property
@@ -67,6 +69,7 @@ class Context:
     def read(self, keys: Iterable[SectionKey]) -> None:
         """Read sections into the snapshot.  What a file does not hold becomes Missing(FAILED)."""
         wanted = list(dict.fromkeys(keys))
+        self.on_read(wanted)
         self.asked.update(wanted)
         if self._reader is not None:
             self.snapshot = self._reader.read(wanted, self.snapshot)
@@ -84,14 +87,16 @@ class Context:
 
     def read_all(self) -> None:
         """Read everything there is to read."""
+        self.on_read(())
         if self._reader is not None:
             self.snapshot = self._reader.read_all(self.snapshot)
 
     def again(self) -> "Context":
         """Return a fresh context of the same source, with nothing read yet."""
-        if self._reader is None:
-            return Context(self.label, self.snapshot, self.plugins)
-        return Context(self.label, self._reader.skeleton(), self.plugins, self._reader)
+        snapshot = self._reader.skeleton() if self._reader is not None else self.snapshot
+        fresh = Context(self.label, snapshot, self.plugins, self._reader)
+        fresh.on_read = self.on_read
+        return fresh
 
     def close(self) -> None:
         """End the readers' worker threads."""
@@ -103,6 +108,10 @@ class Context:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _quietly(keys: Sequence[SectionKey]) -> None:
+    """Nobody wants to know."""
 
 
 def open_context(

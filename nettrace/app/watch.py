@@ -61,27 +61,38 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 
 def watch(
-    context: Context, wish: Wish, *, reopen: Callable[[], Context] | None = None
+    context: Context,
+    wish: Wish,
+    *,
+    reopen: Callable[[], Context] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[DropSeen | str]:
     """
     Yield drops as they are to be told, and sentences about what is not seen.
 
     *reopen* opens the same source again when a namespace turns up that it does not know; with None
-    only those that are known are watched.  KeyboardInterrupt is raised again after what is left
-    was yielded.  UserError where drops cannot be watched at all.
+    only those that are known are watched.  It ends soon after *stop* says so.
+    KeyboardInterrupt is raised again after what is left was yielded.  UserError where drops cannot
+    be watched at all.
     """
     if not context.live:
         raise UserError(
             f"{context.label} drops nothing now", hint="watch the node itself, or a lab with --lab"
         )
-    yield from _Watch(context, wish, reopen).run()
+    yield from _Watch(context, wish, reopen, stop).run()
 
 
 class _Watch:
     """One run."""
 
-    def __init__(self, context: Context, wish: Wish, reopen: Callable[[], Context] | None) -> None:
-        self._context, self._wish, self._reopen = context, wish, reopen
+    def __init__(
+        self,
+        context: Context,
+        wish: Wish,
+        reopen: Callable[[], Context] | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._context, self._wish, self._reopen, self._stop = context, wish, reopen, stop
         self._ends = self._resolved()
         self._handles: dict[int, Handle] = {}
         self._take_handles()
@@ -158,6 +169,8 @@ class _Watch:
     def _over(self, began: float) -> bool:
         wish = self._wish
         if wish.count is not None and self._total >= wish.count:
+            return True
+        if self._stop():
             return True
         return wish.seconds is not None and time.monotonic() >= began + wish.seconds
 

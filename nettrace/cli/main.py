@@ -11,6 +11,7 @@ import click
 
 from nettrace import __version__
 from nettrace.cli.group import RootGroup
+from nettrace.cli.options import Source, source_options
 
 __all__ = ["main", "root"]
 
@@ -31,11 +32,21 @@ _COMMANDS = {
 }
 
 
-@click.group(cls=RootGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=RootGroup,
+    lazy=_COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="nettrace", message="%(prog)s %(version)s")
-def root() -> None:
+@click.option("--ascii", "ascii_only", is_flag=True, help="The application with ASCII symbols only.")
+@source_options
+@click.pass_context
+def root(ctx: click.Context, *, ascii_only: bool, source: Source) -> None:
     """
     Why does this packet not arrive, and what has to change so that it does?
+
+    Without a command, on a terminal: the application, on this machine, --lab or --from.
 
     \b
     Targets are [kind/][namespace/]name[:port[/proto]]:
@@ -46,6 +57,20 @@ def root() -> None:
     Exit codes: 0 as expected, 1 a problem was found, 2 could not run, 3 inconclusive,
     130 interrupted.
     """  # noqa: D301  (click reads the backspace: keep these lines)
+    given = ascii_only or source != Source(None, (), None)
+    if ctx.invoked_subcommand is not None:
+        if given:
+            name = ctx.invoked_subcommand
+            raise click.UsageError(f"options of {name} stand behind it: nettrace {name} ...", ctx)
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from nettrace.cli.tui import run
+
+        run(source, ascii_only=ascii_only)
+    elif given:
+        raise click.UsageError("the application needs a terminal", ctx)
+    else:
+        raise click.exceptions.NoArgsIsHelpError(ctx)
 
 
 def main() -> None:

@@ -53,6 +53,7 @@ class Row(Struct, frozen=True, kw_only=True):
     (``is_culprit``, which may be the same step).  ``place`` is a device, a hook or a stage;
     ``effects`` what happens to the packet; ``ref`` the state that decided, for the wide form.
     ``seen``: did a real packet do so?  None where nobody looked or nothing is to be seen.
+    ``steps`` are the steps that the row stands for, the deciding one last.
     """
 
     node: str
@@ -64,6 +65,7 @@ class Row(Struct, frozen=True, kw_only=True):
     ref: str = ""
     is_culprit: bool = False
     seen: bool | None = None
+    steps: tuple[StepView, ...] = ()
 
 
 def rows(
@@ -254,6 +256,7 @@ def _chain_row(steps: Sequence[StepView], mark: str) -> Row:
         place=(last.hook or "").upper(),
         text=f"{last.table}  {text}" + ("  (legacy)" if last.backend == "legacy" else ""),
         effects=effects,
+        steps=tuple(steps),
     )
 
 
@@ -292,6 +295,7 @@ def _single(step: StepView, mark: str, device: str, *, wide: bool) -> Row:
         effects=_effects(step, step.after or step.before, wide=wide),
         # a rule's place is its words already
         ref=step.why.ref if step.why is not None and step.chain is None else "",
+        steps=(step,),
     )
 
 

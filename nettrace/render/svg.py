@@ -14,7 +14,7 @@ from nettrace.render.contract import Document
 from nettrace.render.page import Look, width_of
 from nettrace.render.text import page
 
-__all__ = ["render"]
+__all__ = ["offline", "render"]
 
 #: rich's pictures fetch their font from the web.  Ours ask nobody for anything.
 _FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -29,4 +29,9 @@ def render(document: Document, look: Look | None = None, *, title: str = "nettra
     )
     for spans in laid:
         console.print(as_text(spans), highlight=False)
-    return _FONT.sub("", console.export_svg(title=title, unique_id="nettrace"))
+    return offline(console.export_svg(title=title, unique_id="nettrace"))
+
+
+def offline(svg: str) -> str:
+    """Return a picture of rich's without the fonts that it would fetch."""
+    return _FONT.sub("", svg)

@@ -1,0 +1,234 @@
+"""
+What the application works on: one source, the question, its answer, the repair in force.
+
+Lives here: calls of nettrace.app, one at a time, with progress and cancelling.  Every method may
+block and is called from a worker thread; none touches the screen.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from nettrace.app import repair as repairs
+from nettrace.app.context import Context, open_context
+from nettrace.app.remember import Question
+from nettrace.app.show import show
+from nettrace.app.trace import trace
+from nettrace.model.plan import JournalEntry, RepairPlan
+from nettrace.model.report import TraceReport
+from nettrace.model.section import SectionKey
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.walk import Outcome
+from nettrace.observe.pcapng import write_pcapng
+from nettrace.render.contract import RepairDocument, WalkDocument
+from nettrace.render.document import repair_document, walk_document
+
+__all__ = ["Cancelled", "Session", "Where"]
+
+#: Seconds in which a repair is undone unless it is kept.
+CONFIRM_WITHIN = 60.0
+
+_LANDSCAPE = ("links", "addresses")
+_OBJECTS = ("services", "endpoint_slices", "pods", "nodes")
+
+
+class Cancelled(BaseException):
+    """The user does not want it any more.  No Exception: nobody on the way is to take it for a failure."""
+
+
+class Where:
+    """Where state comes from, and how the command line names it."""
+
+    def __init__(
+        self, lab: str | None = None, from_files: Sequence[Path] = (), manifests: Path | None = None
+    ) -> None:
+        self.lab, self.from_files, self.manifests = lab, tuple(from_files), manifests
+
+    def open(self) -> Context:
+        """Open it; UserError if it is not there."""
+        return open_context(lab=self.lab, from_files=self.from_files, manifests=self.manifests)
+
+    def options(self, label: str) -> str:
+        """Return the options that name it, each with a blank before it."""
+        words = [f" --lab {label.removeprefix('lab ')}"] if label.startswith("lab ") else []
+        words.extend(f" --from {path}" for path in self.from_files)
+        if self.manifests is not None:
+            words.append(f" --manifests {self.manifests}")
+        return "".join(words)
+
+
+class Session:
+    """One sitting."""
+
+    def __init__(self, where: Where, progress: Callable[[str], None]) -> None:
+        self.where = where
+        self.label = ""
+        self.landscape = Snapshot()
+        self.question: Question | None = None
+        self.report: TraceReport | None = None
+        self.document: WalkDocument | None = None
+        self.plan: RepairPlan | None = None
+        self.entry: JournalEntry | None = None
+        self.history: list[tuple[str, str]] = []
+        self._context: Context | None = None
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._cancel = threading.Event()
+
+    # --- one thing at a time -------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End what runs at the next thing that it would read."""
+        self._cancel.set()
+
+    @contextmanager
+    def _working(self) -> Iterator[Context]:
+        with self._lock:
+            self._cancel.clear()
+            if self._context is None:
+                self._progress("opening")
+                self._context = self.where.open()
+                self._context.on_read = self._reading
+                self.label = self._context.label
+            yield self._context
+
+    def _reading(self, keys: Sequence[SectionKey]) -> None:
+        if self._cancel.is_set():
+            raise Cancelled
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            self._progress(f"reading {keys[0]}{more}")
+
+    def close(self) -> None:
+        """End the readers."""
+        self._cancel.set()
+        with self._lock:
+            if self._context is not None:
+                self._context.close()
+
+    @property
+    def live(self) -> bool:
+        """Can this source be probed and changed?"""
+        return self._context is not None and self._context.live
+
+    # --- what can be asked ---------------------------------------------------------------
+
+    def look(self) -> Snapshot:
+        """Read who is there and how they are wired."""
+        with self._working() as context:
+            fresh = context.again()
+            keys = [SectionKey(name, section) for name in fresh.snapshot.namespaces for section in _LANDSCAPE]
+            keys.extend(SectionKey("", f"kube/{name}") for name in _OBJECTS)
+            fresh.read_unread(keys)
+            self.landscape = fresh.snapshot
+        return self.landscape
+
+    def ask(self, source: str, target: str, *, with_probe: bool = False) -> WalkDocument:
+        """Trace, on state that is read now."""
+        manifests = self.where.manifests
+        question = Question(
+            source=source,
+            target=target,
+            manifests=str(manifests.resolve()) if manifests is not None else None,
+        )
+        with self._working() as context:
+            fresh = context.again()
+            count = self._tries() if with_probe else 1
+            report = trace(fresh, question, with_probe=with_probe, count=count, dissected=with_probe)
+            self._reading(())
+            self.report, self.question, self.plan = report, question, None
+            self.document = walk_document(report, fresh.snapshot)
+            ends = (source, target)
+            self.history = [*(one for one in self.history if one != ends), ends]
+            return self.document
+
+    def _tries(self) -> int:
+        """As many connections as it takes to see most branches."""
+        paths = len(self.document.paths) if self.document is not None else 1
+        return 1 if paths == 1 else min(4 * paths, 24)
+
+    def make_plan(self, cause: str) -> RepairPlan:
+        """Plan the repair of a finding of the last answer."""
+        with self._working() as context:
+            self.plan = repairs.plan(context.again(), cause, question=self.question)
+            return self.plan
+
+    def apply(self, plan: RepairPlan, *, consent: bool = False) -> RepairDocument:
+        """Apply the plan, prove it, and leave it to be undone unless it is kept."""
+        with self._working() as context:
+            report = repairs.apply(
+                context.again(),
+                plan,
+                confirm_within=CONFIRM_WITHIN,
+                consent=consent,
+                on_event=self._progress,
+            )
+            self.entry = report.entry if report.kept else None
+            return repair_document(report)
+
+    def keep(self) -> JournalEntry | None:
+        """Keep the repair that waits for it; None if none does."""
+        with self._working():
+            if self.entry is None:
+                return None
+            kept = repairs.confirm(self.entry.id or self.entry.plan.id)
+            self.entry = None
+            return kept
+
+    def undo(self) -> JournalEntry:
+        """Take the last repair of this source back."""
+        with self._working():
+            entry = repairs.undo(label=self.label)
+            self.entry = None
+            return entry
+
+    def repairs(self) -> tuple[JournalEntry, ...]:
+        """Return all repairs of this source, the newest first."""
+        with self._working():
+            return tuple(entry for entry in reversed(repairs.history()) if entry.plan.context == self.label)
+
+    def state(self, what: str) -> Snapshot:
+        """Read what `nettrace show WHAT` shows."""
+        with self._working() as context:
+            return show(context.again(), what)
+
+    def save_frames(self, path: Path) -> int:
+        """Write the frames of the last probe; returns how many."""
+        observed = self.report.observed if self.report is not None else None
+        if observed is None:
+            return 0
+        frames = [(n, frame) for n, attempt in enumerate(observed.attempts) for frame in attempt.frames]
+        write_pcapng(path, frames)
+        return len(frames)
+
+    # --- what the command line would say -------------------------------------------------
+
+    def command(self, view: str, what: str = "") -> str:
+        """Return the command that gives this view on the command line."""
+        options = self.where.options(self.label)
+        asked = self.question
+        if view == "state":
+            return f"nettrace show {what or 'namespaces'}{options}"
+        if view == "watch":
+            return f"nettrace watch{options}"
+        if view == "repair":
+            plan = f"plan {self.plan.cause}{options}" if self.plan is not None else "history"
+            return f"nettrace repair {plan}"
+        if view == "lab":
+            return "nettrace lab list"
+        if asked is None:
+            return f"nettrace{options}"
+        probe = " --probe" if view == "probe" else ""
+        return f"nettrace trace {_quoted(asked.source)} {_quoted(asked.target)}{probe}{options}"
+
+    @property
+    def failing(self) -> bool:
+        """Did the last answer end otherwise than connected?"""
+        return self.document is not None and self.document.outcome is not Outcome.CONNECTED
+
+
+def _quoted(word: str) -> str:
+    from shlex import quote  # noqa: PLC0415  (only to copy a command)
+
+    return quote(word)

@@ -1,0 +1,199 @@
+"""
+The state browser's lists: what `nettrace show` shows, made line by line where it is long.
+
+Lives here: lists over a snapshot.  A node may have 230,000 rules and 100,000 connections: those
+are numbered once and written when they are looked at.
+Not here: reading (nettrace.tui.session), the words of short tables (nettrace.render.show_text).
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from nettrace.model.section import Known
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.sockets import ConntrackEntry, Tuple
+from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain
+from nettrace.parse.iptables import rule_text
+from nettrace.render.packet_text import end
+from nettrace.render.page import Look, Span, Style, line
+from nettrace.render.show_text import show_page
+from nettrace.render.shown import show_document
+from nettrace.tui.entries import Entry, Listed, Source
+
+__all__ = ["KINDS", "ConntrackList", "RuleList", "state_list"]
+
+#: What the state browser has, in its order.
+KINDS = ("namespaces", "links", "routes", "rules", "sets", "services", "conntrack", "sockets", "policies")
+
+
+def state_list(what: str, snapshot: Snapshot, look: Look) -> Source:
+    """Return the lines of one kind; KeyError for a word that is none of KINDS."""
+    if what == "rules":
+        return RuleList(snapshot)
+    if what == "conntrack":
+        return ConntrackList(snapshot)
+    page = show_page(show_document(what, snapshot), look)
+    entries = [
+        Entry(spans, key=what, problem=any(span.style in (Style.BAD, Style.UNSURE) for span in spans))
+        for spans in page
+    ]
+    return Listed(entries)
+
+
+def _missing(snapshot: Snapshot, sections: Sequence[str]) -> list[Entry]:
+    """Return a line for each section that is not known: never left out."""
+    found = []
+    for netns in snapshot.namespaces.values():
+        for name in sections:
+            section = getattr(netns, name)
+            if not isinstance(section, Known):
+                words = f"? {netns.name}/{name}: not known: {section.reason or section.kind.value}"
+                found.append(Entry(line(Span(words, Style.UNSURE)), problem=True))
+    return found
+
+
+# --- rules -------------------------------------------------------------------------------
+
+
+class _Chain(NamedTuple):
+    netns: str
+    command: str
+    table: str
+    name: str
+    chain: XtChain
+
+
+class RuleList:
+    """All chains of iptables, each followed by its rules."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._chains = list(_chains(snapshot))
+        self._starts = [0, *accumulate(len(one.chain.rules) + 1 for one in self._chains)]
+        self._at = {
+            (one.netns, one.command, one.table, one.name): start
+            for one, start in zip(self._chains, self._starts, strict=False)
+        }
+        sections = [f"{head}_{backend}" for head in XT_SECTIONS for backend in BACKENDS]
+        self._missing = _missing(snapshot, sections)
+
+    def __len__(self) -> int:
+        """Return the number of lines."""
+        return self._starts[-1] + len(self._missing)
+
+    def _find(self, index: int) -> tuple[_Chain, int]:
+        """Return the chain of a line and the rule in it, from 1; 0 is the chain's own line."""
+        number = bisect_right(self._starts, index) - 1
+        return self._chains[number], index - self._starts[number]
+
+    def entry(self, index: int) -> Entry:
+        """Return a chain's name or a rule with its counter."""
+        if index >= self._starts[-1]:
+            return self._missing[index - self._starts[-1]]
+        one, number = self._find(index)
+        if not number:
+            policy = f"policy {one.chain.policy}" if one.chain.policy else f"{len(one.chain.rules)} rules"
+            place = f"  {one.netns}  {one.command}  {policy}"
+            return Entry(
+                line(Span(f"{one.table} ", Style.HEAD), Span(one.name, Style.NAME), Span(place, Style.DIM)),
+                key=one,
+            )
+        counters = one.chain.counters
+        count = f"{counters[number - 1].packets:>9} " if counters is not None else ""
+        rule = rule_text(one.chain.rules[number - 1])
+        return Entry(line(f"{number:>6} ", Span(count, Style.DIM), Span(rule, Style.CODE)), key=(one, number))
+
+    def text(self, index: int) -> str:
+        """Return the words of a line."""
+        if index >= self._starts[-1]:
+            return "".join(span.text for span in self._missing[index - self._starts[-1]].line)
+        one, number = self._find(index)
+        return rule_text(one.chain.rules[number - 1]) if number else f"{one.table} {one.name} {one.netns}"
+
+    def problems(self) -> Sequence[int]:
+        """Return the lines that tell of what was not read."""
+        return range(self._starts[-1], len(self))
+
+    def target(self, index: int) -> int | None:
+        """Return the line of the chain that a rule leads to, None if it leads to none."""
+        if index >= self._starts[-1]:
+            return None
+        one, number = self._find(index)
+        if not number:
+            return None
+        words = rule_text(one.chain.rules[number - 1]).split()
+        for flag in ("-j", "-g"):
+            if flag in words[:-1]:
+                name = words[len(words) - words[::-1].index(flag)]
+                return self._at.get((one.netns, one.command, one.table, name))
+        return None
+
+    def step(self, index: int, direction: int) -> int:
+        """Return the line of the next chain or of the one before."""
+        number = bisect_right(self._starts, min(index, self._starts[-1] - 1)) - 1
+        return self._starts[max(0, min(number + direction, len(self._chains) - 1))] if self._chains else 0
+
+
+def _chains(snapshot: Snapshot) -> Iterator[_Chain]:
+    for netns in snapshot.namespaces.values():
+        for head, backend in ((head, backend) for head in XT_SECTIONS for backend in BACKENDS):
+            ruleset = getattr(netns, f"{head}_{backend}")
+            command = f"{'ip6tables' if head == 'xt6' else 'iptables'}-{backend}"
+            for table, body in (ruleset.value.tables if isinstance(ruleset, Known) else {}).items():
+                chains = body.value.chains if isinstance(body, Known) else {}
+                built_in = [name for name in BUILTIN_CHAINS.get(table, ()) if name in chains]
+                for name in [*built_in, *sorted(set(chains) - set(built_in))]:
+                    chain = chains[name]
+                    if isinstance(chain, Known) and chain.value is not None:
+                        yield _Chain(netns.name, command, table, name, chain.value)
+
+
+# --- connections -------------------------------------------------------------------------
+
+
+class ConntrackList:
+    """All connections that the kernel remembers, one a line."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._entries: list[tuple[str, ConntrackEntry]] = []
+        for netns in snapshot.namespaces.values():
+            if isinstance(netns.conntrack, Known):
+                self._entries.extend((netns.name, entry) for entry in netns.conntrack.value)
+        self._missing = _missing(snapshot, ("conntrack",))
+
+    def __len__(self) -> int:
+        """Return the number of lines, the titles included."""
+        return len(self._entries) + len(self._missing) + 1
+
+    def entry(self, index: int) -> Entry:
+        """Return a line."""
+        if not index:
+            titles = f"{'NETNS':<12} {'PROTO':<6} {'STATE':<12} {'ORIGINAL':<44} {'REPLY':<44} MARK"
+            return Entry(line(Span(titles, Style.HEAD)))
+        if index > len(self._entries):
+            return self._missing[index - len(self._entries) - 1]
+        netns, entry = self._entries[index - 1]
+        return Entry(line(Span(f"{netns:<12} ", Style.NAME), self._words(entry)), key=(netns, entry))
+
+    def text(self, index: int) -> str:
+        """Return the words of a line."""
+        if not 0 < index <= len(self._entries):
+            return "".join(span.text for span in self.entry(index).line)
+        netns, entry = self._entries[index - 1]
+        return f"{netns} {self._words(entry)}"
+
+    def problems(self) -> Sequence[int]:
+        """Return the lines that tell of what was not read."""
+        return range(len(self._entries) + 1, len(self))
+
+    @staticmethod
+    def _words(entry: ConntrackEntry) -> str:
+        state = entry.state or ("ASSURED" if "assured" in entry.status else "-")
+        mark = f"{entry.mark:#x}" if entry.mark else ""
+        ways = f"{_tuple(entry.original):<44} {_tuple(entry.reply):<44}"
+        return f"{entry.proto:<6} {state:<12} {ways} {mark}"
+
+
+def _tuple(one: Tuple) -> str:
+    return f"{end(one.src, one.sport)} -> {end(one.dst, one.dport)}"

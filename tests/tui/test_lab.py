@@ -1,0 +1,117 @@
+"""The application on a real lab, from the first screen to the last: find, repair, prove, undo."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from textual.pilot import Pilot
+
+from nettrace.lab import break_, heal
+from nettrace.model.lab import LabRecord
+from nettrace.tui.session import Where
+from tests.kernel.labs import a_lab
+from tests.tui.driving import app_of, play, rest, screen, selected, type_text, words
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabRecord]:
+    """One lab for all tests here."""
+    with a_lab("flannel-vxlan") as record:
+        yield record
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETTRACE_STATE", f"{tmp_path}/state")
+
+
+def test_a_fault_is_found_and_repaired_and_undone(lab: LabRecord) -> None:
+    """From outside to node-b's port: the failing step, its finding, the repair, the proof, undo, out."""
+    break_(lab, "kube-postrouting-missing", node="node-b")
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        await pilot.press("G")
+        assert "internet" in selected(app, "where")
+        await pilot.press("f", "a")
+        await type_text(pilot, "internet -> node/node-b:30080")
+        await pilot.press("enter")
+        await rest(pilot)
+        assert "POSTROUTING" in selected(app, "walk")
+        assert "error[kube-postrouting-missing]" in words(app, "evidence")
+        await pilot.press("r")
+        await rest(pilot)
+        assert "undo: exact" in words(app, "repair")
+        await pilot.press("A")
+        await rest(pilot)
+        assert "connected" in words(app, "repair")
+        assert "repaired and proven" in screen(app)
+        assert "undone in" in screen(app)
+        await pilot.press("c")
+        await rest(pilot)
+        assert "confirmed" in words(app, "repair")
+        await pilot.press("1", "R")
+        await rest(pilot)
+        assert app.session.document is not None
+        assert app.session.document.outcome == "connected"
+        await pilot.press("u")
+        await rest(pilot)
+        assert "undone" in words(app, "repair")
+        await pilot.press("1", "R")
+        await rest(pilot)
+        assert app.session.document.outcome != "connected"
+        await pilot.press(*["escape"] * 12, "q")
+
+    try:
+        app = play(act, where=Where(lab=lab.name))
+    finally:
+        heal(lab)
+    assert f"nettrace trace internet node/node-b:30080 --lab {lab.name}" in (app.return_value or "")
+
+
+def test_a_pod_and_a_service_are_picked_and_probed(lab: LabRecord) -> None:
+    """A pod and a Service picked from the tree are walked, probed, and the kernel agrees."""
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        for name, key in (("client-a", "f"), ("hostnames:80", "t")):
+            await pilot.press("slash")
+            await type_text(pilot, name)
+            await pilot.press("enter", key)
+        await rest(pilot)
+        assert "connected" in screen(app)
+        await pilot.press("p")
+        await rest(pilot)
+        assert app.view == "probe"
+        assert "agrees with the walk" in words(app, "seen")
+        assert "PACKET" in words(app, "seen")
+
+    play(act, where=Where(lab=lab.name))
+
+
+def test_the_lab_is_broken_and_healed_by_keys(lab: LabRecord) -> None:
+    """A cause chosen from the list breaks the lab, the walk shows it, and E heals."""
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        await pilot.press("6", "slash")
+        await type_text(pilot, "ip-forward-off")
+        await pilot.press("enter", "enter")
+        await rest(pilot)
+        assert "ip_forward" in words(app, "done")
+        assert "! ip-forward-off" in words(app, "labs")
+        await pilot.press("E")
+        await rest(pilot)
+        assert "healed of ip-forward-off" in words(app, "done")
+        await pilot.press("Q")
+        await rest(pilot)
+        assert "something is broken now" in words(app, "done")
+        await pilot.press("E")
+        await rest(pilot)
+
+    try:
+        play(act, where=Where(lab=lab.name))
+    finally:
+        heal(lab)
