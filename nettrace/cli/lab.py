@@ -43,7 +43,11 @@ def lab() -> None:
 @click.option("--docker-net", metavar="PREFIX", help="The bridge's network (docker).")
 @click.option("--publish", type=click.IntRange(1, 65535), help="The published port (docker).")
 def up(topology: str, *, name: str | None, nodes: int, manifests: Path | None, **nets: Any) -> None:
-    """Build the lab TOPOLOGY (docker, flannel-vxlan) in seconds; nothing is left if that fails."""
+    """
+    Build the lab TOPOLOGY in seconds; nothing is left if that fails.
+
+    Topologies are docker, flannel-host-gw and flannel-vxlan.
+    """
     from nettrace.lab import up as run
 
     given = {option: value for option, value in nets.items() if value is not None}

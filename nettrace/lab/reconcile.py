@@ -36,8 +36,8 @@ from nettrace.lab.tools import (
     restore_sets,
     run,
 )
-from nettrace.lab.topologies import TOPOLOGIES
-from nettrace.lab.topologies.flannel_vxlan import DECLARED
+from nettrace.lab.topologies import CLUSTERS, TOPOLOGIES
+from nettrace.lab.topologies.flannel import DECLARED
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 from nettrace.parse.manifests import kube_from_documents, parse_documents
@@ -94,7 +94,8 @@ def apply(
     say = progress or (lambda _: None)
     if record.manifests is None:
         raise UserError(
-            f"the lab {record.name!r} is no cluster: {record.topology}", hint="use one of flannel-vxlan"
+            f"the lab {record.name!r} is no cluster: {record.topology}",
+            hint=f"use one of {', '.join(CLUSTERS)}",
         )
     given = read_directory(path)
     with store.locked(record.name) as lock:

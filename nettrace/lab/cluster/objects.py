@@ -1,11 +1,10 @@
 """
 The cluster as a whole: from options and manifests to everything the API would hold.
 
-Lives here: which manifests count, Nodes with flannel's annotations, kube-proxy's configuration,
+Lives here: which manifests count, Nodes with their annotations, kube-proxy's configuration,
 and all objects sorted into the files of a lab's ``manifests`` directory.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +17,12 @@ from nettrace.lab.cluster.ingress import CONTROLLER_LABEL, CONTROLLER_NAME, ingr
 from nettrace.lab.cluster.proxy import MODES
 from nettrace.lab.cluster.services import KUBE_DNS, endpoint_slices, services_of
 from nettrace.lab.cluster.workloads import LabNode, LabPod, ignored_kinds, pods_of
-from nettrace.lab.names import mac_of
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.policy import NAMESPACE_NAME
 from nettrace.parse.manifests import kube_from_documents
 
-__all__ = ["VNI", "Cluster", "cluster", "vtep_mac"]
-
-VNI = 1
+__all__ = ["Cluster", "cluster"]
 
 _OWN_MANIFESTS = Path(__file__).parent.parent / "manifests"
 _KUBE_PROXY = "KubeProxyConfiguration"
@@ -60,11 +56,6 @@ class Cluster(Struct, frozen=True, kw_only=True):
             if name_of(service) == KUBE_DNS:
                 return at(service, "spec.clusterIP", str, "") or None
         return None
-
-
-def vtep_mac(node: str) -> str:
-    """The hardware address of a node's flannel.1."""
-    return mac_of(f"{node} flannel.1")
 
 
 def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluster:
@@ -181,20 +172,14 @@ def _is_controller(document: Document) -> bool:
 
 
 def _node(node: LabNode, mode: str) -> Document:
-    """A Node as kubelet, kube-controller-manager and flanneld together leave it."""
-    backend = json.dumps({"VNI": VNI, "VtepMAC": vtep_mac(node.name)}, separators=(",", ":"))
+    """A Node as kubelet, kube-controller-manager and the network's agent together leave it."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": node.name,
             "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"},
-            "annotations": {
-                "flannel.alpha.coreos.com/backend-data": backend,
-                "flannel.alpha.coreos.com/backend-type": "vxlan",
-                "flannel.alpha.coreos.com/kube-subnet-manager": "true",
-                "flannel.alpha.coreos.com/public-ip": node.address,
-            },
+            "annotations": dict(node.annotations),
         },
         "spec": {"podCIDR": str(node.pod_cidr), "podCIDRs": [str(node.pod_cidr)]},
         "status": {

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from nettrace.lab.addresses import host
 from nettrace.lab.cluster.documents import Document, at, mapping_list, name_of, text_map, title
@@ -25,11 +25,12 @@ _UNKNOWN_WORKLOADS = ("CronJob", "Job")
 
 
 class LabNode(Struct, frozen=True, kw_only=True):
-    """A node: its name, its address on the wire, and the network of its pods."""
+    """A node: its name, its address on the wire, the network of its pods, what its agents noted on it."""
 
     name: str
     address: str
     pod_cidr: IPv4Network
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class LabContainer(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ from nettrace.model.lab import LabRecord
 __all__ = ["FAULTS", "Fault", "fault_of", "possible"]
 
 _DOCKER = frozenset({"docker"})
-_CLUSTER = frozenset({"flannel-vxlan"})
+_VXLAN = frozenset({"flannel-vxlan"})
+_CLUSTER = frozenset({"flannel-vxlan", "flannel-host-gw"})
 
 
 class Fault(Struct, frozen=True):
@@ -31,14 +32,14 @@ class Fault(Struct, frozen=True):
 FAULTS: dict[str, Fault] = {
     "bridge-nf-off": Fault(node.bridge_nf_off, _CLUSTER),
     "docker-dnat-missing": Fault(node.docker_dnat_missing, _DOCKER),
-    "flannel-fdb-missing": Fault(node.flannel_fdb_missing, _CLUSTER, ("node", "peer")),
+    "flannel-fdb-missing": Fault(node.flannel_fdb_missing, _VXLAN, ("node", "peer")),
     "forward-policy-drop": Fault(node.forward_policy_drop, _DOCKER | _CLUSTER),
     "hairpin-off": Fault(node.hairpin_off, _CLUSTER, ("pod", "service")),
     "ip-forward-off": Fault(node.ip_forward_off, _DOCKER | _CLUSTER),
     "kube-postrouting-missing": Fault(kube_proxy.kube_postrouting_missing, _CLUSTER),
     "masquerade-missing": Fault(node.masquerade_missing, _DOCKER | _CLUSTER),
     "pod-route-missing": Fault(node.pod_route_missing, _CLUSTER, ("node", "peer")),
-    "rp-filter-strict": Fault(node.rp_filter_strict, _CLUSTER, ("node", "peer")),
+    "rp-filter-strict": Fault(node.rp_filter_strict, _VXLAN, ("node", "peer")),
     "service-jump-missing": Fault(kube_proxy.service_jump_missing, _CLUSTER),
     "service-rules-absent": Fault(kube_proxy.service_rules_absent, _CLUSTER, ("node", "service")),
     "stale-endpoint-rule": Fault(kube_proxy.stale_endpoint_rule, _CLUSTER, ("node", "service")),
@@ -63,7 +64,7 @@ def fault_of(record: LabRecord, cause: str, parameters: set[str]) -> Fault:
     if record.options.get("proxy") == "nftables" and fault.changes.__module__ == kube_proxy.__name__:
         raise UserError(
             f"{cause!r} is a fault of kube-proxy's iptables rules, and lab {record.name} has none",
-            hint="lab up flannel-vxlan --proxy iptables has them",
+            hint=f"lab up {record.topology} --proxy iptables has them",
         )
     unknown = sorted(parameters.difference(fault.parameters))
     if unknown:

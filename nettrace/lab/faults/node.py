@@ -7,7 +7,8 @@ Each function says in its docstring what an engineer would type on the node to t
 from ipaddress import IPv4Network
 
 from nettrace.lab.faults.scene import BACKEND, Scene
-from nettrace.lab.topologies.flannel_vxlan import MASQUERADE_CHAIN, VXLAN
+from nettrace.lab.topologies.flannel import MASQUERADE_CHAIN
+from nettrace.lab.topologies.flannel_backends import VXLAN_DEVICE
 from nettrace.model.change import Change, FdbDelete, LinkSet, PolicySet, RouteAdd, RouteDelete, RuleDelete
 from nettrace.model.change import SysctlSet as Sysctl
 from nettrace.model.errors import UserError
@@ -96,7 +97,7 @@ def flannel_fdb_missing(scene: Scene) -> list[Change]:
         found += [
             FdbDelete(netns=node.name, entry=entry)
             for entry in entries
-            if entry.device == VXLAN and entry.dst in peer.internal_ips
+            if entry.device == VXLAN_DEVICE and entry.dst in peer.internal_ips
         ]
     return found
 

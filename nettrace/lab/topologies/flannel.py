@@ -1,9 +1,9 @@
 """
-Topology ``flannel-vxlan``: a Kubernetes cluster whose nodes flannel joins by VXLAN.
+A Kubernetes cluster whose nodes flannel joins, by any of its back ends.
 
 Lives here: what flanneld, the CNI plugins and kube-proxy do to a node.
-Not here: the objects of the cluster (nettrace.lab.cluster), the wire (wire), kube-proxy's
-rules (nettrace.kube).
+Not here: what differs between the back ends (flannel_backends), the objects of the cluster
+(nettrace.lab.cluster), the wire (wire), kube-proxy's rules (nettrace.kube).
 """
 
 import json
@@ -20,7 +20,7 @@ from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
 from nettrace.lab.cluster.documents import written
 from nettrace.lab.cluster.ingress import nginx_conf
-from nettrace.lab.cluster.objects import VNI, Cluster, cluster, vtep_mac
+from nettrace.lab.cluster.objects import Cluster, cluster
 from nettrace.lab.cluster.policies import policed
 from nettrace.lab.cluster.proxy import iptables_rules, mode_of, native_rules
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
@@ -38,6 +38,7 @@ from nettrace.lab.topologies.edge import (
     nginx_pid,
     runs_nginx,
 )
+from nettrace.lab.topologies.flannel_backends import Backend
 from nettrace.lab.topologies.wire import (
     INTERNET,
     WIRE,
@@ -55,15 +56,13 @@ from nettrace.model.section import Known, Section
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, save_text
 
-__all__ = ["DECLARED", "MASQUERADE_CHAIN", "VXLAN", "flannel_vxlan"]
+__all__ = ["DECLARED", "MASQUERADE_CHAIN", "flannel"]
 
 T = TypeVar("T")
 
-_NAME = "flannel-vxlan"
+#: The directory of manifests whose workload the clusters of all back ends run.
+_MANIFESTS = "flannel-vxlan"
 _BRIDGE = "cni0"
-VXLAN = f"flannel.{VNI}"
-_PORT = 8472
-_MTU = 1450  # the wire's 1500 less IP, UDP, VXLAN and Ethernet headers
 MASQUERADE_CHAIN = "FLANNEL-POSTRTG"
 _MAX_NODES = 16
 _DNS_PORT = 53
@@ -81,9 +80,9 @@ _PROXY_SYSCTLS = {
 _IPTABLES_SYSCTLS = {"net.ipv4.conf.all.route_localnet": "1"}
 
 
-def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
+def flannel(backend: Backend, lab: str, root: Path, options: Options) -> Blueprint:
     """
-    Describe a cluster with flannel's VXLAN back end and kube-proxy's rules, of iptables or nftables.
+    Describe a cluster with a back end of flannel and kube-proxy's rules, of iptables or nftables.
 
     Uses all options but those of the docker topology.
     """
@@ -100,10 +99,15 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     cidrs = node_pod_cidrs(pod_net, options.nodes)
     machines = [machine(lab, node_name(index), "node", outer, index) for index in range(options.nodes)]
     nodes = [
-        LabNode(name=entry.name, address=entry.addresses[0], pod_cidr=cidr)
+        LabNode(
+            name=entry.name,
+            address=entry.addresses[0],
+            pod_cidr=cidr,
+            annotations=backend.published(entry.name, entry.addresses[0]),
+        )
         for entry, cidr in zip(machines, cidrs, strict=True)
     ]
-    made = cluster(_NAME, nodes, options)
+    made = cluster(_MANIFESTS, nodes, options)
     wire = machine(lab, WIRE, "wire", outer)
     internet = machine(lab, INTERNET, "outside", outer)
     balanced = balanced_ports(made.services, nodes)
@@ -117,7 +121,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
         for netns, lines in balancer_routes(balanced, entry, wire, internet).items():
             ends[netns] = (*ends.get(netns, ()), *lines)
     for entry, node in zip(machines, nodes, strict=True):
-        ends[entry.netns] += _node_wiring(node, nodes, by_node[node.name])
+        ends[entry.netns] += _node_wiring(node, nodes, by_node[node.name], backend)
     netns_of = {entry.name: entry.netns for entry in machines}
     enforced = {
         node.name: policed(
@@ -132,7 +136,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
         namespaces=(wire, *machines, internet, *balancers, *homes.values()),
-        files=_files(root, made, nodes, homes, pod_net, internet)
+        files=_files(root, made, nodes, homes, pod_net, internet, backend.mtu)
         | ({BALANCER_CONFIG: balancer_config(balanced)} if balanced else {}),
         sysctls={
             wire.netns: base_sysctls(forward=True) | _NO_REDIRECTS,
@@ -153,14 +157,7 @@ def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
                 if pod.node == node.name and pod.key in homes
             },
         ),
-        fdb={
-            netns_of[node.name]: tuple(
-                f"fdb add {vtep_mac(peer.name)} dev {VXLAN} self permanent dst {peer.address}"
-                for peer in nodes
-                if peer is not node
-            )
-            for node in nodes
-        },
+        fdb={netns_of[node.name]: lines for node in nodes if (lines := tuple(backend.fdb(node, nodes)))},
         sets={netns_of[name]: one.sets for name, one in enforced.items()},
         rules={netns_of[name]: save_text(one.rules) for name, one in enforced.items()},
         native={netns_of[node.name]: native_rules(made.kube, node.name) for node in nodes if native},
@@ -209,29 +206,18 @@ def _homes(lab: str, pods: Sequence[LabPod], reserved: set[str]) -> dict[str, La
     return found
 
 
-def _node_wiring(node: LabNode, nodes: Sequence[LabNode], pods: Sequence[LabNetns]) -> tuple[str, ...]:
+def _node_wiring(
+    node: LabNode, nodes: Sequence[LabNode], pods: Sequence[LabNetns], backend: Backend
+) -> tuple[str, ...]:
     gateway = host(node.pod_cidr, 1)
     lines = [
-        f"link add {_BRIDGE} mtu {_MTU} address {mac_of(f'{node.name} {_BRIDGE}')} type bridge",
+        f"link add {_BRIDGE} mtu {backend.mtu} address {mac_of(f'{node.name} {_BRIDGE}')} type bridge",
         f"addr add {gateway}/{node.pod_cidr.prefixlen} brd + dev {_BRIDGE}",
         f"link set {_BRIDGE} up",
     ]
     for pod in pods:
-        lines += attach_pod(pod, _BRIDGE, _MTU, hairpin=True)
-    ends = f"local {node.address} dev eth0 dstport {_PORT}"
-    lines += [
-        f"link add {VXLAN} mtu {_MTU} address {vtep_mac(node.name)} type vxlan id {VNI} {ends} nolearning",
-        f"addr add {node.pod_cidr.network_address}/32 dev {VXLAN}",
-        f"link set {VXLAN} up",
-    ]
-    for peer in nodes:
-        if peer is not node:
-            vtep = peer.pod_cidr.network_address
-            lines += [
-                f"neigh replace {vtep} lladdr {vtep_mac(peer.name)} dev {VXLAN} nud permanent",
-                f"route add {peer.pod_cidr} via {vtep} dev {VXLAN} onlink",
-            ]
-    return tuple(lines)
+        lines += attach_pod(pod, _BRIDGE, backend.mtu, hairpin=True)
+    return (*lines, *backend.wiring(node, nodes))
 
 
 def _pod_wiring(pod: LabNetns, node: LabNode, pod_net: IPv4Network) -> tuple[str, ...]:
@@ -297,6 +283,7 @@ def _files(
     homes: dict[str, LabNetns],
     pod_net: IPv4Network,
     internet: LabNetns,
+    mtu: int,
 ) -> dict[str, str]:
     """The manifests, what flanneld and the CNI plugins leave on each node, and the pods' files."""
     found = {f"manifests/{name}": text for name, text in made.files.items()}
@@ -311,7 +298,7 @@ def _files(
         found[f"{base}/run/flannel/subnet.env"] = (
             f"FLANNEL_NETWORK={pod_net}\n"
             f"FLANNEL_SUBNET={host(node.pod_cidr, 1)}/{node.pod_cidr.prefixlen}\n"
-            f"FLANNEL_MTU={_MTU}\n"
+            f"FLANNEL_MTU={mtu}\n"
             "FLANNEL_IPMASQ=true\n"
         )
         found[f"{base}/etc/cni/net.d/10-flannel.conflist"] = json.dumps(conflist, indent=2) + "\n"

@@ -1,0 +1,112 @@
+"""
+flannel's back ends: how the nodes of a cluster reach each other's pods.
+
+Lives here: what flanneld publishes of a node in its annotations, and the devices, routes,
+neighbours and forwarding entries that it makes of what the others publish.
+Not here: the bridge, the masquerade rules and all else that the back ends share (flannel).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from nettrace.lab.cluster.workloads import LabNode
+from nettrace.lab.names import mac_of
+
+__all__ = ["HOST_GW", "VXLAN", "VXLAN_DEVICE", "Backend"]
+
+_VNI = 1
+VXLAN_DEVICE = f"flannel.{_VNI}"
+_VXLAN_PORT = 8472
+_WIRE_MTU = 1500
+_VXLAN_MTU = _WIRE_MTU - 50  # less IP, UDP, VXLAN and Ethernet headers
+
+
+class Backend(Struct, frozen=True, kw_only=True):
+    """
+    One back end.
+
+    ``topology`` is the name it is built by, ``mtu`` that of the pods.  ``annotations`` are what
+    it publishes of a node, ``wiring`` (node, all nodes) are lines for ip(8) that make its devices
+    and ways to the other nodes, ``fdb`` lines for bridge(8).
+    """
+
+    topology: str
+    mtu: int
+    annotations: Callable[[str], dict[str, str]]
+    wiring: Callable[[LabNode, Sequence[LabNode]], list[str]]
+    fdb: Callable[[LabNode, Sequence[LabNode]], list[str]] = lambda node, nodes: []
+
+    def published(self, node: str, address: str) -> dict[str, str]:
+        """Return the annotations of a node (pkg/subnet/kube/annotations.go of flannel)."""
+        notes = self.annotations(node) | {"kube-subnet-manager": "true", "public-ip": address}
+        return {f"flannel.alpha.coreos.com/{key}": notes[key] for key in sorted(notes)}
+
+
+def _peers(node: LabNode, nodes: Sequence[LabNode]) -> list[LabNode]:
+    return [peer for peer in nodes if peer.name != node.name]
+
+
+# --- vxlan -----------------------------------------------------------------------------
+
+
+def _vtep_mac(node: str) -> str:
+    return mac_of(f"{node} {VXLAN_DEVICE}")
+
+
+def _vxlan_annotations(node: str) -> dict[str, str]:
+    data = json.dumps({"VNI": _VNI, "VtepMAC": _vtep_mac(node)}, separators=(",", ":"))
+    return {"backend-data": data, "backend-type": "vxlan"}
+
+
+def _vxlan_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+    ends = f"local {node.address} dev eth0 dstport {_VXLAN_PORT}"
+    mac = _vtep_mac(node.name)
+    lines = [
+        f"link add {VXLAN_DEVICE} mtu {_VXLAN_MTU} address {mac} type vxlan id {_VNI} {ends} nolearning",
+        f"addr add {node.pod_cidr.network_address}/32 dev {VXLAN_DEVICE}",
+        f"link set {VXLAN_DEVICE} up",
+    ]
+    for peer in _peers(node, nodes):
+        vtep = peer.pod_cidr.network_address
+        lines += [
+            f"neigh replace {vtep} lladdr {_vtep_mac(peer.name)} dev {VXLAN_DEVICE} nud permanent",
+            f"route add {peer.pod_cidr} via {vtep} dev {VXLAN_DEVICE} onlink",
+        ]
+    return lines
+
+
+def _vxlan_fdb(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+    return [
+        f"fdb add {_vtep_mac(peer.name)} dev {VXLAN_DEVICE} self permanent dst {peer.address}"
+        for peer in _peers(node, nodes)
+    ]
+
+
+VXLAN = Backend(
+    topology="flannel-vxlan",
+    mtu=_VXLAN_MTU,
+    annotations=_vxlan_annotations,
+    wiring=_vxlan_wiring,
+    fdb=_vxlan_fdb,
+)
+
+
+# --- host-gw ---------------------------------------------------------------------------
+
+
+def _host_gw_annotations(node: str) -> dict[str, str]:
+    return {"backend-data": "null", "backend-type": "host-gw"}
+
+
+def _host_gw_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+    return [f"route add {peer.pod_cidr} via {peer.address} dev eth0" for peer in _peers(node, nodes)]
+
+
+HOST_GW = Backend(
+    topology="flannel-host-gw",
+    mtu=_WIRE_MTU,
+    annotations=_host_gw_annotations,
+    wiring=_host_gw_wiring,
+)
