@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 PAIRS := 2000
 SEED := 1
 
-.PHONY: help setup demo test oracle oracle-bugs policies kill-campaign lint format lock
+.PHONY: help setup demo test oracle oracle-bugs policies systems kill-campaign lint format lock
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,6 +35,9 @@ oracle-bugs: setup ## plant mistakes in the walk; the oracle has to find each (r
 
 policies: setup ## 200 more sets of network policies in a lab, against real connections (root)
 	@NETTRACE_POLICIES=200 $(PYTHON) -m pytest -q tests/kernel/test_policies.py
+
+systems: setup ## the whole reachability matrix of every network system's lab, and its faults (root)
+	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q tests/acceptance/test_healthy.py tests/acceptance/test_host_gw.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.bench import Bench, bench
 from tests.acceptance.faults import Scene
+from tests.acceptance.matrix import KINDS, agrees, ends_of
 from tests.acceptance.scenes import kubernetes_scene
 
 
@@ -19,73 +20,10 @@ def scene() -> Iterator[Scene]:
         yield kubernetes_scene(lab)
 
 
-def _nodes(scene: Scene) -> tuple[str, str]:
-    near, far = sorted(scene.client)
-    return near, far
-
-
-def _flow(scene: Scene, kind: str) -> tuple[str, str, str, str, int]:
-    """Source target, destination target; member, address and port of the real connection."""
-    near, far = _nodes(scene)
-    client = scene.client[near]
-    here = next(p for p, n in scene.node_of.items() if n == near)
-    there = next(p for p, n in scene.node_of.items() if n == far)
-    service = f"svc/{scene.service}:{scene.port}"
-    direct = scene.target_port
-    return {
-        "pod-pod-same-node": (f"pod/{client}", f"pod/{here}:{direct}", client, scene.endpoints[here], direct),
-        "pod-pod-other-node": (
-            f"pod/{client}",
-            f"pod/{there}:{direct}",
-            client,
-            scene.endpoints[there],
-            direct,
-        ),
-        "pod-service": (f"pod/{client}", service, client, scene.cluster_ip, scene.port),
-        "pod-own-service": (f"pod/{here}", service, here, scene.cluster_ip, scene.port),
-        "pod-outside": (f"pod/{client}", "internet:80", client, scene.outside_ip, 80),
-        "node-service": (f"node/{near}", service, near, scene.cluster_ip, scene.port),
-        "outside-nodeport-near": (
-            "internet",
-            f"node/{near}:{scene.node_port}",
-            "internet",
-            scene.node_ip[near],
-            scene.node_port,
-        ),
-        "outside-nodeport-far": (
-            "internet",
-            f"node/{far}:{scene.node_port}",
-            "internet",
-            scene.node_ip[far],
-            scene.node_port,
-        ),
-    }[kind]
-
-
-KINDS = (
-    "pod-pod-same-node",
-    "pod-pod-other-node",
-    "pod-service",
-    "pod-own-service",
-    "pod-outside",
-    "node-service",
-    "outside-nodeport-near",
-    "outside-nodeport-far",
-)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_prediction_equals_the_real_connection(scene: Scene, kind: str) -> None:
     """The walk's outcome and endpoints are those of real connections, and nothing is found wrong."""
-    source, target, who, address, port = _flow(scene, kind)
-    said = scene.bench.trace(source, target)
-    assert said["outcome"] == "connected"
-    assert said["findings"] == []
-    assert {p["verdict"] for p in said["paths"]} == {"DELIVERED"}
-    ends = {p["endpoint"]["netns"] for p in said["paths"]}
-    tries = scene.bench.connect(who, address, port, times=1 if len(ends) == 1 else 30)
-    assert {t["outcome"] for t in tries} == {"connected"}
-    assert {t["answer"] for t in tries} == ends
+    agrees(scene, kind)
 
 
 def test_containers_of_one_pod_share_localhost(scene: Scene) -> None:
@@ -104,7 +42,7 @@ def test_containers_of_one_pod_share_localhost(scene: Scene) -> None:
 
 def test_the_shares_are_the_kernels(scene: Scene) -> None:
     """Three endpoints have the shares of the kernel's 31-bit draws, and 90 connections reach just them."""
-    near, _ = _nodes(scene)
+    near, _ = ends_of(scene)
     said = scene.bench.trace(f"pod/{scene.client[near]}", f"svc/{scene.service}:{scene.port}")
     shares = {p["endpoint"]["address"]: p["probability"] for p in said["paths"]}
     third = Fraction(715827883, 1 << 31)  # what 0.3333333333 is in 1/2^31
@@ -121,7 +59,7 @@ def test_the_shares_are_the_kernels(scene: Scene) -> None:
 def test_dns_over_udp_and_tcp(scene: Scene) -> None:
     """The cluster's DNS Service is walked and answers, by UDP and by TCP."""
     lab = scene.bench
-    near, _ = _nodes(scene)
+    near, _ = ends_of(scene)
     for proto in ("udp", "tcp"):
         said = lab.trace(f"pod/{scene.client[near]}", f"svc/kube-system/kube-dns:53/{proto}")
         assert said["outcome"] == "connected", said["paths"]
@@ -130,7 +68,7 @@ def test_dns_over_udp_and_tcp(scene: Scene) -> None:
 
 def test_a_probe_stands_beside_the_walk(scene: Scene) -> None:
     """`trace --probe` makes real connections and says that they agree."""
-    near, _ = _nodes(scene)
+    near, _ = ends_of(scene)
     said = scene.bench.trace("internet", f"node/{near}:{scene.node_port}", "--probe", "--count", "30")
     assert said["agreement"]["agrees"] is True
     assert len(said["observed"]["attempts"]) == 30
@@ -142,7 +80,7 @@ def test_a_probe_stands_beside_the_walk(scene: Scene) -> None:
 def test_a_foreign_network_is_traced_like_a_lab(scene: Scene) -> None:
     """Without --lab the same namespaces are found by name, and the walk through them is the same."""
     lab = scene.bench
-    near, far = _nodes(scene)
+    near, far = ends_of(scene)
     there = next(p for p, n in scene.node_of.items() if n == far)
     source = f"netns/{lab.netns(scene.client[near])}"
     said = lab.nettrace("trace", source, f"{scene.endpoints[there]}:{scene.target_port}", "-o", "json").json
@@ -153,7 +91,7 @@ def test_a_foreign_network_is_traced_like_a_lab(scene: Scene) -> None:
 def test_a_snapshot_answers_like_the_node(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A snapshot file of the lab gives the same walk without the lab."""
     lab: Bench = scene.bench
-    near, _ = _nodes(scene)
+    near, _ = ends_of(scene)
     path = tmp_path_factory.mktemp("snapshot") / "lab.json.gz"
     lab.nettrace("snapshot", "--lab", lab.name, "-o", str(path), expect=(0,))
     source, target = f"pod/{scene.client[near]}", f"svc/{scene.service}:{scene.port}"

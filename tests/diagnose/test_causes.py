@@ -41,7 +41,7 @@ DOCS = Path(nettrace.__file__).parent.parent / "docs" / "causes"
 @pytest.mark.parametrize("cause", ALL_CAUSES, ids=lambda cause: cause.id)
 def test_every_cause_explains_itself(cause: Any) -> None:
     """Each cause has a kebab-case id, all of its words, and a page that says the same."""
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)+", cause.id)
+    assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", cause.id)
     words = cause.explanation
     assert all(getattr(words, name) for name in Explanation.__struct_fields__)
     assert not cause.title[0].isupper() or cause.title.split()[0].isupper()

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.diagnose.difference import differences
-from nettrace.model.change import ChainDelete, ChainSet, NeighbourDelete, RuleDelete
+from nettrace.model.change import ChainDelete, ChainSet, NeighbourDelete, RouteAdd, RuleDelete
+from nettrace.model.finding import Safety
 from nettrace.model.kube import KubeNode
 from nettrace.model.links import FdbEntry, Neighbour
 from nettrace.model.owed import Owed, OwedChain, OwedFdb, OwedJump, OwedNeighbour, OwedRoute, OwedRule
@@ -15,7 +16,7 @@ from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.parse.iptables import parse_rule
 from nettrace_plugins.flannel import plugin
-from nettrace_plugins.flannel.facts import NET_CONF, SUBNET_ENV, subnet_env
+from nettrace_plugins.flannel.facts import ANNOTATION, NET_CONF, SUBNET_ENV, subnet_env
 from tests.diagnose.asking import diagnosed
 from tests.diagnose.faults import delete, rule_at
 from tests.diagnose.worlds import World, cluster
@@ -249,3 +250,63 @@ def test_names_and_sections() -> None:
     assert plugin.nettrace_name(snapshot, "node-a", "links/eth0") is None
     keys = plugin.nettrace_sections(snapshot)
     assert {SectionKey("", "kube/nodes"), SectionKey("node:node-b", "files")} <= set(keys)
+
+
+def host_gw() -> World:
+    """A cluster of two nodes that are each other's next hop."""
+    world = cluster()
+    notes = with_nodes(world.snapshot, backend_type="host-gw", backend_data="null")
+    direct = NextHop(device="eth0", via="172.18.0.12")
+    return World(_routed(notes, direct), world.names)
+
+
+def _routed(snapshot: Snapshot, hop: NextHop) -> Snapshot:
+    """The snapshot with another way from node-a to node-b's pods."""
+    node = snapshot.namespaces["node-a"]
+    assert isinstance(node.routes, Known)
+    routes = tuple(
+        replace(route, nexthops=(hop,)) if route.dst == "10.244.2.0/24" else route
+        for route in node.routes.value
+    )
+    return snapshot.with_netns(replace(node, routes=Known(routes)))
+
+
+def test_another_next_hop_is_wrong() -> None:
+    """A route that leads to another host is the core's wrong-next-hop, with the owed one in its place."""
+    world = host_gw()
+    away = _routed(world.snapshot, NextHop(device="eth0", via="172.18.0.100"))
+    found = diagnosed(World(away, world.names), "pod/client-near", "pod/hostnames-1")
+    assert [f.cause for f in found.findings] == ["wrong-next-hop"]
+    (change,) = found.findings[0].repairs[0].changes
+    assert isinstance(change, RouteAdd)
+    assert change.route.nexthops == (NextHop(device="eth0", via="172.18.0.12"),)
+
+
+def test_a_peer_in_another_subnet_is_no_next_hop() -> None:
+    """A public-ip in no network of the node is hostgw-no-l2, said with the route that stands, and advice."""
+    world = host_gw()
+    kube = world.snapshot.kube
+    assert isinstance(kube.nodes, Known)
+    near, far = kube.nodes.value
+    far = replace(far, annotations={**far.annotations, f"{ANNOTATION}public-ip": "192.168.60.12"})
+    apart = replace(world.snapshot, kube=replace(kube, nodes=Known((near, far))))
+    forced = _routed(apart, NextHop(device="eth0", via="192.168.60.12", onlink=True))
+    for snapshot, texts in (
+        (forced, ["10.244.2.0/24 via 192.168.60.12 dev eth0 onlink"]),
+        (_without_route(apart), []),
+    ):
+        found = diagnosed(World(snapshot, world.names), "pod/client-near", "pod/hostnames-1")
+        assert [f.cause for f in found.findings] == ["hostgw-no-l2"]
+        finding = found.findings[0]
+        assert "192.168.60.12, the address of node-b" in finding.message
+        assert [e.text for e in finding.evidence if "/routes/" in e.ref] == texts
+        assert all(repair.safety is Safety.ADVICE for repair in finding.repairs)
+    same_node = diagnosed(World(forced, world.names), "pod/client-near", "pod/hostnames-0")
+    assert same_node.findings == ()
+
+
+def _without_route(snapshot: Snapshot) -> Snapshot:
+    node = snapshot.namespaces["node-a"]
+    assert isinstance(node.routes, Known)
+    left = tuple(route for route in node.routes.value if route.dst != "10.244.2.0/24")
+    return snapshot.with_netns(replace(node, routes=Known(left)))

@@ -15,7 +15,7 @@ from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace_plugins.flannel.facts import Published, direct_routing, own_and_peers
 
-__all__ = ["OWNER", "owed_for_peers"]
+__all__ = ["OWNER", "owed_for_peers", "uplink"]
 
 OWNER = "flanneld"
 
@@ -30,14 +30,14 @@ def owed_for_peers(snapshot: Snapshot, node: str) -> Iterator[Owed]:
     for peer in peers:
         if peer.backend != own.backend:
             continue
-        device = _uplink(snapshot, netns, peer.public_ip) if direct else None
+        device = uplink(snapshot, netns, peer.public_ip) if direct else None
         if device is not None:
             yield _direct(netns, peer, device)
         elif own.backend == "vxlan" and peer.vni == own.vni and peer.mac:
             yield from _tunnelled(netns, peer, f"flannel.{own.vni}")
 
 
-def _uplink(snapshot: Snapshot, netns: str, address: str) -> str | None:
+def uplink(snapshot: Snapshot, netns: str, address: str) -> str | None:
     """Return the device on whose own network *address* is."""
     section = snapshot.namespaces[netns].addresses if netns in snapshot.namespaces else None
     addresses: tuple[Address, ...] = section.value if isinstance(section, Known) else ()

@@ -11,6 +11,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, hookimpl
 from nettrace_plugins.flannel.causes import FLANNEL_ARP_MISSING, FLANNEL_FDB_MISSING
 from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers, subnet_env
+from nettrace_plugins.flannel.host_gw import HOSTGW_NO_L2
 from nettrace_plugins.flannel.masquerade import CHAIN, owed_masquerade
 from nettrace_plugins.flannel.peers import owed_for_peers
 
@@ -76,7 +77,7 @@ class Flannel:
     @hookimpl
     def nettrace_causes(self) -> Sequence[Cause]:
         """Return flannel's causes."""
-        return (FLANNEL_FDB_MISSING, FLANNEL_ARP_MISSING)
+        return (FLANNEL_FDB_MISSING, FLANNEL_ARP_MISSING, HOSTGW_NO_L2)
 
 
 def _devices(snapshot: Snapshot, netns: str) -> list[Link]:

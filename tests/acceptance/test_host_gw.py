@@ -1,0 +1,123 @@
+"""
+flannel's host-gw back end: the matrix by real connections, and what breaks it.
+
+One lab for all of it; each fault is taken back by the shell before the next.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.acceptance.bench import bench
+from tests.acceptance.faults import Scene, masquerade_missing, pod_route_missing
+from tests.acceptance.matrix import SAMPLE, agrees, ends_of, flow_of
+from tests.acceptance.scenes import kubernetes_scene
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    """A cluster of two nodes that are each other's next hop."""
+    with bench("flannel-host-gw") as lab:
+        yield kubernetes_scene(lab)
+
+
+@pytest.mark.parametrize("kind", SAMPLE)
+def test_prediction_equals_the_real_connection(scene: Scene, kind: str) -> None:
+    """The walk's outcome and endpoints are those of real connections, and nothing is found wrong."""
+    agrees(scene, kind)
+
+
+def test_no_tunnel_is_in_the_way(scene: Scene) -> None:
+    """A packet to the other node's pod leaves by eth0 as it is, with the MTU of the wire."""
+    near, _ = ends_of(scene)
+    source, target, *_ = flow_of(scene, "pod-pod-other-node")
+    (path,) = scene.bench.trace(source, target)["paths"]
+    packets = [step["after"] or step["before"] for step in path["request"]["steps"]]
+    assert not any(packet and packet.get("inner") for packet in packets)
+    assert "eth0" in {step["device"] for step in path["request"]["steps"] if step["node"] == near}
+    assert "mtu 1500" in scene.bench.shell(scene.client[near], "ip link show eth0")
+
+
+class Break(NamedTuple):
+    """A fault: its cause, the shell commands that make it, the flow that it hurts."""
+
+    cause: str
+    inject: Callable[[Scene], list[tuple[str, str]]]
+    kind: str
+    outcome: str
+
+
+def wrong_next_hop(scene: Scene) -> list[tuple[str, str]]:
+    """Lead the peer's pods to a host that passes nothing on."""
+    near, far = ends_of(scene)
+    return [(near, f"ip route replace {scene.pod_cidr[far]} via {scene.outside_ip} dev eth0")]
+
+
+BREAKS = (
+    Break("pod-route-missing", pod_route_missing, "pod-pod-other-node", "timeout"),
+    Break("wrong-next-hop", wrong_next_hop, "pod-pod-other-node", "timeout"),
+    Break("masquerade-missing", masquerade_missing, "pod-outside", "timeout"),
+)
+
+
+def state(scene: Scene) -> dict[str, str]:
+    """The routes and rules of each node, counters left out."""
+    shown = {node: scene.bench.shell(node, "ip route show; iptables-save -t nat") for node in scene.node_ip}
+    return {node: re.sub(r"#.*\n|\[\d+:\d+\]", "", text) for node, text in shown.items()}
+
+
+@pytest.mark.parametrize("fault", BREAKS, ids=[fault.cause for fault in BREAKS])
+def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
+    """The cause is the first finding, its repair makes real connections work, undo brings the fault back."""
+    lab = scene.bench
+    source, target, who, address, port = flow_of(scene, fault.kind)
+    healthy = state(scene)
+    rules = {node: lab.shell(node, "iptables-save -t nat") for node in scene.node_ip}
+    for member, command in fault.inject(scene):
+        lab.shell(member, command)
+    broken = state(scene)
+    assert broken != healthy
+
+    said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
+    assert said["outcome"] == fault.outcome
+    assert {t["outcome"] for t in lab.connect(who, address, port)} == {fault.outcome}
+    assert [finding["cause"] for finding in said["findings"]][:1] == [fault.cause]
+
+    lab.nettrace("repair", "apply", fault.cause, "--lab", lab.name, "--yes", expect=(0,))
+    assert {t["outcome"] for t in lab.connect(who, address, port, times=3)} == {"connected"}
+    lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+    assert state(scene) == broken
+    for node, text in rules.items():
+        lab.shell(node, f"iptables-restore -T nat <<'END'\n{text}\nEND")
+        for peer in {*scene.node_ip} - {node}:
+            lab.shell(node, f"ip route replace {scene.pod_cidr[peer]} via {scene.node_ip[peer]} dev eth0")
+    assert state(scene) == healthy
+
+
+def test_a_peer_behind_a_router_cannot_be_a_next_hop(scene: Scene) -> None:
+    """The peer's address in no network of the node: hostgw-no-l2 first, with no repair on the node."""
+    lab = scene.bench
+    near, far = ends_of(scene)
+    nodes = Path(lab.record()["manifests"], "nodes.yaml")
+    before = nodes.read_text()
+    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
+    away = "192.168.60.12"
+    try:
+        nodes.write_text(before.replace(scene.node_ip[far], away))
+        lab.shell(near, f"ip route replace {scene.pod_cidr[far]} via {away} dev eth0 onlink")
+        said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
+        assert said["outcome"] == "unreachable"
+        seen = lab.connect(who, address, port, seconds=4.5)
+        assert [(t["outcome"], t["errno"]) for t in seen] == [("unreachable", "EHOSTUNREACH")]
+        first = said["findings"][0]
+        assert first["cause"] == "hostgw-no-l2"
+        assert [(r["safety"], r["commands"]) for r in first["repairs"]] == [("advice", [])]
+        assert {away, f"{scene.node_ip[near]}/24"} <= set(
+            re.findall(r"[\d.]+(?:/\d+)?", " ".join(piece["text"] for piece in first["evidence"]))
+        )
+    finally:
+        nodes.write_text(before)
+        lab.shell(near, f"ip route replace {scene.pod_cidr[far]} via {scene.node_ip[far]} dev eth0")
