@@ -12,7 +12,7 @@ from nettrace.walk.arrive import Refusal, input_route, refuse
 from nettrace.walk.arrive6 import input_route6, refuse6
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.fib import Failed
-from nettrace.walk.hooks import bridge_hook, run_hook
+from nettrace.walk.hooks import bridge_hook, netdev_hook, run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.nd import calls_ip6tables
 from nettrace.walk.neighbour import find_mac
@@ -178,6 +178,7 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
             ref=f"{ns.name}/links/{bridge.name}",
             text=f"{mac} is {bridge.name} itself",
         )
+        netdev_hook(run, skb, ns, bridge.name, "ingress")
         return Next.IP_RECEIVE
     port, known = _port_for(run, ns, skb, bridge, mac)
     if not allowed_out(ns, port, skb.in_port):

@@ -264,6 +264,12 @@ def _answered(talk: _Talk, delivery: Delivery) -> Path:
     return _full_size(talk)
 
 
+def _options(asked: Packet) -> int:
+    """Bytes of a SYN-ACK's options: the MSS, and of the others those that the SYN had (tcp_synack_options)."""
+    offered = asked.size - _HEADERS[asked.family]
+    return max(4, min(20, offered)) if asked.proto == "tcp" else 20
+
+
 def _answer(run: Run, delivery: Delivery) -> Packet:
     """
     Return the packet that answers a delivered request.
@@ -285,7 +291,7 @@ def _answer(run: Run, delivery: Delivery) -> Packet:
         icmp_type=_ICMP_ANSWERS[asked.icmp_type or 8] if asked.proto in _ECHO else None,
         icmp_code=0 if asked.proto in _ECHO else None,
         icmp_id=asked.icmp_id,
-        size=asked.size if asked.proto in _ECHO else _HEADERS[asked.family] + 20,
+        size=asked.size if asked.proto in _ECHO else _HEADERS[asked.family] + _options(asked),
         ttl=ns.number("net.ipv4.ip_default_ttl"),
         tos=asked.tos if asked.proto in _ECHO else 0,  # icmp_reply, icmpv6_echo_reply
         df=asked.proto == "tcp",
@@ -323,6 +329,9 @@ def _same_either_way(run: Run, ns: Namespace, answer: Packet) -> None:
 # --- the rest of a TCP conversation ------------------------------------------------------------
 
 
+_IP_MAX_MTU = 0xFFFF  # that of lo is larger (ip_dst_mtu_maybe_forward)
+
+
 def _full_size(talk: _Talk) -> Path:
     """Send one segment each way, as large as both ends agreed on."""
     taken = talk.server.packet
@@ -335,7 +344,7 @@ def _full_size(talk: _Talk) -> Path:
         ("reply-data", min(talk.server_mss.own, talk.client_mss.told), back, _from_server),
     )
     for kind, mss, packet, sender in sides:
-        size = talk.run.flow.segment or mss + _HEADERS[packet.family]
+        size = talk.run.flow.segment or min(mss + _HEADERS[packet.family], _IP_MAX_MTU)
         stopped = _shrinking(talk, kind, replace(packet, tcp_flags=_DATA, size=size), sender)
         if stopped is not None:
             return _stalled(talk, stopped)

@@ -27,7 +27,7 @@ from nettrace.walk.rules import run_chain
 from nettrace.walk.skb import Conn, Skb
 from nettrace.walk.targets import Place
 
-__all__ = ["bridge_hook", "netdev_hook", "run_hook"]
+__all__ = ["arp_hook", "bridge_hook", "netdev_hook", "run_hook"]
 
 _TRACK = "track"
 
@@ -193,6 +193,13 @@ def netdev_hook(run: Run, skb: Skb, ns: Namespace, device: str, hook: str) -> No
         inward = hook == "ingress"
         point = HookPoint(ns, hook, device if inward else None, None if inward else device)
         in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 5) for chain in chains])
+
+
+def arp_hook(run: Run, skb: Skb, point: HookPoint) -> None:
+    """Pass an ARP packet through the native chains of the family arp; what arptables has is not read."""
+    chains = native_chains(run, point.ns, ("arp",), point.hook)
+    if chains:
+        in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 3) for chain in chains])
 
 
 def bridge_hook(

@@ -50,7 +50,6 @@ def _unread(ruleset: NftRuleset) -> tuple[str, ...]:
         for table in ruleset.tables.values()
         for name, chain in table.chains.items()
         if chain.base is not None
-        and table.family != "arp"
         and isinstance(chain.rules, Missing)
         and chain.rules.kind is MissingKind.NOT_READ
     )

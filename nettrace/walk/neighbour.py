@@ -12,6 +12,7 @@ from nettrace.model.addr import family_of
 from nettrace.model.links import Link, Neighbour
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk.arp import End, answer_lost, request_lost
 from nettrace.walk.arrive import Refusal, input_route
 from nettrace.walk.context import Run, Undecided, ended, undecided
 from nettrace.walk.icmp import HOST_UNREACHABLE, send_error
@@ -154,7 +155,7 @@ def _how(address: str) -> str:
 def _nobody(
     run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Neighbour | None, why: str
 ) -> NoReturn:
-    """End the leg at a neighbour that does not answer; *why* is known of IPv6's only."""
+    """End the leg at a neighbour that does not answer; *why* says what lost a message."""
     ref = f"{ns.name}/neighbours/{link.name}/{address}"
     how = _how(address)
     state = f"{address} {entry.state.upper()}" if entry is not None else f"no entry for {address}"
@@ -213,7 +214,16 @@ def _answers(run: Run, ns: Namespace, link: Link, around: Segment, address: str,
                 if silent is None:
                     found.append(station)
             elif _would_answer(run, station, address, sender):
-                found.append(station)
+                asker = End(ns, link.name, link.mac.lower(), sender)
+                end = End(namespace(run, station.netns), station.device, _mac_of(run, station), address)
+                silent = request_lost(run, asker, end, station.way)
+                if not silent:
+                    silent = answer_lost(run, asker, end, station.way)
+                    if silent:
+                        _know_asker(run, link, sender, station)
+                lost = lost or silent
+                if not silent:
+                    found.append(station)
         except Undecided as open_question:
             unsure = unsure or open_question.reason
     return _Heard(found, unsure, lost)
@@ -265,11 +275,16 @@ def _learn(
     An entry that somebody made permanent is not overwritten (neigh_update).
     """
     run.neighbours[(ns.name, link.name, address)] = mac
+    _know_asker(run, link, sender, station)
+    _bridges_learn(run, station.way, link.mac.lower(), mac)
+
+
+def _know_asker(run: Run, link: Link, sender: str, station: Station) -> None:
+    """Whoever is asked knows who asks, also where the answer is lost (arp_process)."""
     far = namespace(run, station.netns)
     held = far.neighbour(station.device, sender)
     if held is None or held.state not in _KEPT:
         run.neighbours[(station.netns, station.device, sender)] = link.mac.lower()
-    _bridges_learn(run, station.way, link.mac.lower(), mac)
 
 
 def _bridges_learn(run: Run, way: Way, asker: str, answerer: str) -> None:

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
 from nettrace.walk.nft_value import Soft, Value, join, port_value, unknown
-from nettrace.walk.skb import Skb
+from nettrace.walk.skb import BROADCAST, Skb
 
 __all__ = [
+    "ARP",
     "PROTOCOLS",
     "address_bytes",
     "address_text",
+    "ethertype",
     "load_payload",
     "protocol_number",
     "size_value",
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
+#: What a walk's packet of ARP has for a protocol.
+ARP = "arp"
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 
 
@@ -53,6 +57,8 @@ def load_payload(skb: Skb, base: str, offset: int, length: int, *, sized: bool =
     if base == "link":
         return _cut(_link(skb), offset, length, None)
     packet = skb.packet
+    if packet.proto == ARP:
+        return _cut(_arp(skb), offset, length, packet.size) if base == "network" else None
     network = 20 if packet.family == 4 else 40
     if base == "network":
         whole = join((_network(packet, sized=sized), _transport(packet, sized=sized)))
@@ -100,8 +106,29 @@ def _mac(text: str, which: str) -> Value:
 
 
 def _link(skb: Skb) -> Value:
-    kind = 0x0800 if skb.packet.family == 4 else 0x86DD
-    return join((_mac(skb.dest_mac, "destination"), _mac(skb.source_mac, "source"), Value(kind.to_bytes(2))))
+    kind = Value(ethertype(skb.packet).to_bytes(2))
+    return join((_mac(skb.dest_mac, "destination"), _mac(skb.source_mac, "source"), kind))
+
+
+def ethertype(packet: Packet) -> int:
+    """Return the type of the packet's frame."""
+    if packet.proto == ARP:
+        return 0x0806
+    return 0x0800 if packet.family == 4 else 0x86DD
+
+
+def _arp(skb: Skb) -> Value:
+    """RFC 826: a broadcast asks, and does not know the target's MAC address."""
+    asks = skb.dest_mac == BROADCAST
+    return join(
+        (
+            Value(bytes((0, 1, 8, 0, 6, 4, 0, 1 if asks else 2))),
+            _mac(skb.source_mac, "source"),
+            Value(address_bytes(skb.packet.src)),
+            Value(bytes(6)) if asks else _mac(skb.dest_mac, "destination"),
+            Value(address_bytes(skb.packet.dst)),
+        )
+    )
 
 
 def size_value(size: int, *, sized: bool = True) -> Value:
@@ -207,6 +234,8 @@ def store_payload(skb: Skb, base: str, offset: int, value: Value) -> str | None:
         whole[offset : offset + len(new)] = new
         skb.dest_mac, skb.source_mac = whole[:6].hex(":"), whole[6:12].hex(":")
         return "" if bytes(whole[12:14]) == _link(skb).data[12:14] else "the frame's type is written"
+    if packet.proto == ARP and base != "link":
+        return "what is written is no field that the walk knows"
     if base == "network":
         whole = bytearray(_network(packet).data)
         if offset + len(new) > len(whole):

@@ -15,7 +15,7 @@ from nettrace.model import nft_expr as e
 from nettrace.model.addr import is_multicast
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import Namespace
-from nettrace.walk.nft_header import address_bytes, load_payload, protocol_number
+from nettrace.walk.nft_header import ARP, address_bytes, ethertype, load_payload, protocol_number
 from nettrace.walk.nft_value import Value, drawn_value, port_value, unknown
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
@@ -24,6 +24,8 @@ from nettrace.walk.skb import Conn, Skb, Tup
 __all__ = ["LOADS", "Scene", "hashed"]
 
 _IFNAMSIZ = 16
+#: Kinds of devices that are Ethernet (ARPHRD_ETHER).
+_ETHERNET = frozenset({"veth", "bridge", "vxlan", "dummy", "macvlan", "macvtap", "vlan"})
 _MOST_OPTIONS = 4096
 
 #: include/uapi/linux/rtnetlink.h
@@ -101,6 +103,23 @@ def _bridge_of(scene: Scene, device: str | None) -> Loaded:
     return _name(master) if master is not None else None
 
 
+def _l4proto(scene: Scene) -> Loaded:
+    packet = scene.skb.packet
+    return Value(bytes((protocol_number(packet),))) if packet.proto != ARP else None
+
+
+def _device_type(scene: Scene, device: str | None) -> Loaded:
+    """ARPHRD_* of include/uapi/linux/if_arp.h; without a device there is none."""
+    if device is None:
+        return None
+    kind = scene.ns.link(device).kind
+    if kind == "loopback":
+        return scene.host(772, 2)
+    if kind in _ETHERNET:
+        return scene.host(1, 2)
+    return unknown(2, f"the type of {device} is not in the snapshot")
+
+
 def _packet_type(scene: Scene) -> Loaded:
     if scene.pf in (5, 7):
         return unknown(1, "the frame's packet type is not known")
@@ -117,7 +136,7 @@ def _length(scene: Scene) -> Value:
 
 _META: dict[str, Callable[[Scene], Loaded]] = {
     "length": _length,
-    "protocol": lambda s: Value((0x0800 if s.skb.packet.family == 4 else 0x86DD).to_bytes(2)),
+    "protocol": lambda s: Value(ethertype(s.skb.packet).to_bytes(2)),
     "mark": lambda s: s.host(s.skb.packet.mark),
     "iif": lambda s: _index(s, s.point.in_device),
     "oif": lambda s: _index(s, s.point.out_device),
@@ -126,15 +145,15 @@ _META: dict[str, Callable[[Scene], Loaded]] = {
     "skuid": _user,
     "skgid": _user,
     "nfproto": lambda s: Value(bytes((s.pf,))),
-    "l4proto": lambda s: Value(bytes((protocol_number(s.skb.packet),))),
+    "l4proto": _l4proto,
     "pkttype": _packet_type,
+    "iiftype": lambda s: _device_type(s, s.point.in_device),
+    "oiftype": lambda s: _device_type(s, s.point.out_device),
     "ipsec": lambda s: Value(b"\0"),
     "ibrname": lambda s: _bridge_of(s, s.point.in_device),
     "obrname": lambda s: _bridge_of(s, s.point.out_device),
 }
 _META_LENGTHS = {
-    "iiftype": 2,
-    "oiftype": 2,
     "sdifname": 16,
     "iifkind": 16,
     "oifkind": 16,

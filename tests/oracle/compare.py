@@ -202,7 +202,7 @@ def _in_order(said: list[tuple[Met, str]], real: list[Met], *, open_end: bool) -
             at += 1
         if at < len(real) and real[at] == met:
             at += 1
-        elif how == "REJECT":
+        elif how.upper() == "REJECT":
             late.append(met)
         elif how != "maybe":
             there = " ".join(map(str, real[at])) if at < len(real) else "no further rule"
@@ -223,10 +223,17 @@ def _frames(
     steps: list[Step], frames: list[Frame], devices: frozenset[tuple[str, str]], *, open_end: bool
 ) -> list[str]:
     said: dict[str, list[tuple[str, Packet]]] = {}
+    early: tuple[str, str] | None = None
     for step in steps:
         where = (step.netns, step.device or "")
-        if step.stage is Stage.RECEIVE and step.verdict == "receive" and where in devices and step.before:
+        at_device = step.stage is Stage.HOOK and step.hook == "ingress"
+        arrives = step.stage is Stage.RECEIVE and step.verdict == "receive"
+        if not (at_device or arrives) or where not in devices or step.before is None:
+            continue
+        if early != where:
             said.setdefault(step.netns, []).append((where[1], step.before))
+        # the tap sees a frame before the rules of the device do
+        early = where if at_device else None
     real: dict[str, list[Frame]] = {}
     for frame in frames:
         if (frame.netns, frame.device) in devices:

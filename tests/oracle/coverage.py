@@ -81,6 +81,10 @@ class Coverage:
             walk_rules.match_matches, walk_rules.apply_target = match_matches, apply_target
             walk_rules._drawn = draws
 
+    def note(self, row: str) -> None:
+        """Note a row of the pair that is walked."""
+        self._now.add(row)
+
     def begin(self) -> None:
         """A new pair is walked."""
         self._now = set()

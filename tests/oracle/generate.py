@@ -9,6 +9,7 @@ import random
 
 from tests.oracle.benches import BENCHES, MORE, Bench, Change
 from tests.oracle.case import Probe, State
+from tests.oracle.nft import LOADER, NativeRules
 from tests.oracle.pieces import CLOSED, SET_KINDS, Pieces, drawn_sets
 
 __all__ = ["MATCHES", "TARGETS", "Generator"]
@@ -77,9 +78,15 @@ class Generator:
             if self.maybe(0.45):
                 sets, changes = drawn_sets(self, bench, label)
                 made += changes
-            loaders = _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.96 else _LOADERS
+            loaders: tuple[str, ...] = (
+                _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.96 else _LOADERS
+            )
+            native = self.maybe(0.4)
+            if native:  # alone, or beside one or both of the others
+                loaders = () if self.maybe(0.5) else loaders
+                rules.append((label, LOADER, NativeRules(self, bench, label, mixed=bool(loaders)).ruleset()))
             for loader in loaders:
-                density = 1.0 if len(loaders) == 1 else 0.4
+                density = 1.0 if len(loaders) + native == 1 else 0.4
                 rules.append((label, loader, Rules(self, bench, density, sets).ruleset()))
         sysctls: dict[tuple[str, str], str] = {}
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 4))):

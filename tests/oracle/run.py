@@ -27,6 +27,7 @@ from tests.oracle.bench import OracleNet, Seen
 from tests.oracle.benches import BENCHES, MORE
 from tests.oracle.case import Case, Probe, State
 from tests.oracle.compare import Judgement, judge
+from tests.oracle.nft import LOADER, unload
 from tests.oracle.witness import Sighting, Witness
 
 __all__ = ["Bench", "Broken", "Pair", "assert_agrees", "bench", "explain", "flow_of"]
@@ -110,7 +111,7 @@ class Bench:
         self.snapshot = Snapshot()
         self._old: list[tuple[str, str, str]] = []
         self._undo: list[tuple[str, str]] = []
-        self._loaded: list[tuple[str, str]] = []
+        self._loaded: list[tuple[str, str, str]] = []
         self.devices: frozenset[tuple[str, str]] = frozenset()
         self._settle_down()
 
@@ -134,6 +135,25 @@ class Bench:
 
     # --- state -----------------------------------------------------------------------------
 
+    def loadable(self, state: State) -> State:
+        """Return the state without those native rules that nft refuses: tests that exclude each other."""
+        return replace(
+            state,
+            rules=tuple(
+                (label, loader, self._loadable(label, text) if loader == LOADER else text)
+                for label, loader, text in state.rules
+            ),
+        )
+
+    def _loadable(self, label: str, text: str) -> str:
+        while True:
+            said = self.net[label].run("sh", "-c", "nft -c -f - 2>&1 || true", stdin=text)
+            wrong = {int(number) for number in re.findall(r"/dev/stdin:(\d+):", said)}
+            if not wrong:
+                return text
+            lines = [line for number, line in enumerate(text.splitlines(), 1) if number not in wrong]
+            text = "".join(f"{line}\n" for line in lines)
+
     def enter(self, state: State) -> None:
         """Make *state*; Broken where the kernel refuses it, and then nothing is left of it."""
         try:
@@ -151,7 +171,7 @@ class Bench:
             self._old.append((label, name, self.net.sysctl(label, name, value)))
         legacy: dict[str, dict[tuple[str, str], int]] = {}
         for label, loader, text in state.rules:
-            self._loaded.append((label, loader))
+            self._loaded.append((label, loader, unload(text) if loader == LOADER else _EMPTY))
             self.net[label].run(*loader.split(), stdin=text)
             if loader.startswith("iptables-legacy"):
                 legacy[label] = _counts(text)
@@ -159,8 +179,8 @@ class Bench:
 
     def leave(self) -> None:
         """Take the state back."""
-        for label, loader in self._loaded:
-            self.net[label].run(*loader.split(), stdin=_EMPTY)
+        for label, loader, text in self._loaded:
+            self.net[label].run(*loader.split(), stdin=text)
         for label, name, value in reversed(self._old):
             self.net.sysctl(label, name, value)
         for label, undo in reversed(self._undo):

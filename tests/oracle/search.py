@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from msgspec import Struct, field
 
 from nettrace.model.walk import Outcome
+from tests.oracle import nft_coverage
 from tests.oracle.case import Case
 from tests.oracle.coverage import Coverage
 from tests.oracle.generate import Generator
@@ -81,9 +82,9 @@ def run_chunk(seed: int, topology: str, pairs: int, *, until_found: bool = False
     """Run one chunk in a network of its own."""
     draw = Generator(seed)
     report, coverage = Report(), Coverage()
-    with bench(topology) as one, coverage.watching():
+    with bench(topology) as one, coverage.watching(), nft_coverage.watching(coverage.note):
         while report.pairs < pairs:
-            state = draw.state(topology)
+            state = one.loadable(draw.state(topology))
             try:
                 one.enter(state)
             except Broken:

@@ -19,6 +19,7 @@ from nettrace.observe.btf import BtfError
 from nettrace.observe.drops import DropWatch
 from nettrace.observe.headers import packet_of
 from nettrace.observe.trace_event import decode_events
+from nettrace.walk.nft_chain import BACKEND
 from tests.oracle.bench import OracleNet
 
 __all__ = ["Frame", "Lost", "Met", "Sighting", "Witness"]
@@ -33,6 +34,8 @@ _REDIRECT = 5
 _IGMP = 2
 #: Messages of one exchange that are read; no path is that long.
 _MOST = 20_000
+#: What iptables-nft calls its tables; all others are nft's own.
+XT_TABLES = ("raw", "mangle", "nat", "filter", "security")
 
 #: Everything is traced; the chains are the first of all, conntrack's defragmentation included.  The
 #: chain that asks for a connection's mark keeps conntrack on: without anybody who asks for connections
@@ -124,7 +127,7 @@ class Witness:
         with contextlib.suppress(BpfError, BtfError):
             self._drops = self._stack.enter_context(DropWatch(None, self._names))
         for label, space in net.spaces.items():
-            space.run("nft", "-f", "-", stdin=_ARM)
+            space.run("nft", "-f", "-", stdin=_ARM + _at_devices(space.ip("-o link")))
             for family in (2, 10):
                 net.sysctl(label, f"net.netfilter.nf_log.{family}", "nfnetlink_log")
             self._eyes[label] = net.worker(label).run(_open)
@@ -187,9 +190,11 @@ class Witness:
         found: list[Met] = []
         positions = self._positions.get(label, {})
         redirects: set[int] = set()
+        packets: set[int] = set()
         for data, _ in told:
             for event in decode_events(data):
                 if event.packet is not None:
+                    packets.add(event.id)
                     beside = event.packet.icmp_type == _REDIRECT or event.packet.proto == str(_IGMP)
                     (redirects.add if beside else redirects.discard)(event.id)
                 if event.id in redirects:
@@ -197,14 +202,17 @@ class Witness:
                 if event.table == _TABLE:
                     continue
                 key = (event.family, event.table, event.chain)
-                table = event.table if event.family in ("ip", "ip6") else f"{event.family} {event.table}"
+                if event.packet is None and event.id not in packets:
+                    continue  # ARP
+                ours = event.family in ("ip", "ip6") and event.table in XT_TABLES
+                backend, table = ("nft", event.table) if ours else (BACKEND, f"{event.family} {event.table}")
                 if event.handle is not None:
                     number = positions.get(key, {}).get(event.handle, -1)
-                    found.append(Met("nft", table, event.chain, number))
+                    found.append(Met(backend, table, event.chain, number))
                 elif event.verdict.startswith("policy") and (
                     positions.get(key) or event.verdict != "policy accept"
                 ):
-                    found.append(Met("nft", table, event.chain, 0))
+                    found.append(Met(backend, table, event.chain, 0))
         return found
 
     def _logged(self, label: str, told: _Told) -> list[Met]:
@@ -221,6 +229,17 @@ class Witness:
                 elif kind == "policy" and (table, chain) in counts:
                     found.append(Met("legacy", table, chain, 0))
         return found
+
+
+def _at_devices(links: str) -> str:
+    """Chains that have everything traced that comes in by a device, of ``ip -o link``."""
+    names = [line.split(":")[1].strip().split("@")[0] for line in links.splitlines()]
+    arm = "priority -450; meta nftrace set 1;"
+    chains = [
+        f' chain in_{number} {{ type filter hook ingress device "{name}" {arm} }}\n'
+        for number, name in enumerate(names)
+    ]
+    return f"table netdev {_TABLE} {{\n{''.join(chains)}}}\n"
 
 
 def _open() -> _Eyes:
