@@ -265,7 +265,7 @@ def _answered(talk: _Talk, delivery: Delivery) -> Path:
 
 
 def _options(asked: Packet) -> int:
-    """Bytes of a SYN-ACK's options: the MSS, and of the others those that the SYN had (tcp_synack_options)."""
+    """Bytes of a SYN-ACK's options: the MSS, of others those that the SYN had (tcp_synack_options)."""
     offered = asked.size - _HEADERS[asked.family]
     return max(4, min(20, offered)) if asked.proto == "tcp" else 20
 

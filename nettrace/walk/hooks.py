@@ -20,6 +20,7 @@ from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 from nettrace.walk.nat import MANIP_OF, leave_alone, needs_rules, translate
 from nettrace.walk.native import native_chains
 from nettrace.walk.nft_chain import NativeChain, walk_native
+from nettrace.walk.nft_header import ARP
 from nettrace.walk.nft_read import native_ruleset
 from nettrace.walk.order import Party, in_order
 from nettrace.walk.point import HookPoint
@@ -188,11 +189,15 @@ def _native(run: Run, skb: Skb, point: HookPoint) -> tuple[NativeChain, ...]:
 
 def netdev_hook(run: Run, skb: Skb, ns: Namespace, device: str, hook: str) -> None:
     """Pass the native chains that hang on the device itself; *hook* is ``ingress`` or ``egress``."""
-    chains = native_chains(run, ns, ("netdev", "inet"), hook, device)
+    # what is no IP passes by the family inet (nft_do_chain_inet_ingress)
+    families = ("netdev",) if skb.packet.proto == ARP else ("netdev", "inet")
+    chains = native_chains(run, ns, families, hook, device)
     if chains:
         inward = hook == "ingress"
         point = HookPoint(ns, hook, device if inward else None, None if inward else device)
-        in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 5) for chain in chains])
+        pfs = {"netdev": 5, "inet": _pf(skb)}
+        parties = [_layer2_party(run, skb, point, one, pfs[one.table.family]) for one in chains]
+        in_order(run, skb, point, parties)
 
 
 def arp_hook(run: Run, skb: Skb, point: HookPoint) -> None:

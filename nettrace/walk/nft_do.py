@@ -212,7 +212,7 @@ _ICMPX = {2: (0, 3, 1, 13), 10: (0, 4, 3, 1)}
 
 
 def _reject(scene: Scene, registers: Registers, expr: e.RejectExpr, place: Place) -> Deed:
-    if scene.pf not in (2, 10):
+    if scene.pf not in (2, 10) or scene.point.hook == "ingress":
         undecided(f"{scene.where} rejects in a bridge or at a device, which is not followed")
     if expr.kind == "tcp-reset":
         with_ = "tcp-reset"

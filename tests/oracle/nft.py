@@ -116,16 +116,18 @@ class NativeRules:
     def at_devices(self, devices: tuple[str, ...]) -> str:
         """Chains at the devices themselves, of the families netdev and inet."""
         draw = self.draw
-        lines, rules = ["add table netdev dev"], []
+        at = draw.pick("netdev dev", "netdev dev", "inet dev")
+        lines: list[str] = [f"add table {at}"]
+        rules: list[str] = []
         for device in draw.random.sample(devices, min(len(devices), draw.random.randint(1, 2))):
-            hook = draw.pick("ingress", "ingress", "egress")
+            hook = draw.pick("ingress", "ingress", "egress" if at.startswith("netdev") else "ingress")
             base = f"{hook}_{device.replace('.', '_')}"
             policy = "drop" if draw.maybe(0.02) else "accept"
             lines.append(
-                f'add chain netdev dev {base} {{ type filter hook {hook} device "{device}" '
+                f'add chain {at} {base} {{ type filter hook {hook} device "{device}" '
                 f"priority {draw.random.randint(-200, 200)}; policy {policy}; }}"
             )
-            rules += self.layer2("netdev dev", base, lines, hook)
+            rules += self.layer2(at, base, lines, hook)
         return "".join(f"{line}\n" for line in [*lines, *rules])
 
     def bridge(self) -> str:

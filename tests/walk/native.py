@@ -8,6 +8,8 @@ from nettrace.model.section import Known
 
 DROP = e.ImmediateExpr(dreg=0, verdict=e.NftVerdict("drop"))
 ACCEPT = e.ImmediateExpr(dreg=0, verdict=e.NftVerdict("accept"))
+#: ``meta protocol ip drop``: what drops packets and lets ARP pass.
+DROP_IP = (e.MetaExpr(1, "protocol"), e.CmpExpr(1, "eq", "0800"), DROP)
 
 
 def jump(chain: str) -> e.ImmediateExpr:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from nettrace.model.links import BridgeAttrs, FdbEntry, Peer
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome, Path
-from tests.walk.native import DROP, base, one_chain
+from tests.walk.native import DROP_IP, base, one_chain
 from tests.walk.worlds import World, flow, one_path, pod_network
 
 POD_TO_POD = flow("pod1", "10.244.1.3", 9376)
@@ -224,7 +224,7 @@ def test_vlan_filtering_is_not_walked() -> None:
 def test_a_native_chain_of_the_bridge_family() -> None:
     """A rule of the bridge family drops bridged frames, and no others."""
     world = pod_network()
-    world["node"].nft = one_chain((DROP,), at=base("forward"), family="bridge")
+    world["node"].nft = one_chain(DROP_IP, at=base("forward"), family="bridge")
     path = one_path(world, POD_TO_POD)
     assert (path.verdict, path.outcome) == (Verdict.DROPPED_BY_RULE, Outcome.TIMEOUT)
     assert path.failing_step is not None

@@ -12,6 +12,7 @@ from nettrace.model.walk import Outcome
 from tests.walk.native import (
     ACCEPT,
     DROP,
+    DROP_IP,
     base,
     chain,
     dnat,
@@ -128,7 +129,7 @@ def test_draws_in_two_back_ends_are_made_once() -> None:
 def test_a_native_chain_drops(family: str, at: NftBase) -> None:
     """A rule of a native chain on the path drops, and the step names it."""
     world = router()
-    world["r"].nft = one_chain((), (DROP,), at=at, family=family)
+    world["r"].nft = one_chain((), DROP_IP, at=at, family=family)
     path = one_path(world, TO_SERVER)
     assert path.verdict is Verdict.DROPPED_BY_RULE
     step = path.failing_step
