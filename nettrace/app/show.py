@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from nettrace.app.context import Context
 from nettrace.model.errors import UserError
+from nettrace.model.nft import nft_path
 from nettrace.model.section import Known, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.xt import BACKENDS, XT_SECTIONS
@@ -73,7 +74,7 @@ def _namespaces(snapshot: Snapshot, of: str | None) -> list[str]:
 
 
 def _all_chains(snapshot: Snapshot, chosen: list[str]) -> list[SectionKey]:
-    """Return the keys of all chains (nft back end) and tables (legacy) that were not read yet."""
+    """Return the keys of all chains (nft back end, native) and tables (legacy) that were not read yet."""
     keys = []
     for name in chosen:
         for word in (f"{head}/{backend}" for head in XT_SECTIONS for backend in BACKENDS):
@@ -90,4 +91,11 @@ def _all_chains(snapshot: Snapshot, chosen: list[str]) -> list[SectionKey]:
                     for chain, body in section.value.chains.items()
                     if not isinstance(body, Known) and body.kind is MissingKind.NOT_READ
                 )
+        native = snapshot.section(SectionKey(name, "nft"))
+        for table in native.value.tables.values() if isinstance(native, Known) else ():
+            keys.extend(
+                SectionKey(name, nft_path(table, chain))
+                for chain, body in table.chains.items()
+                if not isinstance(body.rules, Known) and body.rules.kind is MissingKind.NOT_READ
+            )
     return keys

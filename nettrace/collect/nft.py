@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from nettrace.collect.failure import CollectError, as_section
 from nettrace.collect.nf_tables import Base, ChainSeen, TableSeen, is_xt
-from nettrace.collect.nft_rules import read_elements, read_rules, read_sets, steadily
+from nettrace.collect.nft_rules import read_all_rules, read_elements, read_rules, read_sets, steadily
 from nettrace.collect.session import Session
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftSet, NftTable, split_path
 from nettrace.model.nft_expr import DynsetExpr, LookupExpr, ObjrefExpr
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 #: Tables of nettrace's own probes.
 _OURS = "nettrace"
+#: Of more chains of a table than this, the rules are read in one dump.
+_FEW = 16
 
 
 def outline(session: Session, tables: Sequence[TableSeen]) -> NftRuleset:
@@ -94,11 +96,17 @@ def deepen(session: Session, ruleset: NftRuleset, names: Collection[str]) -> Nft
 def _read_table(session: Session, table: NftTable, names: Sequence[str]) -> NftTable:
     chains, sets = dict(table.chains), dict(table.sets)
     queue = dict.fromkeys(names)
-    for name in names:
-        held = chains.get(name)
-        if name.startswith("@") or held is None:
-            continue
-        found = _section(session, lambda name=name: read_rules(session, table.family, table.name, name))  # type: ignore[misc]
+    wanted = [name for name in names if not name.startswith("@") and name in chains]
+    at_once: Section[dict[str, tuple[NftRule, ...]]] | None = None
+    if len(wanted) > _FEW:
+        at_once = _section(session, lambda: read_all_rules(session, table.family, table.name))
+    for name in wanted:
+        held = chains[name]
+        found: Section[tuple[NftRule, ...]]
+        if at_once is not None:
+            found = Known(at_once.value.get(name, ())) if isinstance(at_once, Known) else at_once
+        else:
+            found = _section(session, lambda name=name: read_rules(session, table.family, table.name, name))  # type: ignore[misc]
         chains[name] = replace(held, rules=found)
         if isinstance(found, Known):
             queue.update(dict.fromkeys(f"@{one}" for one in _anonymous(found.value, sets)))

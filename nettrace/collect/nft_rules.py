@@ -6,7 +6,7 @@ Not here: which tables there are (nf_tables, nft), what expressions mean (nft_ex
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from nettrace.collect.failure import CollectError
@@ -55,13 +55,32 @@ def read_rules(session: Session, family: str, table: str, chain: str) -> tuple[N
     return tuple(_rule(payload) for payload in session.netfilter.dump(_GETRULE, body))
 
 
+def read_all_rules(session: Session, family: str, table: str) -> dict[str, tuple[NftRule, ...]]:
+    """Return the rules of all chains of a table that have any, in one dump."""
+    found: dict[str, list[NftRule]] = {}
+    for payload in session.netfilter.dump(_GETRULE, _body(family, _name(1, table))):
+        found.setdefault(text(attributes(payload, 4)[2]), []).append(_rule(payload))
+    return {chain: tuple(rules) for chain, rules in found.items()}
+
+
 def _rule(payload: bytes) -> NftRule:
     found = attributes(payload, 4)
+    expressions = tuple(each(found.get(4, b"")))
     return NftRule(
         handle=be64(found[3]),
-        expressions=tuple(decode_expression(one) for one in each(found.get(4, b""))),
+        expressions=tuple(decode_expression(one) for one in expressions),
         comment=_comment(found.get(7, b"")),
+        packets=_packets(expressions),
     )
+
+
+def _packets(expressions: Iterable[bytes]) -> int | None:
+    """Read the first counter of a rule (NFTA_COUNTER_PACKETS)."""
+    for one in expressions:
+        found = attributes(one)
+        if text(found.get(1, b"")) == "counter":
+            return be64(attributes(found.get(2, b"")).get(2, bytes(8)))
+    return None
 
 
 def _comment(userdata: bytes) -> str:

@@ -45,11 +45,16 @@ class NftBase(Struct, frozen=True, kw_only=True):
 
 
 class NftRule(Struct, frozen=True, kw_only=True):
-    """One rule.  Two rules do the same if their expressions are equal."""
+    """
+    One rule.  Two rules do the same if their expressions are equal.
+
+    ``packets`` is what its counter had counted when it was read, None where it has none.
+    """
 
     handle: int
     expressions: tuple[Expression, ...]
     comment: str = ""
+    packets: int | None = None
 
 
 class NftChain(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from nettrace.model.finding import Severity
 from nettrace.model.kube import EndpointSlice, Service
 from nettrace.model.lab import LabRecord
 from nettrace.model.links import Address, Link
+from nettrace.model.nft import NftBase
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket
@@ -29,6 +30,7 @@ __all__ = [
     "ShownChain",
     "ShownConntrack",
     "ShownLink",
+    "ShownNativeChain",
     "ShownNetns",
     "ShownPolicyRule",
     "ShownRoute",
@@ -155,6 +157,23 @@ class ShownChain(Struct, frozen=True, kw_only=True, tag_field="item", tag="chain
     packets: tuple[int, ...] | None
 
 
+class ShownNativeChain(Struct, frozen=True, kw_only=True, tag_field="item", tag="nft_chain"):
+    """
+    A chain of native nftables.
+
+    ``rules`` are as nft writes them, comments included; ``base`` is null where nothing but jumps
+    lead to it.  ``packets`` has a counter a rule, null for rules without one.
+    """
+
+    netns: str
+    family: str
+    table: str
+    chain: str
+    base: NftBase | None
+    rules: tuple[str, ...]
+    packets: tuple[int | None, ...]
+
+
 class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
     """An ipset."""
 
@@ -211,6 +230,7 @@ ShowItem: TypeAlias = (
     | ShownRoute
     | ShownPolicyRule
     | ShownChain
+    | ShownNativeChain
     | ShownSet
     | ShownService
     | ShownPolicy

@@ -15,6 +15,7 @@ from nettrace.render.contract_state import (
     ShownChain,
     ShownConntrack,
     ShownLink,
+    ShownNativeChain,
     ShownNetns,
     ShownPolicy,
     ShownPolicyRule,
@@ -174,9 +175,9 @@ def _grouped(items: Sequence[ShowItem], look: Look) -> list[Line]:
     """List routes and rules as text under the name of their namespace."""
     lines: list[Line] = []
     before = ""
-    table = (0, "", "")
+    table: tuple[int | str, str, str] = (0, "", "")
     for item in items:
-        if not isinstance(item, ShownPolicyRule | ShownRoute | ShownChain):
+        if not isinstance(item, ShownPolicyRule | ShownRoute | ShownChain | ShownNativeChain):
             continue
         if item.netns != before:
             if lines:
@@ -189,12 +190,30 @@ def _grouped(items: Sequence[ShowItem], look: Look) -> list[Line]:
         elif isinstance(item, ShownRoute):
             if item.route.table != TABLE_LOCAL or look.wide:
                 lines.append(line("  route    ", Span(route_text(item.route), Style.CODE)))
+        elif isinstance(item, ShownNativeChain):
+            if ("nft", item.family, item.table) != table:
+                table = ("nft", item.family, item.table)
+                lines.append(line("  ", Span(f"table {item.family} {item.table}", Style.HEAD), "  nft"))
+            lines.extend(_native_chain(item))
         else:
             if (item.family, item.backend, item.table) != table:
                 table = (item.family, item.backend, item.table)
                 command = "ip6tables" if item.family == 6 else "iptables"
                 lines.append(line("  ", Span(f"*{item.table}", Style.HEAD), f"  {command}-{item.backend}"))
             lines.extend(_chain(item))
+    return lines
+
+
+def _native_chain(item: ShownNativeChain) -> list[Line]:
+    words = "-"
+    if item.base is not None:
+        at = f" device {', '.join(item.base.devices)}" if item.base.devices else ""
+        where = f"{item.base.type} hook {item.base.hook}{at}"
+        words = f"{where} priority {item.base.priority}, policy {item.base.policy}"
+    lines = [line("    ", Span(item.chain, Style.NAME), f"  {words}")]
+    for index, (rule, packets) in enumerate(zip(item.rules, item.packets, strict=True)):
+        count = f"[{packets}] " if packets is not None else ""
+        lines.append(line(f"    {index + 1:>4}  ", Span(count, Style.DIM), Span(rule, Style.CODE)))
     return lines
 
 

@@ -15,11 +15,13 @@ from nettrace.kube.policy_ends import Cluster, cluster_of, is_subject
 from nettrace.kube.policy_words import admin_peer_words, admin_rule_words, rule_words, selector_words
 from nettrace.kube.selectors import Unsure
 from nettrace.model.kube import Pod
+from nettrace.model.nft import nft_path
 from nettrace.model.policy import AdminPolicy
 from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
 from nettrace.parse.iptables import rule_text
+from nettrace.parse.nft import rule_text as native_rule_text
 from nettrace.render.contract_state import (
     MissingView,
     ShowDocument,
@@ -27,6 +29,7 @@ from nettrace.render.contract_state import (
     ShownChain,
     ShownConntrack,
     ShownLink,
+    ShownNativeChain,
     ShownNetns,
     ShownPolicy,
     ShownPolicyRule,
@@ -124,6 +127,31 @@ def _rules(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
                     found.items.append(
                         _chain(netns.name, 6 if head == "xt6" else 4, backend, table, name, chain)
                     )
+    _native(netns, found)
+
+
+def _native(netns: Netns, found: _Found) -> None:
+    ruleset = found.value(netns.name, "nft", netns.nft)
+    for table in (ruleset.tables if ruleset is not None else {}).values():
+        for name, chain in table.chains.items():
+            rules = found.value(netns.name, nft_path(table, name), chain.rules)
+            if ruleset is None or rules is None:
+                continue
+            words = (native_rule_text(rule, table, ruleset.byteorder) for rule in rules)
+            found.items.append(
+                ShownNativeChain(
+                    netns=netns.name,
+                    family=table.family,
+                    table=table.name,
+                    chain=name,
+                    base=chain.base,
+                    rules=tuple(
+                        f'{text} comment "{rule.comment}"' if rule.comment else text
+                        for text, rule in zip(words, rules, strict=True)
+                    ),
+                    packets=tuple(rule.packets for rule in rules),
+                )
+            )
 
 
 def _in_order(table: str, chains: Iterable[str]) -> list[str]:

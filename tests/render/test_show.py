@@ -5,6 +5,8 @@ import pytest
 from nettrace.model.ipset import IpSet
 from nettrace.model.kube import Endpoint, EndpointPort, EndpointSlice, Kube, Service, ServicePort
 from nettrace.model.links import Address, Link, Peer, VxlanAttrs
+from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
+from nettrace.model.nft_expr import CounterExpr, ImmediateExpr, NftVerdict
 from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, Snapshot
@@ -15,6 +17,35 @@ from nettrace.render.show_text import policy_rule_text, route_text
 from nettrace.render.shown import show_document
 from nettrace.render.text import render
 
+GUARD = NftTable(
+    family="netdev",
+    name="guard",
+    chains={
+        "in": NftChain(
+            handle=1,
+            base=NftBase(type="filter", hook="ingress", priority=-10, policy="drop", devices=("eth0",)),
+            use=2,
+            rules=Known(
+                (
+                    NftRule(
+                        handle=2,
+                        expressions=(
+                            CounterExpr(),
+                            ImmediateExpr(dreg=0, verdict=NftVerdict("jump", "more")),
+                        ),
+                        packets=7,
+                    ),
+                    NftRule(
+                        handle=3,
+                        expressions=(ImmediateExpr(dreg=0, verdict=NftVerdict("accept")),),
+                        comment="the rest",
+                    ),
+                )
+            ),
+        ),
+        "more": NftChain(handle=4, use=1, rules=Known(())),
+    },
+)
 FORWARD = XtChain(
     policy="DROP",
     rules=(XtRule(target=Jump("B")), XtRule(target=Accept())),
@@ -75,6 +106,7 @@ NODE = Netns(
     xt_legacy=Known(XtRuleset({})),
     xt6_nft=Known(XtRuleset({})),
     xt6_legacy=Known(XtRuleset({})),
+    nft=Known(NftRuleset(tables={"netdev guard": GUARD})),
 )
 SERVICE = Service(
     name="web",
@@ -184,7 +216,11 @@ def test_policy_rules_with_selectors(rule: PolicyRule, words: str) -> None:
 
 
 def test_rules_are_written_as_iptables_save_does() -> None:
-    """Built-in chains come first, the others by name, every rule with its number and counter."""
+    """
+    Built-in chains come first, the others by name, every rule with its number and counter.
+
+    Native chains follow, with where they hook in; a rule without a counter has none.
+    """
     assert shown("rules") == [
         "node-a",
         "  *filter  iptables-nft",
@@ -193,6 +229,11 @@ def test_rules_are_written_as_iptables_save_does() -> None:
         "       2  [0] -j ACCEPT",
         "    A  -",
         "    B  -",
+        "  table netdev guard  nft",
+        "    in  filter hook ingress device eth0 priority -10, policy drop",
+        "       1  [7] counter jump more",
+        '       2  accept comment "the rest"',
+        "    more  -",
     ]
 
 
