@@ -103,7 +103,12 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
             skb, Stage.ROUTE, "bridged", ref=where, text=f"{decided.route.dst} dev {decided.device}",
             note=f"its new destination is on {bridge.name} too: it stays in the bridge",
         )  # fmt: skip
-        found = find_mac(run, ns, skb, bridge, decided.gateway or skb.packet.dst)
+        told = len(run.answers)
+        try:
+            found = find_mac(run, ns, skb, bridge, decided.gateway or skb.packet.dst)
+        finally:
+            if not _is_own(ns, bridge, skb.dest_mac):
+                del run.answers[told:]  # a frame that is for another host is answered by no error (icmp_send)
         skb.dest_mac = found.mac.lower()
         return
     run.step(

@@ -18,7 +18,7 @@ from nettrace.walk.context import Run
 from nettrace.walk.namespace import namespace
 from nettrace.walk.skb import Conn, Skb, Tup, Zone, mirrored, tuple_of
 
-__all__ = ["confirm", "entry_of", "track"]
+__all__ = ["clashes", "confirm", "entry_of", "track"]
 
 #: ICMP types that begin a connection (valid_new of both files).
 _BEGIN = {"icmp": (8, 13, 15, 17), "icmpv6": (128, 139)}
@@ -258,6 +258,31 @@ def _invalid(run: Run, skb: Skb, hook: str, why: str) -> None:
         ref=f"{skb.netns}/conntrack",
         text=f"conntrack state INVALID: the packet {why}",
     )
+
+
+def clashes(run: Run, skb: Skb) -> bool:
+    """
+    Would the answers of a new connection be taken for packets of one that is in the table?
+
+    Where nat is at work it has found another port by then.  __nf_conntrack_confirm drops such a packet;
+    of UDP only where nat has decided on the old one (nf_ct_resolve_clash).
+    """
+    conn = skb.conn
+    if conn is None or conn.confirmed or skb.reply or skb.packet.is_icmp_error:
+        return False
+    port = conn.reply.sport
+    if conn.reply.proto not in ("tcp", "udp") or port is None or port.single is None:
+        return False
+    if conn.reply.dport is None or conn.reply.dport.single is None:
+        return False
+    zone = conn.zone.side(reply=True)
+    for entry in run.section(conn.netns, "conntrack"):
+        held = (_tup(entry.proto, entry.original), _tup(entry.proto, entry.reply))
+        if conn.reply not in held or conn.original in held or entry.zone != zone:
+            continue
+        if entry.proto != "udp" or entry.status & {"src_nat_done", "dst_nat_done"}:
+            return True
+    return False
 
 
 def confirm(run: Run, skb: Skb) -> None:

@@ -337,7 +337,15 @@ def _full_size(talk: _Talk) -> Path:
     taken = talk.server.packet
     ttl = namespace(talk.run, talk.server.netns).number("net.ipv4.ip_default_ttl")
     back = replace(
-        taken, src=taken.dst, dst=taken.src, sport=taken.dport, dport=taken.sport, ttl=ttl, mark=0, df=True
+        taken,
+        src=taken.dst,
+        dst=taken.src,
+        sport=taken.dport,
+        dport=taken.sport,
+        ttl=ttl,
+        tos=0,
+        mark=0,
+        df=True,
     )
     sides: tuple[tuple[str, int, Packet, _Sender], ...] = (
         ("data", min(talk.client_mss.own, talk.server_mss.told), talk.sent, _from_client),

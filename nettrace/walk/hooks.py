@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nettrace.model.section import Missing, MissingKind, SectionKey
+from nettrace.model.step import Stage
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XtRuleset
-from nettrace.walk.conntrack import confirm, track
+from nettrace.walk.conntrack import clashes, confirm, track
 from nettrace.walk.context import Run, Wanted
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
@@ -24,7 +25,7 @@ from nettrace.walk.nft_header import ARP
 from nettrace.walk.nft_read import native_ruleset
 from nettrace.walk.order import Party, in_order
 from nettrace.walk.point import HookPoint
-from nettrace.walk.rules import run_chain
+from nettrace.walk.rules import dropped, run_chain
 from nettrace.walk.skb import Conn, Skb
 from nettrace.walk.targets import Place
 
@@ -65,6 +66,11 @@ def run_hook(run: Run, skb: Skb, point: HookPoint, *, reroute: Reroute | None = 
     _rulesets(run, point)
     in_order(run, skb, point, _parties(run, skb, point, reroute))
     if point.hook in ("input", "postrouting"):
+        if clashes(run, skb):
+            reason = f"answers to it would be taken for an old connection's of {point.ns.name}"
+            ref = f"{point.ns.name}/conntrack"
+            run.step(skb, Stage.CONNTRACK, "drop", hook=point.hook, ref=ref, text=reason, stops=True)
+            dropped(run, skb, point, reason)
         confirm(run, skb)
 
 
@@ -255,7 +261,7 @@ def _nat(run: Run, skb: Skb, point: HookPoint) -> None:
     """One hook for all nat chains; the first that binds ends it (nf_nat_inet_fn)."""
     manip = MANIP_OF[point.hook]
     conn = skb.conn
-    if conn is not None and needs_rules(skb, manip):
+    if conn is not None and needs_rules(skb, manip) and _translates(run, point):
         _nat_rules(run, skb, point, conn, manip)
         if not _done(conn, manip):
             leave_alone(run, conn, manip)

@@ -13,10 +13,11 @@ from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
+from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
 from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
-from nettrace.walk.skb import Skb
+from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
 
 __all__ = ["OUTWARD", "postrouting", "transmit"]
@@ -34,8 +35,37 @@ def postrouting(run: Run, skb: Skb) -> Next:
     if skb.route is None:
         undecided("a packet leaves without a route")
     run_hook(run, skb, HookPoint(ns, "postrouting", skb.device or None, skb.route.device))
+    own = not skb.device
     skb.device = skb.route.device
+    if own and skb.packet.family == 4:
+        _fit(run, ns, skb, skb.route)
     return Next.NEIGHBOUR
+
+
+def _fit(run: Run, ns: Namespace, skb: Skb, route: Decision) -> None:
+    """
+    See whether a packet of this host's own fits the route that it has in the end (ip_finish_output).
+
+    What did not fit the first one went no further than send(); OUTPUT may have found another.
+    """
+    mtu = route.route.mtu or ns.link(route.device).mtu
+    if skb.packet.size <= mtu:
+        skb.fragments = None
+        return
+    if not skb.packet.df:
+        skb.fragments = fragment_size(mtu)
+        return
+    run.step(
+        skb,
+        Stage.FORWARD,
+        "drop",
+        ref=f"{ns.name}/links/{route.device}",
+        text=f"mtu {mtu}",
+        note=f"{skb.packet.size} bytes may not be fragmented",
+        stops=True,
+    )
+    send_error(run, skb, 3, FRAGMENTATION_NEEDED, local=False, mtu=mtu)
+    ended(Verdict.TOO_BIG, f"{skb.packet.size} bytes do not fit {route.device}'s MTU {mtu} in {ns.name}")
 
 
 def transmit(run: Run, skb: Skb) -> Next:

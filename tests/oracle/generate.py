@@ -94,7 +94,7 @@ class Generator:
             sysctls[label, name] = self.random.choice(values)
         menu = self.random.sample(bench.menu, self.random.choice((0, 0, 1, 1, 2, 3)))
         if self.maybe(0.4):
-            menu.append(self.random.choice(bench.rare))
+            menu.append(self.random.choice((*bench.rare, *bench.loops, *bench.loops)))
         commands: dict[tuple[str, str], Change] = {}
         for line in menu:
             for change in (line,) if isinstance(line, Change) else line:
@@ -225,7 +225,10 @@ class Rules:
         for chain in BUILT_IN[table]:
             if table == "nat" and chain in ("PREROUTING", "OUTPUT") and self.bench.spared:
                 lines.append(f"-A {chain} {self.bench.spared} -j ACCEPT")
-            for _ in range(round(draw.random.choice((0, 2, 3, 4, 5, 6)) * self.density)):
+            if table == "filter" and draw.maybe(0.05):  # the handshake passes, and what comes then does not
+                end = draw.pick("DROP", "REJECT --reject-with tcp-reset")
+                lines.append(f"-A {chain} -p tcp -m tcp --tcp-flags PSH PSH -j {end}")
+            for _ in range(round(draw.random.choice((1, 2, 3, 4, 5, 6)) * self.density)):
                 lines.append(self.rule(table, chain, chain))
         for chain in own:
             home = next((one for one, chains in _OWN.get(table, {}).items() if chain in chains), "FORWARD")
@@ -238,7 +241,7 @@ class Rules:
         draw, bench = self.draw, self.bench
         proto = draw.pick("", "", "", "udp", "udp", "tcp", "tcp", "icmp")
         words = [f"-A {chain}"]
-        if draw.maybe(0.25):  # a rule that anything meets
+        if draw.maybe(0.3):  # a rule that anything meets
             return f"-A {chain} {self.target(table, chain, home, '')}"
         if draw.maybe(0.15):
             words.append(f"{draw.negated()}-s {draw.pick(*bench.addresses, *bench.prefixes)}")
@@ -340,6 +343,12 @@ class Rules:
             return f"-{draw.pick('j', 'j', 'j', 'g')} {draw.random.choice(later)}"
         if draw.maybe(0.12):
             return draw.pick("-j RETURN", "")
+        if table == "mangle" and proto == "tcp" and chain in _OUT and draw.maybe(0.3):
+            return draw.pick(
+                "-j TCPMSS --set-mss 1300",
+                "-j TCPMSS --set-mss 600",
+                "-j TCPOPTSTRIP --strip-options timestamp",
+            )
         if draw.maybe(0.15):
             found = self.pieces.target(table, "" if len(chain) == 1 else chain, proto)
             if found:

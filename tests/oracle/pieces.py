@@ -36,7 +36,7 @@ _PREFIX = "o-"
 #: Whose lists the kernel tidies up in its own time, so that probes disturb each other.
 _COUNTING = ("connlimit",)
 #: Extensions whose matches few places take, or that seldom fit.
-_WEIGHTY, _SELDOM = ("socket", "tcpmss"), 4
+_WEIGHTY, _SELDOM = ("owner", "socket", "tcpmss"), 4
 #: A TTL that is raised at each turn of a loop keeps the packet in it for ever.
 _ENDLESS = ("--ttl-set 9", "--ttl-inc")
 
@@ -148,6 +148,8 @@ class Pieces:
         """A test of one of the sets."""
         draw = self.draw
         name = draw.pick(*self.sets)
+        if chain == "FORWARD" and "o-hash:net.iface" in self.sets and draw.maybe(0.5):
+            name = "o-hash:net.iface"  # asked for nowhere else
         if "iface" in name and chain != "FORWARD":
             name = self.sets[0] if "iface" not in self.sets[0] else ""
         if not name:
@@ -160,7 +162,7 @@ class Pieces:
 
 def drawn_sets(draw: "Generator", bench: Bench, netns: str) -> tuple[tuple[str, ...], list[Change]]:
     """Some sets in a namespace: their names, and how they are made."""
-    kinds = draw.random.sample(list(SET_KINDS), draw.random.choice((1, 2, 3)))
+    kinds = draw.random.sample(list(SET_KINDS), draw.random.choice((2, 3, 4)))
     names: list[str] = []
     changes: list[Change] = []
     for kind in sorted(kinds, key=lambda one: one == "list:set"):

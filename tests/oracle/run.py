@@ -123,8 +123,11 @@ class Bench:
             with contextlib.suppress(OSError):
                 self.net.sysctl(label, "net.ipv4.icmp_msgs_per_sec", "100000")
                 self.net.sysctl(label, "net.ipv4.icmp_msgs_burst", "100000")
+            self.net.sysctl(label, "net.ipv4.conf.all.send_redirects", "0")
             names = [line.split(":")[1].strip().split("@")[0] for line in space.ip("-o link").splitlines()]
             for name in names:
+                # a redirect is tied to the connection of what it is about, and no walk follows it
+                self.net.sysctl(label, f"net.ipv4.conf.{name.replace('.', '/')}.send_redirects", "0")
                 for what, value in _QUICK_ARP.items():
                     self.net.sysctl(label, f"net.ipv4.neigh.{name.replace('.', '/')}.{what}", value)
         self.devices = frozenset(
