@@ -53,6 +53,10 @@ def _fit(run: Run, ns: Namespace, skb: Skb, route: Decision) -> None:
         skb.fragments = None
         return
     if not skb.packet.df:
+        if skb.fragments != fragment_size(mtu):
+            note = f"leaves in fragments of {mtu}"
+            ref = f"{ns.name}/links/{route.device}"
+            run.step(skb, Stage.FORWARD, "fragment", ref=ref, text=f"mtu {mtu}", note=note)
         skb.fragments = fragment_size(mtu)
         return
     run.step(

@@ -166,3 +166,53 @@ def test_full_size_segments(benches: Benches, mtu: int, hole: int, outcome: str)
     )
     probe = Probe(source="pod1", dst="10.244.1.3", proto="tcp", dport=9376, sport=3500 + mtu, talk=True)
     assert benches.agreed(state, probe).walk.outcome == outcome
+
+
+@pytest.mark.parametrize(("proto", "port", "outcome"), [("udp", 7, "denied"), ("tcp", 80, "timeout")])
+def test_answers_that_an_old_entry_would_take(benches: Benches, proto: str, port: int, outcome: str) -> None:
+    """Where nobody translates, a connection whose answers fit an old entry is not begun."""
+    old = f"-p {proto} -s 10.2.0.2 -d 10.1.0.130 --sport {port} --dport {{sport}} -t 100 --dst-nat 10.2.0.1"
+    state = " --state ESTABLISHED" if proto == "tcp" else ""
+    stale = (("client", f"{old}{state} -u SEEN_REPLY"),)
+    probe = Probe(
+        source="client",
+        src="10.1.0.130",
+        dst="10.2.0.2",
+        proto=proto,
+        dport=port,
+        sport=3600 + port,
+        stale=stale,
+    )
+    assert benches.agreed(State(topology="router"), probe).walk.outcome == outcome
+
+
+@pytest.mark.parametrize(("df", "errno"), [(True, "EMSGSIZE"), (False, "ECONNREFUSED")])
+def test_a_second_route_that_is_too_narrow(benches: Benches, df: bool, errno: str) -> None:
+    """After OUTPUT has changed the destination the packet has to fit the route that it has then."""
+    rules = "*nat\n-A OUTPUT -p udp -j DNAT --to-destination 10.2.0.2:81\nCOMMIT\n"
+    state = State(
+        topology="router",
+        rules=(("r", "iptables-restore", rules),),
+        commands=(("r", "ip link set s mtu 640", "ip link set s mtu 1500"),),
+    )
+    probe = Probe(source="r", dst="10.1.0.2", proto="udp", dport=7, sport=3700 + df, size=700, df=df)
+    assert benches.agreed(state, probe).walk.paths[0].errno == errno
+
+
+def test_nobody_is_told_of_a_frame_for_another(benches: Benches) -> None:
+    """A bridged packet whose new destination has no neighbour is gone without an error."""
+    rules = "*nat\n-A PREROUTING -d 10.244.1.3 -j DNAT --to-destination 10.244.1.77\nCOMMIT\n"
+    udp = Probe(source="pod1", dst="10.244.1.3", proto="udp", dport=53, sport=3801)
+    benches.agreed(State(topology="pods"), udp)
+    state = State(topology="pods", rules=(("node", "iptables-restore", rules),))
+    assert benches.agreed(state, udp).walk.outcome == "timeout"
+
+
+def test_a_server_has_a_tos_of_its_own(benches: Benches) -> None:
+    """The segments of a server do not have the client's TOS."""
+    state = State(
+        topology="router",
+        commands=(("r", "ip rule add tos 0x10 prio 104 blackhole", "ip rule del tos 0x10 prio 104"),),
+    )
+    probe = Probe(source="client", dst="10.1.0.1", proto="tcp", dport=80, sport=3900, tos=0x10, talk=True)
+    assert benches.agreed(state, probe).walk.outcome == "connected"
