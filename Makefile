@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 PAIRS := 2000
 SEED := 1
 
-.PHONY: help setup demo test oracle oracle-bugs policies systems kill-campaign lint format lock
+.PHONY: help setup demo test bench oracle oracle-bugs policies systems kill-campaign lint format lock
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,9 @@ test: lint ## lint, then all tests (those of the kernel need root)
 	@$(PYTHON) -m pytest -n 2 || { \
 	    echo 'Failed while two ran at once; once more, one at a time:'; \
 	    $(PYTHON) -m pytest --last-failed --last-failed-no-failures none; }
+
+bench: setup ## the terminal application with 230,000 rules open: milliseconds from key to screen (tmux)
+	@$(PYTHON) -m scripts.bench_tui
 
 kill-campaign: setup ## kill 220 probes at every point of theirs, and look what is left (root)
 	@NETTRACE_KILLS=220 $(PYTHON) -m pytest -s -p no:cacheprovider tests/kernel/test_kill.py

@@ -5,6 +5,7 @@ Lives here: calls of nettrace.app, one at a time, with progress and cancelling. 
 block and is called from a worker thread; none touches the screen.
 """
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,6 +123,9 @@ class Session:
             keys.extend(SectionKey("", f"kube/{name}") for name in _OBJECTS)
             fresh.read_unread(keys)
             self.landscape = fresh.snapshot
+        # A large snapshot stays: the collector need not walk through it while somebody presses keys.
+        gc.collect()
+        gc.freeze()
         return self.landscape
 
     def ask(self, source: str, target: str, *, with_probe: bool = False) -> WalkDocument:
