@@ -18,6 +18,7 @@ VIEWS = {
     "watch": "what is being dropped right now",
     "repair": "the plan, what became of it, and all repairs so far",
     "lab": "a cluster to learn on: build, break, heal",
+    "debug": "a Service, step by step: its name, its endpoints, the rules",
 }
 
 
@@ -48,7 +49,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("target", ("t",), "t", "to", "Take the selected end as the destination.", ("walk",)),
     Action("swap", ("x",), "x", "swap", "Swap source and destination, and ask again."),
     Action("reload", ("R",), "R", "read again", "Read the state anew and ask the same again."),
-    Action("plan", ("r",), "r", "repair", "Plan the repair of the finding.", (), ("walk",)),
+    Action("plan", ("r",), "r", "repair", "Plan the repair of the finding.", (), ("walk", "debug")),
     Action("probe", ("p",), "p", "probe", "Send the real packet and compare.", (), ("walk", "probe")),
     Action("problem", ("n",), "n", "next", "The next problem, or the next match.", (), ("walk", "state")),
     Action("back_problem", ("N",), "N", "previous", "The problem or match before."),
@@ -70,6 +71,15 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("keep", ("c",), "c", "keep", "Keep the repair that waits for it.", (), ("repair",)),
     Action("undo", ("u",), "u", "undo", "Take the last repair back.", (), ("repair",)),
+    Action(
+        "debug",
+        ("D",),
+        "D",
+        "debug",
+        "Go through all that the selected Service depends on, up to the first cause.",
+        (),
+        ("debug",),
+    ),
     Action("history", ("H",), "H", "history", "All repairs in the journal.", (), ("repair",)),
     Action(
         "pcap", ("P",), "P", "save pcap", "Write the frames of the probe to a file.", ("probe",), ("probe",)

@@ -33,8 +33,8 @@ from nettrace.render.svg import offline
 from nettrace.render.watch_text import drop_page
 from nettrace.tui.actions import ACTIONS, VIEWS
 from nettrace.tui.entries import Entry, Listed, listed
+from nettrace.tui.guiding import Guiding
 from nettrace.tui.lines import Lines
-from nettrace.tui.moving import Moving
 from nettrace.tui.session import Where
 from nettrace.tui.state_lines import KINDS, RuleList, state_list
 from nettrace.tui.walk_lines import branches, findings, summary
@@ -45,7 +45,7 @@ __all__ = ["NettraceApp"]
 _DROPS = 5000
 
 
-class NettraceApp(Moving):
+class NettraceApp(Guiding):
     """The application; its result is what is printed when it has ended."""
 
     def __init__(
@@ -80,6 +80,11 @@ class NettraceApp(Moving):
         """Show what is selected."""
         if moved.lines.id == "walk":
             self.show_detail()
+        elif (moved.lines.id or "").startswith("lane-"):
+            entry = moved.lines.entry
+            if entry is not None and entry.key is not None:
+                self.check_number = entry.key
+                self.show_check()
         elif moved.lines.id == "kinds":
             self.kind = KINDS[moved.lines.cursor]
             if self.kind in self._states:
@@ -167,13 +172,20 @@ class NettraceApp(Moving):
 
     def do_plan(self) -> None:
         """Plan the repair of the selected finding, else of the first."""
+        if self.view == "debug":
+            if self.check_cause is not None:
+                self._plan(*self.check_cause)
+            return
         document = self.session.document
         entry = self.lines("evidence").entry
         causes = [finding.cause for finding in document.findings] if document is not None else []
         if not causes:
             self.tell("there is no finding to repair", Style.WARN)
             return
-        chosen = entry.key if entry is not None and entry.key in causes else causes[0]
+        self._plan(entry.key if entry is not None and entry.key in causes else causes[0])
+
+    def _plan(self, chosen: str, flow: tuple[str, str] | None = None) -> None:
+        """Plan the repair of a cause, and show it."""
 
         def planned(plan: RepairPlan) -> None:
             look = self.look_of("repair")
@@ -182,7 +194,7 @@ class NettraceApp(Moving):
             self.lines("repair").border_title = "plan"
             self.go("repair")
 
-        self.work(f"planning {chosen}", lambda: self.session.make_plan(chosen), planned)
+        self.work(f"planning {chosen}", lambda: self.session.make_plan(chosen, flow), planned)
 
     def do_apply(self) -> None:
         """Apply the plan."""
@@ -419,6 +431,8 @@ class NettraceApp(Moving):
             self.show_probe()
         elif view == "watch":
             self.begin_watch()
+        elif view == "debug" and not self.checks:
+            self.do_debug()
         elif view == "repair" and self.session.plan is None and not self.busy:
             self.show_history()
         elif view == "lab" and not self.busy:
@@ -438,6 +452,9 @@ class NettraceApp(Moving):
                 pane.select(target)
         elif pane.id == "labs" and entry is not None and isinstance(entry.key, tuple):
             self._do_lab(*entry.key)
+        elif self.view == "debug":
+            if self.check_flow is not None:
+                self.run_ask(*self.check_flow)
         elif pane.id == "walk":
             self.show_detail()
             self.lines("evidence").focus()
@@ -536,6 +553,8 @@ class NettraceApp(Moving):
             self.load_kind(rest)
         elif word == "route" and rest:
             self._route(rest)
+        elif word == "debug" and rest:
+            self.run_debug(rest)
         elif word == "guess" and rest:
             self._guess(rest)
         elif word in VIEWS:

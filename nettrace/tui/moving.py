@@ -77,6 +77,7 @@ class Moving(Panes):
             self.add_class("maximised")
             pane.add_class("largest")
             self.query_one("#upper").set_class(pane.id not in ("where", "walk"), "empty")
+            self.query_one("#lanes").set_class(pane.id == "check", "empty")
         pane.focus()
         self.call_after_refresh(self.lay_out)
 

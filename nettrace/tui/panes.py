@@ -22,6 +22,7 @@ from nettrace.render.page import Line, Look, Span, Style, line
 from nettrace.tui.actions import ACTIONS, VIEWS, footer, help_lines
 from nettrace.tui.complete import complete, words_of
 from nettrace.tui.entries import listed
+from nettrace.tui.guide_lines import LANES
 from nettrace.tui.lines import Lines
 from nettrace.tui.looks import rich_style
 from nettrace.tui.places import End, lit_by, tree, wiring
@@ -46,17 +47,17 @@ Lines { border: round $foreground 25%; border-title-color: $text-muted; padding:
 Lines:focus { border: round $primary; border-title-color: $primary; border-title-style: bold; }
 .ascii Lines { border: ascii $foreground 25%; }
 .ascii Lines:focus { border: ascii $primary; }
-#upper { height: 13fr; }
-#evidence { height: 10fr; }
+#upper, #lanes { height: 13fr; }
+#evidence, #check { height: 10fr; }
 #where { width: 22; }
 #where.picture { width: 44; }
 .wide #where { width: 46; }
 #kinds { width: 15; }
 #labs { width: 36; }
 .maximised #where, .maximised #walk, .maximised #evidence { display: none; }
-.maximised #kinds, .maximised #labs { display: none; }
+.maximised #kinds, .maximised #labs, .maximised #check, .maximised #lanes Lines { display: none; }
 .maximised Lines.largest { display: block; width: 1fr; height: 1fr; }
-.maximised #upper.empty { display: none; }
+.maximised #upper.empty, .maximised #lanes.empty { display: none; }
 """
 
 
@@ -121,6 +122,11 @@ class Panes(App[str]):
             with Horizontal(id="view-lab"):
                 yield Lines("lab", id="labs")
                 yield Lines("what was done", id="done")
+            with Vertical(id="view-debug"):
+                with Horizontal(id="lanes"):
+                    for lane, title in LANES.items():
+                        yield Lines(title, id=f"lane-{lane}")
+                yield Lines("check", id="check")
             with Vertical(id="view-help"):
                 yield Lines("keys", id="help")
         yield Static(id="status", markup=False)
@@ -351,7 +357,14 @@ class Panes(App[str]):
         self.unmaximise()
         self.view = view
         self.query_one("#views", ContentSwitcher).current = f"view-{view}"
-        first = {"walk": "walk", "state": "kinds", "probe": "seen", "watch": "drops", "lab": "labs"}
+        first = {
+            "walk": "walk",
+            "state": "kinds",
+            "probe": "seen",
+            "watch": "drops",
+            "lab": "labs",
+            "debug": "check",
+        }
         self.lines(first.get(view, view)).focus()
         self.said = None
         self.draw()

@@ -13,17 +13,19 @@ from pathlib import Path
 
 from nettrace.app import repair as repairs
 from nettrace.app.context import Context, open_context
+from nettrace.app.debug import case_of, debug
 from nettrace.app.remember import Question
 from nettrace.app.show import show
 from nettrace.app.trace import trace
+from nettrace.model.guide import Check
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.report import TraceReport
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Outcome
 from nettrace.observe.pcapng import write_pcapng
-from nettrace.render.contract import RepairDocument, WalkDocument
-from nettrace.render.document import repair_document, walk_document
+from nettrace.render.contract import GuideCheckView, GuideDocument, RepairDocument, WalkDocument
+from nettrace.render.document import guide_check, guide_document, repair_document, walk_document
 
 __all__ = ["Cancelled", "Session", "Where"]
 
@@ -71,6 +73,7 @@ class Session:
         self.document: WalkDocument | None = None
         self.plan: RepairPlan | None = None
         self.entry: JournalEntry | None = None
+        self.service = ""
         self.history: list[tuple[str, str]] = []
         self._context: Context | None = None
         self._progress = progress
@@ -152,9 +155,24 @@ class Session:
         paths = len(self.document.paths) if self.document is not None else 1
         return 1 if paths == 1 else min(4 * paths, 24)
 
-    def make_plan(self, cause: str) -> RepairPlan:
-        """Plan the repair of a finding of the last answer."""
+    def debug(self, service: str, on_check: Callable[[GuideCheckView], None]) -> GuideDocument:
+        """Go through what a Service depends on, on state that is read now; *on_check* sees each check."""
         with self._working() as context:
+            fresh = context.again()
+            case = case_of(fresh, service)
+            self.service = f"svc/{case.key}"
+
+            def seen(check: Check) -> None:
+                self._reading(())
+                on_check(guide_check(check, fresh.snapshot))
+
+            return guide_document(debug(fresh, case, on_check=seen, on_event=self._progress), fresh.snapshot)
+
+    def make_plan(self, cause: str, flow: tuple[str, str] | None = None) -> RepairPlan:
+        """Plan the repair of a finding of the last answer, or of one about the packets of *flow*."""
+        with self._working() as context:
+            if flow is not None:
+                self.question = Question(source=flow[0], target=flow[1])
             self.plan = repairs.plan(context.again(), cause, question=self.question)
             return self.plan
 
@@ -219,6 +237,8 @@ class Session:
         if view == "repair":
             plan = f"plan {self.plan.cause}{options}" if self.plan is not None else "history"
             return f"nettrace repair {plan}"
+        if view == "debug" and self.service:
+            return f"nettrace debug {_quoted(self.service)}{options}"
         if view == "lab":
             return "nettrace lab list"
         if asked is None:

@@ -115,3 +115,30 @@ def test_the_lab_is_broken_and_healed_by_keys(lab: LabRecord) -> None:
         play(act, where=Where(lab=lab.name))
     finally:
         heal(lab)
+
+
+def test_the_guide_leads_to_the_cause_and_its_repair(lab: LabRecord) -> None:
+    """D on a Service goes down the lanes to the check that fails, and r plans its repair."""
+    break_(lab, "kube-postrouting-missing", node="all")
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        await pilot.press("slash")
+        await type_text(pilot, "hostnames:80")
+        await pilot.press("enter", "D")
+        await rest(pilot)
+        lanes = "\n".join(words(app, f"lane-{lane}") for lane in ("dns", "endpoints", "rules"))
+        assert "passed" in lanes
+        assert "PROBLEM" in lanes
+        assert "kube-postrouting-missing" in words(app, "check")
+        await pilot.press("r")
+        await rest(pilot)
+        assert app.view == "repair"
+        assert "undo: exact" in words(app, "repair")
+        await pilot.press("y")
+        assert "nettrace repair plan kube-postrouting-missing" in screen(app)
+
+    try:
+        play(act, where=Where(lab=lab.name))
+    finally:
+        heal(lab)

@@ -55,7 +55,10 @@ def test_every_action_has_a_key_of_its_own_and_is_done() -> None:
 
 def test_every_method_is_in_the_table() -> None:
     """Nothing can be done that keys, palette, help and documentation do not tell of."""
-    trees = [ast.parse((ROOT / "nettrace/tui" / name).read_text()) for name in ("app.py", "moving.py")]
+    trees = [
+        ast.parse((ROOT / "nettrace/tui" / name).read_text())
+        for name in ("app.py", "guiding.py", "moving.py")
+    ]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     methods = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     assert {m.removeprefix("do_") for m in methods if m.startswith("do_")} <= {a.id for a in ACTIONS}
@@ -179,7 +182,7 @@ def test_every_view_opens_and_is_left(size: tuple[int, int]) -> None:
             app.obey(f"show {kind}")
             await rest(pilot)
             assert kind == "policies" or len(app.lines("rows").source) > 0, kind
-        for key in ("3", "5", "question_mark", "T", "1", "backslash", "backslash", "v", "w", "space"):
+        for key in ("3", "5", "7", "question_mark", "T", "1", "backslash", "backslash", "v", "w", "space"):
             await pilot.press(key)
             await rest(pilot)
         await pilot.resize_terminal(*size[::-1])
