@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from nettrace.lab.policies import add_policies
+from nettrace.lab.store import find
 from tests.acceptance import faults
 from tests.acceptance.faults import Scene
 
@@ -28,7 +30,7 @@ class Leaf(NamedTuple):
     *cause* is where the flow has to end, *at* the check that it ends in.  *shell* are commands for
     members of the lab, *edit* changes the objects.  *call* are the options of ``nettrace debug``
     and *service* its argument, the Service under test where it is "".  *rebuilt*: the lab is built from
-    the changed objects, so that its rules are as they ask.
+    the changed objects, so that its rules are as they ask.  *proxy* is kube-proxy's mode.
     """
 
     cause: str
@@ -39,6 +41,7 @@ class Leaf(NamedTuple):
     call: tuple[str, ...] = ()
     service: str = ""
     rebuilt: bool = False
+    proxy: str = "iptables"
 
 
 def edited(scene: Scene, edit: Callable[[Scene, list[Object]], None], into: Path) -> Path:
@@ -261,6 +264,30 @@ def no_search(scene: Scene) -> None:
     _resolv_conf(scene, lambda text: text.splitlines()[0] + "\n")
 
 
+def _policy(scene: Scene, spec: Object) -> None:
+    add_policies(
+        find(scene.bench.name),
+        [
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"name": "deny", "namespace": "default"},
+                "spec": spec,
+            }
+        ],
+    )
+
+
+def ingress_denied(scene: Scene) -> None:
+    """A policy lets nobody reach the Service's pods."""
+    _policy(scene, {"podSelector": {"matchLabels": {"app": "hostnames"}}, "policyTypes": ["Ingress"]})
+
+
+def egress_denied(scene: Scene) -> None:
+    """A policy lets no pod of the namespace call anybody."""
+    _policy(scene, {"podSelector": {}, "policyTypes": ["Egress"]})
+
+
 def udp_dropped(scene: Scene) -> list[tuple[str, str]]:
     """Somebody's rule drops UDP to port 53 on every node."""
     return [(node, "iptables -I FORWARD -p udp --dport 53 -j DROP") for node in scene.client]
@@ -424,5 +451,8 @@ LEAVES = (
         shell=_on_node("iptables -t nat -I POSTROUTING -o flannel.1 -j MASQUERADE"),
     ),
     Leaf("nft-foreign-drop", "dns", shell=_on_node(_FOREIGN)),
+    Leaf("nft-table-gone", "dns", shell=_on_node("nft delete table ip kube-proxy"), proxy="nftables"),
+    Leaf("netpol-default-deny", "path", before=ingress_denied),
+    Leaf("dns-policy-egress-blocked", "dns", before=egress_denied),
     *(Leaf(cause, at, shell=faults.FAULTS[cause].inject) for cause, at in _OF_NODE.items()),
 )

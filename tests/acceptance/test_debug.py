@@ -34,7 +34,7 @@ def _options(leaf: Leaf, scene: Scene) -> dict[str, str | bool]:
 def test_the_flow_ends_at_the_leaf(leaf: Leaf, tmp_path: Path) -> None:
     """The fault is made, and the flow ends at its cause, in the check that is about it."""
     with ExitStack() as stack:
-        lab = Bench(stack.enter_context(a_lab("flannel-vxlan")).name)
+        lab = Bench(stack.enter_context(a_lab("flannel-vxlan", proxy=leaf.proxy)).name)
         scene = kubernetes_scene(lab)
         manifests = edited(scene, leaf.edit, tmp_path / "objects") if leaf.edit is not None else None
         if leaf.rebuilt:

@@ -44,6 +44,7 @@ from nettrace.diagnose.causes.netpol_ipblock_snat import NETPOL_IPBLOCK_SNAT
 from nettrace.diagnose.causes.netpol_not_enforced import NETPOL_NOT_ENFORCED
 from nettrace.diagnose.causes.netpol_stale_chain import NETPOL_STALE_CHAIN
 from nettrace.diagnose.causes.nft_foreign_drop import NFT_FOREIGN_DROP
+from nettrace.diagnose.causes.nft_table_gone import NFT_TABLE_GONE
 from nettrace.diagnose.causes.node_no_default_route import NODE_NO_DEFAULT_ROUTE
 from nettrace.diagnose.causes.notrack_on_service import NOTRACK_ON_SERVICE
 from nettrace.diagnose.causes.overlay_udp_blocked import OVERLAY_UDP_BLOCKED
@@ -83,6 +84,7 @@ from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    NFT_TABLE_GONE,
     BRIDGE_DOWN,
     BRIDGE_PORT_DISABLED,
     BRIDGE_PORT_ISOLATED,

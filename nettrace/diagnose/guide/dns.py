@@ -17,6 +17,7 @@ from nettrace.diagnose.guide.case import Case, Heading, advice, names
 from nettrace.diagnose.guide.endpoints import selected
 from nettrace.diagnose.guide.flow import Tried, evidence_of, tried
 from nettrace.diagnose.guide.objects import endpoints, find_service, pods, services
+from nettrace.diagnose.guide.proxy import alive
 from nettrace.diagnose.guide.request import Asking, queried, section, state
 from nettrace.model.addr import family_of, in_prefix
 from nettrace.model.finding import Evidence, Finding
@@ -249,6 +250,9 @@ def _silent(case: Case, server: _Server, tcp: DnsAnswer | None, seen: tuple[Evid
         return _problem(_udp_blocked(case, server, flow), *seen, checked=checked)
     if flow.findings:
         return _problem(flow.findings[0], *seen, checked=checked, flow=(flow.source, flow.target))
+    proxy = yield from alive(case)
+    if proxy.findings:
+        return _problem(proxy.findings[0], *seen, checked=checked, flow=proxy.flow)
     ended = "the walk of the query ends elsewhere" if flow.state is CheckState.PASSED else flow.result
     return _TITLE.ended(
         CheckState.PROBLEM if flow.state is CheckState.PROBLEM else CheckState.UNKNOWN,

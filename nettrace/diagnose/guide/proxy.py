@@ -5,10 +5,11 @@ from msgspec.structs import replace
 
 from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
+from nettrace.diagnose.causes.nft_table_gone import NFT_TABLE_GONE
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.guide.case import Case, Heading, advice
 from nettrace.diagnose.guide.flow import tried, worst
-from nettrace.diagnose.guide.objects import find_service, node_of
+from nettrace.diagnose.guide.objects import families, find_service, node_of
 from nettrace.diagnose.guide.request import Asking, section, state
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.guide import Axis, Check, CheckState
@@ -20,12 +21,14 @@ _TITLE = Heading("kube-proxy", Axis.RULES, "Is kube-proxy alive on the client's 
 _CHECKED = ("processes, port 10256, KUBE-SERVICES in both backends, table kube-proxy, kube-ipvs0",)
 _HEALTHZ = 10256  # the default of healthzBindAddress, KubeProxyConfiguration v1alpha1
 _TABLE = "kube-proxy"
+_FAMILIES = {4: "ip", 6: "ip6"}  # nft's words
 
 
 class _Kernel(Struct, frozen=True, kw_only=True):
     """The modes whose state the kernel has, the evidence, and what could not be read."""
 
     modes: tuple[str, ...]
+    tables: tuple[str, ...]
     seen: tuple[Evidence, ...]
     missing: tuple[str, ...]
 
@@ -57,6 +60,8 @@ def _on(case: Case, node: str, netns: str) -> Asking[Check]:
         finding = _several(node, kernel)
     elif not kernel.modes and not kernel.missing:
         finding = yield from _nothing(case, node, running=running, seen=seen)
+    elif kernel.modes == ("nftables",):
+        finding = yield from _half(case, node, kernel, seen)
     if finding is not None:
         return _TITLE.problem(finding, checked=_CHECKED, seen=seen, flow=(_caller(case, node), case.subject))
     if not kernel.modes:
@@ -72,6 +77,7 @@ def _on(case: Case, node: str, netns: str) -> Asking[Check]:
 def _kernel(netns: str) -> Asking[_Kernel]:
     """Say which modes have left state in the kernel."""
     modes: list[str] = []
+    tables: list[str] = []
     seen: list[Evidence] = []
     missing: list[str] = []
     for backend in ("nft", "legacy"):
@@ -93,15 +99,15 @@ def _kernel(netns: str) -> Asking[_Kernel]:
     if isinstance(native, Missing):
         missing.append(f"nftables: {native.reason}")
     else:
-        found = [key for key in native.value.tables if key.endswith(f" {_TABLE}")]
-        if found:
+        tables = [key for key in native.value.tables if key.endswith(f" {_TABLE}")]
+        if tables:
             modes.append("nftables")
-            seen.append(Evidence(ref=f"{netns}/nft", text=f"nftables: table {_TABLE}"))
+            seen.append(Evidence(ref=f"{netns}/nft", text=f"nftables: table {', table '.join(tables)}"))
     links = yield from section(SectionKey(netns, "links"))
     if isinstance(links, Known) and any(link.name == "kube-ipvs0" for link in links.value):
         modes.append("ipvs")
         seen.append(Evidence(ref=f"{netns}/links/kube-ipvs0", text="the device kube-ipvs0"))
-    return _Kernel(modes=tuple(modes), seen=tuple(seen), missing=tuple(missing))
+    return _Kernel(modes=tuple(modes), tables=tuple(tables), seen=tuple(seen), missing=tuple(missing))
 
 
 def _process(node: str, netns: str) -> Asking[tuple[bool | None, tuple[Evidence, ...]]]:
@@ -138,6 +144,26 @@ def _several(node: str, kernel: _Kernel) -> Finding:
     )
 
 
+def _half(case: Case, node: str, kernel: _Kernel, seen: tuple[Evidence, ...]) -> Asking[Finding | None]:
+    """Mode nftables has a table for each IP family: look for the Service's own."""
+    snapshot = yield from state()
+    service = find_service(snapshot, case.namespace, case.name)
+    for family in families(service.cluster_ips) if service is not None else ():
+        if f"{_FAMILIES[family]} {_TABLE}" not in kernel.tables:
+            return _table_gone(node, family, seen)
+    return None
+
+
+def _table_gone(node: str, family: int, seen: tuple[Evidence, ...]) -> Finding:
+    return advice(
+        NFT_TABLE_GONE,
+        f"{node} has no table {_FAMILIES[family]} {_TABLE}: kube-proxy, in mode nftables, owes it",
+        subject=f"node/{node}",
+        where=node,
+        evidence=seen,
+    )
+
+
 def _caller(case: Case, node: str) -> str:
     """Who calls the Service's address on that node: from outside nobody does, so the node itself."""
     return f"node/{node}" if case.external else case.client
@@ -155,6 +181,9 @@ def _nothing(
     flushed = next(iter(flow.findings), None)
     if running and flushed is not None:
         return flushed
+    proxy = snapshot.kube.proxy
+    if isinstance(proxy, Known) and proxy.value.mode == "nftables":
+        return _table_gone(node, families(service.cluster_ips)[0], seen)
     repairs: tuple[Repair, ...] = flushed.repairs if flushed is not None else ()
     made = advice(
         KUBEPROXY_NOT_RUNNING,
