@@ -66,6 +66,11 @@ class PacketOptions(NamedTuple):
     at: str | None
     goal: str
 
+    @classmethod
+    def plain(cls) -> "PacketOptions":
+        """Return what the options are where none is given."""
+        return cls(sport=None, size=None, mark=0, ttl=64, df=True, at=None, goal="")
+
     def question(self, source: str, target: str, manifests: Path | None) -> "Question":
         """Return the question that these options ask."""
         from nettrace.app.remember import Question

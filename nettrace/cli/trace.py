@@ -56,7 +56,7 @@ def trace(
 
     through = parse_ingress(dst)
     if through is not None:
-        if pcap is not None or frames or crafted:
+        if pcap is not None or frames or crafted or packet != PacketOptions.plain():
             raise click.UsageError(
                 "an Ingress is two flows: give the packet's options to a trace of one of them"
             )

@@ -84,6 +84,7 @@ RESOURCES = (
     Resource("nodes", "", "v1", "Node", "nodes", namespaced=False),
     Resource("namespaces", "", "v1", "Namespace", "namespaces", namespaced=False),
     Resource("network_policies", "networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    Resource("ingresses", "networking.k8s.io", "v1", "Ingress", "ingresses"),
     Resource(
         "admin_policies",
         "policy.networking.k8s.io",

@@ -26,6 +26,7 @@ PLURALS = {
     "Node": "nodes",
     "Namespace": "namespaces",
     "NetworkPolicy": "networkpolicies",
+    "Ingress": "ingresses",
     "ConfigMap": "configmaps",
     "DaemonSet": "daemonsets",
 }

@@ -46,6 +46,7 @@ def api(lab: LabRecord, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     with api_server(objects_of(Path(lab.manifests or ""))) as served:
         served.objects.setdefault("networkpolicies", [])
         served.objects.setdefault("namespaces", [])
+        served.objects.setdefault("ingresses", [])
         yield served
 
 
