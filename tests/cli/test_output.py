@@ -14,6 +14,7 @@ from nettrace.cli.sink import FORMATS
 from nettrace.cli.terminal import wants_colour
 from nettrace.render import json as json_format
 from nettrace.render.contract_state import DoctorCheck, DoctorDocument
+from nettrace.render.formats import CHECK_FORMATS
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 Run = Callable[..., Result]
@@ -39,12 +40,20 @@ def test_several_formats_at_once(run: Run, saved: Path, tmp_path: Path) -> None:
     assert "größe" in files["wide"].read_text()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - set(CHECK_FORMATS)))
 def test_every_format_goes_to_standard_output(run: Run, saved: Path, name: str) -> None:
-    """Every format can be asked for by name alone."""
+    """Every format of any document can be asked for by name alone."""
     result = run("render", str(saved), "-o", name)
     assert result.exit_code == 0
     assert result.stdout.strip()
+
+
+@pytest.mark.parametrize("name", CHECK_FORMATS)
+def test_formats_of_checks_are_for_checks(run: Run, saved: Path, name: str) -> None:
+    """What has no checks has no report of checks: an error that says so."""
+    result = run("render", str(saved), "-o", name)
+    assert result.exit_code == 2
+    assert name in result.stderr
 
 
 def test_a_result_may_come_through_a_pipe(run: Run, saved: Path) -> None:
