@@ -16,7 +16,14 @@ from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.guide.case import Case, Heading, advice, names
 from nettrace.diagnose.guide.endpoints import selected
 from nettrace.diagnose.guide.flow import Tried, evidence_of, tried
-from nettrace.diagnose.guide.objects import endpoints, find_service, pods, services
+from nettrace.diagnose.guide.objects import (
+    families,
+    find_service,
+    pods,
+    ready_addresses,
+    services,
+    slices_unread,
+)
 from nettrace.diagnose.guide.proxy import alive
 from nettrace.diagnose.guide.request import Asking, queried, section, state
 from nettrace.model.addr import family_of, in_prefix
@@ -25,7 +32,7 @@ from nettrace.model.guide import Axis, Check, CheckState
 from nettrace.model.kube import Pod, Service
 from nettrace.model.lookup import DnsAnswer, Lookup
 from nettrace.model.resolver import Resolver
-from nettrace.model.section import Known, SectionKey
+from nettrace.model.section import Known, Missing, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 
@@ -64,7 +71,9 @@ def named(case: Case) -> Asking[Check]:
     found = yield from section(SectionKey(case.netns, "resolver"))
     resolver = found.value if isinstance(found, Known) and case.client_pod is not None else None
     if resolver is None and dns is None:
-        reason = found.reason if not isinstance(found, Known) else "no Service of a cluster DNS is known"
+        reason = "no Service of a cluster DNS is known"
+        if isinstance(found, Missing) and case.client_pod is not None:
+            reason = f"{found.reason or found.kind.value}, and {reason}"
         return _TITLE.unknown(f"whom to ask is not known: {reason}")
     if resolver is not None:
         finding = _misconfigured(case, snapshot, service, resolver, dns)
@@ -74,7 +83,12 @@ def named(case: Case) -> Asking[Check]:
     address = resolver.nameservers[0] if resolver is not None else _first_address(dns)
     if not address:
         return _TITLE.unknown("the cluster's DNS Service has no address")
-    return (yield from _asked(case, service, resolver, _Server(address=address, service=dns)))
+    asked = yield from _asked(case, service, resolver, _Server(address=address, service=dns))
+    if asked.state is CheckState.PASSED and case.client_pod is not None and isinstance(found, Missing):
+        why = f"whether {case.client} asks so is not known: its resolv.conf was not read"
+        said = f"{asked.conclusion}; {why}: {found.reason or found.kind.value}"
+        return replace(asked, state=CheckState.UNKNOWN, conclusion=said)
+    return asked
 
 
 def _first_address(service: Service | None) -> str:
@@ -119,7 +133,7 @@ def _misconfigured(
         and dns.cluster_ips
         and not any(
             server in dns.cluster_ips or (family_of(server) == 4 and in_prefix(server, _NODE_LOCAL))
-            for server in resolver.nameservers
+            for server in resolver.nameservers[:1]  # who is asked; the others are for when it is silent
         )
     ):
         of_node = pod is not None and pod.host_network
@@ -134,7 +148,6 @@ def _misconfigured(
             ),
         )
     short = _relative(case)
-    wanted = f"{case.full_name}"
     domain = domain_of(resolver) or case.domain
     wanted = f"{case.name}.{case.namespace}.svc.{domain}"
     if wanted not in resolver.candidates(short):
@@ -158,7 +171,8 @@ def _relative(case: Case) -> str:
 def _asked(case: Case, service: Service, resolver: Resolver | None, server: _Server) -> Asking[Check]:
     """Make the queries, and judge the answers."""
     full = f"{case.name}.{case.namespace}.svc.{case.domain}"
-    kind = "AAAA" if service.cluster_ips and family_of(service.cluster_ips[0]) == 6 else "A"
+    snapshot = yield from state()
+    kind = _record_type(snapshot, service)
     lookup = Lookup(netns=case.netns, server=server.address, name=full, type=kind)
     udp = yield from queried(lookup)
     if udp is None:
@@ -171,10 +185,14 @@ def _asked(case: Case, service: Service, resolver: Resolver | None, server: _Ser
                 break
             before = replace(lookup, name=name)
             asked.append((before, (yield from queried(before))))
-    seen = tuple(Evidence(ref="", text=f"{one}: {answer}") for one, answer in asked)
+    seen = tuple(Evidence(ref="", text=f"{one}: {answer or 'not asked'}") for one, answer in asked)
     if not udp.rcode:
         return (yield from _silent(case, server, tcp, seen))
-    wrong = yield from _wrong(case, service, udp, full)
+    unread = slices_unread(snapshot)
+    if service.headless and unread:
+        reason = f"{full} is {udp}; whether that is right is not known: {unread}"
+        return _TITLE.unknown(reason, checked=(f"{full} asked of {server.address}",), seen=seen)
+    wrong = _wrong(case, snapshot, service, udp, full)
     if wrong is not None:
         return _problem(wrong, *seen, checked=(f"{full} asked of {server.address}",))
     early = [one for one, answer in asked[2:] if answer is not None and answer.found]
@@ -187,33 +205,33 @@ def _asked(case: Case, service: Service, resolver: Resolver | None, server: _Ser
             lasting="drop the search domain that answers for any name",
         )
         return _problem(finding, *seen)
-    note = "" if tcp is not None and tcp.rcode else "; over TCP the server does not answer"
+    if not udp.found and service.type != "ExternalName":
+        reason = f"{full} is {udp}: {service.key} has no ready endpoint that it could lead to"
+        return _TITLE.unknown(reason, checked=(f"{full} asked of {server.address}",), seen=seen)
+    note = "" if tcp is None or tcp.rcode else "; over TCP the server does not answer"
+    short = full if resolver is None else _relative(case)
     return _TITLE.passed(
-        f"{_relative(case)} is {udp} for {case.client}{note}",
+        f"{short} is {udp} for {case.client}{note}",
         checked=(f"{full} asked of {server.address} over UDP and TCP",),
         seen=seen,
     )
 
 
-def _wrong(case: Case, service: Service, answer: DnsAnswer, full: str) -> Asking[Finding | None]:
+def _record_type(snapshot: Snapshot, service: Service) -> str:
+    """Return the type of record to ask for: of the first family of the Service, or of its endpoints."""
+    addresses = service.cluster_ips[:1] or sorted(ready_addresses(snapshot, service))
+    return "AAAA" if families(addresses) == (6,) else "A"
+
+
+def _wrong(case: Case, snapshot: Snapshot, service: Service, answer: DnsAnswer, full: str) -> Finding | None:
     """Return the finding if the answer is not the Service's address."""
-    snapshot = yield from state()
     if service.type == "ExternalName":
         right = answer.found
         wanted = f"an alias for {service.external_name}"
     elif service.headless:
-        ready = {b.address for _, b in endpoints(snapshot, service) if b.ready}
-        slices = snapshot.kube.endpoint_slices
-        own = slices.value if isinstance(slices, Known) else ()
-        ready |= {
-            a
-            for s in own
-            if (s.namespace, s.service) == (service.namespace, service.name)
-            for e in s.endpoints
-            if e.ready
-            for a in e.addresses
-        }
-        right = set(answer.records) <= ready and (bool(answer.records) or not ready)
+        ready = ready_addresses(snapshot, service)
+        answered = answer.rcode in ("NOERROR", "NXDOMAIN")
+        right = answered and set(answer.records) <= ready and (bool(answer.records) or not ready)
         wanted = names(sorted(ready))
     else:
         right = bool(set(answer.records) & set(service.cluster_ips))

@@ -15,6 +15,7 @@ from nettrace.diagnose.guide.objects import (
     missing_words,
     nearest,
     pods,
+    ready_addresses,
 )
 from nettrace.diagnose.guide.request import Asking, state
 from nettrace.model.finding import Evidence, Finding
@@ -38,6 +39,8 @@ def selected(case: Case) -> Asking[Check]:
     if service is None or not isinstance(slices, Known):
         reason = f"{case.key} is not known" if service is None else missing_words("EndpointSlices", slices)
         return _TITLE.unknown(reason, checked=looked)
+    if service.type == "ExternalName":
+        return _TITLE.skipped(f"it is an alias for {service.external_name}: nobody stands behind it here")
     own = tuple(s for s in slices.value if (s.namespace, s.service) == (service.namespace, service.name))
     everyone = pods(snapshot)
     finding = None
@@ -51,9 +54,13 @@ def selected(case: Case) -> Asking[Check]:
             checked=looked,
         )
     kind = "" if service.selector else "it has no selector: its EndpointSlices are written by hand; "
-    note = "" if everyone is not None else f"; {missing_words('pods', snapshot.kube.pods)}"
-    said = f"{kind}{len(ready)} ready: {names(ready)}{note}"
+    said = f"{kind}{len(ready)} ready: {names(ready)}"
     seen = tuple(Evidence(ref="kube/endpoint_slices", text=_slice_words(s)) for s in own[:4])
+    if everyone is None and service.selector:
+        reason = (
+            f"{said}; whether they are the pods that it selects: {missing_words('pods', snapshot.kube.pods)}"
+        )
+        return _TITLE.unknown(reason, checked=looked, seen=seen)
     return _TITLE.passed(said, checked=looked, seen=seen)
 
 
@@ -171,20 +178,24 @@ def _not_following(case: Case, service: Service, how: str, own: tuple[EndpointSl
 def _of_slices(
     case: Case, snapshot: Snapshot, service: Service, own: tuple[EndpointSlice, ...]
 ) -> Finding | None:
-    """Look whether each port that is meant has a ready endpoint."""
-    if service.headless:
-        return None
+    """Look whether each port that is meant has a ready endpoint, or a headless Service any."""
+    if service.headless and not service.ports and not ready_addresses(snapshot, service):
+        return _without(case, "", own, service)
     usable = {
         port.port.port for port, backend in endpoints(snapshot, service) if backend.ready or backend.drains
     }
     lacking = [port for port in case.ports(service) if port.port not in usable]
     if not lacking:
         return None
+    return _without(case, f"port {lacking[0].port} of ", own, service)
+
+
+def _without(case: Case, port: str, own: tuple[EndpointSlice, ...], service: Service) -> Finding:
     cause = SVC_NO_READY_ENDPOINTS if own else SVC_ENDPOINTS_STALE
     what = "has no ready endpoint" if own else "has no EndpointSlice"
     return advice(
         cause,
-        f"port {lacking[0].port} of {service.key} {what}",
+        f"{port}{service.key} {what}",
         subject=case.subject,
         evidence=tuple(Evidence(ref="kube/endpoint_slices", text=_slice_words(s)) for s in own[:4])
         or (Evidence(ref="kube/endpoint_slices", text="there is none"),),

@@ -19,6 +19,12 @@ __all__ = ["Tried", "evidence_of", "failed", "tried", "worst"]
 #: From bad to good.
 _ORDER = (CheckState.PROBLEM, CheckState.UNKNOWN, CheckState.PASSED, CheckState.SKIPPED)
 
+#: What somebody who connects sees of outcomes that he cannot tell apart (see nettrace.align.outcome).
+_SEEN_AS = {
+    Outcome.STALLS: {Outcome.CONNECTED, Outcome.RESET},
+    Outcome.WRONG_ENDPOINT: {Outcome.CONNECTED},
+}
+
 
 class Tried(Struct, frozen=True, kw_only=True):
     """
@@ -68,15 +74,13 @@ def tried(source: str, target: str, count: int = 1) -> Asking[Tried]:
     Walk and diagnose a flow; then make *count* real connections.
 
     A walk that says connected while a real connection does not come about is UNKNOWN: something on
-    the way was not read.
+    the way was not read; so is one that says it fails while every real connection comes about.
     """
     walk, diagnosis = yield from diagnosed(source, target)
     observed = yield from connected(walk, count)
     state = _judged(walk, diagnosis)
-    parts = False
-    if observed is not None and observed.attempts and walk.outcome is not Outcome.MIXED:
-        parts = set(observed.outcomes) != {walk.outcome} and walk.outcome is not Outcome.UNKNOWN
-    if parts and state is CheckState.PASSED:
+    parts = observed is not None and bool(observed.attempts) and _parts(walk, observed)
+    if parts and (state is CheckState.PASSED or (observed is not None and _all_connected(observed))):
         state = CheckState.UNKNOWN
     if state is CheckState.UNKNOWN and observed is not None and _all_connected(observed) and not parts:
         state = CheckState.PASSED
@@ -89,6 +93,13 @@ def tried(source: str, target: str, count: int = 1) -> Asking[Tried]:
         state=state,
         parts=parts,
     )
+
+
+def _parts(walk: Walk, observed: Observed) -> bool:
+    """Did the kernel do what no branch of the walk says?"""
+    if walk.outcome in (Outcome.MIXED, Outcome.UNKNOWN):
+        return False
+    return not set(observed.outcomes) <= _SEEN_AS.get(walk.outcome, {walk.outcome})
 
 
 def _all_connected(observed: Observed) -> bool:

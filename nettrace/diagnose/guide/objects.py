@@ -27,8 +27,10 @@ __all__ = [
     "pod_at",
     "pod_netns",
     "pods",
-    "proxied",
+    "ports_of",
+    "ready_addresses",
     "services",
+    "slices_unread",
 ]
 
 
@@ -55,18 +57,47 @@ def find_service(snapshot: Snapshot, namespace: str, name: str) -> Service | Non
     return next((s for s in services(snapshot) or () if (s.namespace, s.name) == (namespace, name)), None)
 
 
-def proxied(service: Service) -> tuple[ProxiedPort, ...]:
-    """Return the ports of one Service that kube-proxy serves, of both families."""
-    return tuple(port for family in (4, 6) for port in proxied_ports((service,), family))
+def ports_of(service: Service) -> tuple[ProxiedPort, ...]:
+    """Return the ports of one Service by family: those that kube-proxy serves, all of a headless one."""
+    if not service.headless:
+        return tuple(port for family in (4, 6) for port in proxied_ports((service,), family))
+    return tuple(
+        ProxiedPort(service=service, port=port, family=family, cluster_ip="")
+        for family in (4, 6)
+        for port in service.ports
+    )
 
 
 def endpoints(
     snapshot: Snapshot, service: Service, node: str = ""
 ) -> tuple[tuple[ProxiedPort, Backend], ...]:
-    """Return every endpoint of every port of a Service, usable or not."""
+    """
+    Return every endpoint of every port of a Service, usable or not.
+
+    Empty where the slices were not read: ask slices_unread() where that makes a difference.
+    """
     section = snapshot.kube.endpoint_slices
     index = index_slices(section.value if isinstance(section, Known) else ())
-    return tuple((port, found) for port in proxied(service) for found in backends(index, port, node))
+    return tuple((port, found) for port in ports_of(service) for found in backends(index, port, node))
+
+
+def slices_unread(snapshot: Snapshot) -> str:
+    """Say why the EndpointSlices are not known, "" if they are."""
+    section = snapshot.kube.endpoint_slices
+    return "" if isinstance(section, Known) else missing_words("EndpointSlices", section)
+
+
+def ready_addresses(snapshot: Snapshot, service: Service) -> frozenset[str]:
+    """Return the addresses of the ready endpoints in a Service's slices, whatever their ports."""
+    section = snapshot.kube.endpoint_slices
+    return frozenset(
+        address
+        for found in (section.value if isinstance(section, Known) else ())
+        if (found.namespace, found.service) == (service.namespace, service.name)
+        for end in found.endpoints
+        if end.ready
+        for address in end.addresses
+    )
 
 
 def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
@@ -85,9 +116,8 @@ def nearest(service: Service, among: Iterable[Pod]) -> tuple[Pod, tuple[str, ...
             for key, value in service.selector.items()
             if pod.labels.get(key) != value
         )
-        shared = len(service.selector) - len(lacks)
         near = any(key in pod.labels for key in service.selector)
-        if (shared or near) and (best is None or len(lacks) < len(best[1])):
+        if near and (best is None or len(lacks) < len(best[1])):
             best = (pod, lacks)
     return best
 

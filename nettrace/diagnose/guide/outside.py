@@ -3,7 +3,7 @@
 from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.guide.case import Case, Heading, advice, names
 from nettrace.diagnose.guide.flow import Tried, failed, tried, worst
-from nettrace.diagnose.guide.objects import endpoints, find_service
+from nettrace.diagnose.guide.objects import endpoints, find_service, slices_unread
 from nettrace.diagnose.guide.request import Asking, state
 from nettrace.model.finding import Evidence
 from nettrace.model.guide import Axis, Check, CheckState
@@ -30,11 +30,16 @@ def answered(case: Case) -> Asking[Check]:
         reason = "nobody outside is in what was read"
         wanted = CheckState.UNKNOWN if case.external else CheckState.SKIPPED
         return _TITLE.ended(wanted, reason, checked=tuple(targets))
+    unread = slices_unread(snapshot)
+    if service.external_traffic_policy == "Local" and unread:
+        return _TITLE.unknown(
+            f"which nodes have an endpoint of it is not known: {unread}", checked=tuple(targets)
+        )
     found: list[Tried] = []
     bare: list[str] = []
     for target in targets:
         node = target.removeprefix("node/").partition(":")[0] if target.startswith("node/") else ""
-        if node and _no_local(snapshot, service, node):
+        if node and _no_local(snapshot, service, node, target):
             bare.append(node)
             continue
         one = yield from tried(_OUTSIDE, target, 3)
@@ -63,10 +68,15 @@ def _targets(snapshot: Snapshot, service: Service, port: ServicePort) -> list[st
     return found
 
 
-def _no_local(snapshot: Snapshot, service: Service, node: str) -> bool:
+def _no_local(snapshot: Snapshot, service: Service, node: str, target: str) -> bool:
     if service.external_traffic_policy != "Local":
         return False
-    return not any(b.local and (b.ready or b.drains) for _, b in endpoints(snapshot, service, node))
+    asked = target.rpartition(":")[2]
+    return not any(
+        backend.local and (backend.ready or backend.drains)
+        for port, backend in endpoints(snapshot, service, node)
+        if f"{port.port.node_port}/{port.proto}" == asked
+    )
 
 
 def _bare(
@@ -76,7 +86,7 @@ def _bare(
     ends = [b.text for _, b in endpoints(snapshot, service) if b.ready]
     finding = advice(
         ETP_LOCAL_NO_ENDPOINT,
-        f"{case.key} has externalTrafficPolicy Local, and {names(nodes)} has no endpoint of it",
+        f"{case.key} has externalTrafficPolicy Local, and there is no endpoint of it on {names(nodes)}",
         subject=case.subject,
         where=nodes[0],
         evidence=(Evidence(ref="kube/endpoint_slices", text=f"its endpoints: {names(ends)}"),),

@@ -12,7 +12,14 @@ from nettrace.diagnose.causes.svc_app_listens_localhost import SVC_APP_LISTENS_L
 from nettrace.diagnose.causes.svc_wrong_targetport import SVC_WRONG_TARGETPORT
 from nettrace.diagnose.guide.case import Case, Heading, advice, names
 from nettrace.diagnose.guide.flow import Tried, evidence_of, failed, tried, worst
-from nettrace.diagnose.guide.objects import endpoints, find_service, node_of, pod_at, pod_netns
+from nettrace.diagnose.guide.objects import (
+    endpoints,
+    find_service,
+    node_of,
+    pod_at,
+    pod_netns,
+    slices_unread,
+)
 from nettrace.diagnose.guide.request import Asking, section, state
 from nettrace.diagnose.look import holder_of
 from nettrace.kube.endpoints import Backend
@@ -24,7 +31,6 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
-from nettrace.model.walk import Outcome
 
 __all__ = ["hairpin", "reached", "serving", "translated"]
 
@@ -82,10 +88,15 @@ def _left_out(ends: list[_End]) -> str:
     return f"; {len(ends) - _MOST} more endpoints were not tried" if len(ends) > _MOST else ""
 
 
+def _gone(away: list[str]) -> str:
+    return f"; not asked, for nothing was read of where they live: {names(away)}" if away else ""
+
+
 def _none(heading: Heading, case: Case, snapshot: Snapshot) -> Check:
     if find_service(snapshot, case.namespace, case.name) is None:
         return heading.unknown(f"{case.key} is not known")
-    return heading.skipped("there is no ready endpoint")
+    unread = slices_unread(snapshot)
+    return heading.unknown(unread) if unread else heading.skipped("there is no ready endpoint")
 
 
 def serving(case: Case) -> Asking[Check]:
@@ -112,8 +123,7 @@ def serving(case: Case) -> Asking[Check]:
         if one.state is CheckState.PROBLEM:
             return failed(_SERVE, one, found)
     states = [one.state for one in found] + [CheckState.UNKNOWN] * bool(away)
-    gone = f"; {names(away)} were not read: no state of their nodes" if away else ""
-    said = f"{len(found)} of {len(ends)} asked{gone}{_left_out(ends)}"
+    said = f"{len(found)} of {len(ends)} asked{_gone(away)}{_left_out(ends)}"
     checked = tuple(one.words for one in found)
     return _SERVE.ended(worst(states), said, checked=checked)
 
@@ -142,9 +152,7 @@ def _not_served(case: Case, end: _End, one: Tried) -> Asking[Finding | None]:
             evidence=listing,
         )
     if any(not is_loopback(s.address) for s in waiting):
-        target = f"svc/{case.key}:{end.port.port.port}/{end.proto}"
-        through = yield from tried(case.client if not case.external else f"node/{end.node}", target)
-        repairable = next((f for f in through.findings if f.cause == SVC_WRONG_TARGETPORT.id), None)
+        repairable = yield from _translated_wrong(case, end)
         return repairable or advice(
             SVC_WRONG_TARGETPORT,
             f"{case.key} leads to port {port} of {name}, on which nobody listens",
@@ -161,6 +169,15 @@ def _not_served(case: Case, end: _End, one: Tried) -> Asking[Finding | None]:
     )
 
 
+def _translated_wrong(case: Case, end: _End) -> Asking[Finding | None]:
+    """Return the finding of the Service's own way to the endpoint, which may have a repair."""
+    if end.port.service.headless:
+        return None
+    caller = f"node/{end.node}" if case.external else case.client
+    through = yield from tried(caller, case.target(end.port.port))
+    return next((found for found in through.findings if found.cause == SVC_WRONG_TARGETPORT.id), None)
+
+
 def _waits(found: Socket, proto: str) -> bool:
     return found.proto == proto and found.state in ("listen", "unconn")
 
@@ -175,9 +192,12 @@ def reached(case: Case) -> Asking[Check]:
     if case.external:
         return _REACH.skipped("from outside the pods have no address")
     snapshot = yield from state()
-    ends = [end for end in _ends(snapshot, case) if end.netns != case.netns]
-    if not ends:
+    everyone = _ends(snapshot, case)
+    ends = [end for end in everyone if end.netns != case.netns]
+    if not everyone:
         return _none(_REACH, case, snapshot)
+    if not ends:
+        return _REACH.skipped("the client is its only endpoint")
     here = node_of(snapshot, case.netns)
     ends.sort(key=lambda end: end.node != here)
     found: list[Tried] = []
@@ -186,7 +206,7 @@ def reached(case: Case) -> Asking[Check]:
         found.append(one)
         if one.state is CheckState.PROBLEM:
             return failed(_REACH, one, found)
-    far = sum(1 for end in ends[:_MOST] if end.node != here)
+    far = sum(1 for end in ends[:_MOST] if end.node is None or end.node != here)
     said = f"{len(found) - far} on its own node, {far} on others{_left_out(ends)}"
     state_ = worst([one.state for one in found])
     return _REACH.ended(state_, said, checked=tuple(one.words for one in found))
@@ -203,12 +223,16 @@ def translated(case: Case) -> Asking[Check]:
     if service.headless or not service.cluster_ips:
         return _RULES.skipped("it has no address of its own")
     here = node_of(snapshot, case.netns)
+    ports = case.ports(service)
+    if not ports:
+        return _RULES.skipped("it has no such port")
     found: list[Tried] = []
-    for port in case.ports(service):
+    for port in ports:
         ends = [
             b for p, b in endpoints(snapshot, service, here or "") if p.port.port == port.port and b.ready
         ]
-        if service.internal_traffic_policy == "Local" and ends and not any(b.local for b in ends):
+        local = service.internal_traffic_policy == "Local" and here is not None
+        if local and ends and not any(b.local for b in ends):
             return _no_local(case, here or "", [b.text for b in ends])
         one = yield from tried(case.client, case.target(port), _EACH * max(1, min(len(ends), _MOST)))
         found.append(one)
@@ -238,21 +262,25 @@ def hairpin(case: Case) -> Asking[Check]:
     """Walk from each endpoint to the Service: one of the branches leads back to itself."""
     snapshot = yield from state()
     service = find_service(snapshot, case.namespace, case.name)
-    if service is None or service.headless or not service.cluster_ips:
+    if service is not None and (service.headless or not service.cluster_ips):
         return _HAIRPIN.skipped("it has no address of its own")
-    ends = [end for end in _ends(snapshot, case) if _is_pod(snapshot, end)]
-    if not ends:
+    everyone = _ends(snapshot, case)
+    if not everyone:
         return _none(_HAIRPIN, case, snapshot)
+    ends = [end for end in everyone if _is_pod(snapshot, end)]
+    away = [end.words for end in everyone if end.netns is None]
+    if not ends and not away:
+        return _HAIRPIN.skipped("its endpoints are no pods of their own network")
     found: list[Tried] = []
     for end in ends[:_MOST]:
         one = yield from tried(
             f"netns/{end.netns}", case.target(end.port.port), _EACH * min(len(ends), _MOST)
         )
         found.append(one)
-        if one.state is CheckState.PROBLEM and one.outcome is not Outcome.UNKNOWN:
+        if one.state is CheckState.PROBLEM:
             return failed(_HAIRPIN, one, found)
-    said = f"{len(found)} pods called it{_left_out(ends)}"
-    state_ = worst([one.state for one in found])
+    said = f"{len(found)} pods called it{_gone(away)}{_left_out(ends)}"
+    state_ = worst([one.state for one in found] + [CheckState.UNKNOWN] * bool(away))
     return _HAIRPIN.ended(state_, said, checked=tuple(one.words for one in found))
 
 

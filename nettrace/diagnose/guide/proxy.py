@@ -67,10 +67,18 @@ def _on(case: Case, node: str, netns: str) -> Asking[Check]:
     if not kernel.modes:
         reason = f"its mode is not known: {'; '.join(kernel.missing)}"
         if not kernel.missing:
-            reason = f"{node} has no rules of kube-proxy, and owes none for this Service"
+            reason = (
+                f"{node} has no rules of kube-proxy in any mode; that {case.key} lacks them does not show"
+            )
         return _TITLE.unknown(reason, checked=_CHECKED, seen=seen)
     words: dict[bool | None, str] = {True: "it runs", False: "no such process is seen, its rules are there"}
-    said = f"{words.get(running, 'its rules are there')}; mode {kernel.modes[0]}"
+    said = (
+        f"{words.get(running, 'its rules are there, whether it runs is not known')}; mode {kernel.modes[0]}"
+    )
+    if kernel.missing:
+        said = f"{said}; other modes are not ruled out: {'; '.join(kernel.missing)}"
+    if kernel.missing or running is None:
+        return _TITLE.unknown(said, checked=_CHECKED, seen=seen)
     return _TITLE.passed(said, checked=_CHECKED, seen=seen)
 
 
@@ -83,10 +91,14 @@ def _kernel(netns: str) -> Asking[_Kernel]:
     for backend in ("nft", "legacy"):
         table = yield from section(SectionKey(netns, f"xt/{backend}"))
         if isinstance(table, Missing):
-            missing.append(f"iptables-{backend}: {table.reason}")
+            missing.append(f"iptables-{backend}: {table.reason or table.kind.value}")
             continue
         nat = table.value.tables.get("nat")
-        chains = nat.value.chains if isinstance(nat, Known) else {}
+        if isinstance(nat, Missing):
+            nat = yield from section(SectionKey(netns, f"xt/{backend}/nat"))
+        if isinstance(nat, Missing):
+            missing.append(f"iptables-{backend}, table nat: {nat.reason or nat.kind.value}")
+        chains = nat.value.chains if isinstance(nat, Known) and nat.value is not None else {}
         owned = [name for name in chains if name.startswith(("KUBE-SVC-", "KUBE-SEP-"))]
         if "KUBE-SERVICES" in chains:
             ref = f"{netns}/xt/{backend}/nat/KUBE-SERVICES"
@@ -97,14 +109,16 @@ def _kernel(netns: str) -> Asking[_Kernel]:
                 modes.append(f"iptables ({backend})")
     native = yield from section(SectionKey(netns, "nft"))
     if isinstance(native, Missing):
-        missing.append(f"nftables: {native.reason}")
+        missing.append(f"nftables: {native.reason or native.kind.value}")
     else:
         tables = [key for key in native.value.tables if key.endswith(f" {_TABLE}")]
         if tables:
             modes.append("nftables")
             seen.append(Evidence(ref=f"{netns}/nft", text=f"nftables: table {', table '.join(tables)}"))
     links = yield from section(SectionKey(netns, "links"))
-    if isinstance(links, Known) and any(link.name == "kube-ipvs0" for link in links.value):
+    if isinstance(links, Missing):
+        missing.append(f"devices: {links.reason or links.kind.value}")
+    elif any(link.name == "kube-ipvs0" for link in links.value):
         modes.append("ipvs")
         seen.append(Evidence(ref=f"{netns}/links/kube-ipvs0", text="the device kube-ipvs0"))
     return _Kernel(modes=tuple(modes), tables=tuple(tables), seen=tuple(seen), missing=tuple(missing))
@@ -124,11 +138,9 @@ def _process(node: str, netns: str) -> Asking[tuple[bool | None, tuple[Evidence,
             return True, (
                 Evidence(ref=f"{netns}/sockets/tcp/{_HEALTHZ}", text=f"somebody listens on {_HEALTHZ}"),
             )
-        return False, (
-            Evidence(
-                ref=f"node:{node}/processes", text=f"no process kube-proxy, nobody listens on {_HEALTHZ}"
-            ),
-        )
+        if isinstance(found, Known):
+            said = f"no process kube-proxy, nobody listens on {_HEALTHZ}"
+            return False, (Evidence(ref=f"node:{node}/processes", text=said),)
     return None, (Evidence(ref="", text="whether it runs could not be read"),)
 
 
@@ -178,8 +190,10 @@ def _nothing(
     if service is None or service.headless or not service.cluster_ips or not case.ports(service):
         return None
     flow = yield from tried(_caller(case, node), case.target(case.ports(service)[0]))
+    if flow.state is not CheckState.PROBLEM:
+        return None  # somebody else translates it, or what happens cannot be told
     flushed = next(iter(flow.findings), None)
-    if running and flushed is not None:
+    if running:
         return flushed
     proxy = snapshot.kube.proxy
     if isinstance(proxy, Known) and proxy.value.mode == "nftables":

@@ -41,7 +41,7 @@ class Ask(Struct, frozen=True):
 
 
 class Diagnose(Struct, frozen=True):
-    """Walk the flow *source* to *target* and say why it fails."""
+    """Walk the flow *source* to *target* and say why it fails: it should pass, whatever policies say."""
 
     source: str
     target: str

@@ -62,8 +62,8 @@ def _absent(case: Case, snapshot: Snapshot, known: tuple[Service, ...]) -> Findi
             evidence=(Evidence(ref="kube/services", text=_described(there)),),
             lasting=f"call it {there.name}.{there.namespace}, or deploy it in {case.namespace}",
         )
-    own = [service.key for service in known]
-    near = get_close_matches(case.key, own, n=2)
+    like = get_close_matches(case.name, {service.name for service in known}, n=2)
+    near = [service.key for name in like for service in known if service.name == name][:2]
     same = [service.name for service in known if service.namespace == case.namespace]
     return advice(
         SVC_MISSING,
@@ -90,7 +90,7 @@ def definition(case: Case) -> Asking[Check]:
             seen=seen,
         )
     if service.headless:
-        said = "headless: names lead to the pods themselves, and there are no rules for it"
+        said = "headless: its name leads to the pods themselves, and there are no rules for it"
     else:
         said = "port and protocol are listed: " + names(
             [f"{port.port}/{port.protocol}" for port in case.ports(service)]
@@ -109,7 +109,7 @@ def _misfit(case: Case, service: Service) -> Finding | None:
             subject=case.subject,
         )
     meant = case.ports(service)
-    if not meant:
+    if not meant and not (service.headless and not service.ports and case.port is None):
         wanted = f"{case.port if case.port is not None else 'any port'}/{case.proto or 'any protocol'}"
         has = names([f"{p.port}/{p.protocol}" + (f" ({p.name})" if p.name else "") for p in service.ports])
         other = [p for p in service.ports if case.port in (None, p.port, p.name)]
