@@ -80,8 +80,8 @@ class Driver:
         match request:
             case Ask(question=question):
                 return self._put(question)
-            case Diagnose(source=source, target=target, stated=stated):
-                return self._diagnosed(source, target, stated=stated)
+            case Diagnose(source=source, target=target):
+                return self._diagnosed(source, target)
             case Query(lookup=lookup):
                 return self.queries(lookup)
             case Connect(walk=made, count=count):
@@ -97,12 +97,12 @@ class Driver:
                 self.snapshot = self.snapshot.with_section(key, DENIED)
         return found
 
-    def _diagnosed(self, source: str, target: str, *, stated: bool) -> tuple[Walk, Diagnosis]:
+    def _diagnosed(self, source: str, target: str) -> tuple[Walk, Diagnosis]:
         flow = self._put(lambda snapshot: resolve(snapshot, source, target))
         made = self._put(lambda snapshot: walk(snapshot, flow))
         owed = owed_of(self.snapshot)
         found = self._put(
-            lambda snapshot: diagnose(snapshot, made, owed=owed, causes=ALL_CAUSES, connected=stated)
+            lambda snapshot: diagnose(snapshot, made, owed=owed, causes=ALL_CAUSES, connected=True)
         )
         return made, found
 

@@ -21,13 +21,11 @@ TITLE = Heading("path", Axis.RULES, "Is it reached?")
 CONNECTED, TIMEOUT = Outcome.CONNECTED, Outcome.TIMEOUT
 
 
-def came_to(
-    outcome: Outcome, *seen: Outcome, met: bool | None = None, asked: bool = True, notes: tuple[str, ...] = ()
-) -> Tried:
+def came_to(outcome: Outcome, *seen: Outcome, met: bool | None = None, notes: tuple[str, ...] = ()) -> Tried:
     """What a flow whose walk ends so comes to, with these real connections."""
     walk: Walk = replace(walked(cluster(), "pod/client-near", "pod/hostnames-0"), outcome=outcome)
     diagnosis = Diagnosis(findings=(), goal="connected", met=met, notes=notes)
-    making = tried("a", "b", max(1, len(seen)), asked=asked)
+    making = tried("a", "b", max(1, len(seen)))
     request = next(making)
     answer: object = None
     while True:
@@ -139,19 +137,3 @@ def test_what_policies_deny_is_a_problem_of_who_calls() -> None:
     found = check("path", world)
     assert found.state is CheckState.PROBLEM, found
     assert found.cause in ("netpol-default-deny", "firewall-rule-drop")
-
-
-def test_a_denied_flow_is_diagnosed_as_stated() -> None:
-    """The diagnosis is made once more against the user's word, where policies want it refused."""
-    requests = []
-    walk = replace(walked(cluster(), "pod/client-near", "pod/hostnames-0"), outcome=TIMEOUT)
-    making = tried("a", "b")
-    requests.append(next(making))
-    denied = Diagnosis(findings=(), goal="a refusal", met=True)
-    requests.append(making.send((walk, denied)))
-    making.send((walk, replace(denied, met=False)))
-    with pytest.raises(StopIteration) as end:
-        making.send(None)
-    assert requests == [Diagnose("a", "b"), Diagnose("a", "b", stated=True)]
-    assert end.value.value.state is CheckState.PROBLEM
-    assert came_to(TIMEOUT, met=True, asked=False).state is CheckState.PASSED
