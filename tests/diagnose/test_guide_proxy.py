@@ -13,7 +13,17 @@ from nettrace.model.snapshot import Process
 from nettrace.model.sockets import Socket
 from nettrace.model.walk import Outcome
 from nettrace.model.xt import XtRuleset
-from tests.diagnose.guided import DENIED, Driver, case, check, connects, texts, with_section, with_service
+from tests.diagnose.guided import (
+    DENIED,
+    Driver,
+    case,
+    check,
+    connects,
+    texts,
+    with_kube,
+    with_section,
+    with_service,
+)
 from tests.diagnose.worlds import World, cluster
 
 PASSED, PROBLEM, UNKNOWN, SKIPPED = (
@@ -104,7 +114,7 @@ def test_two_modes_are_one_too_many() -> None:
     found = check("kube-proxy", twice)
     assert (found.state, found.cause) == (PROBLEM, "iptables-legacy-nft-mix")
     assert "iptables (nft) and iptables (legacy)" in found.conclusion
-    native = Known(NftRuleset(tables={"ip kube-proxy": Known(NftTable(family="ip", name="kube-proxy"))}))
+    native = Known(NftRuleset(tables={"ip kube-proxy": NftTable(family="ip", name="kube-proxy")}))
     found = check("kube-proxy", with_section(world, "node-a", "nft", native))
     assert (found.state, found.cause) == (PROBLEM, "proxy-mode-switch-leftover")
     assert found.conclusion == "node-a has the rules of kube-proxy twice: iptables (nft) and nftables"
@@ -129,6 +139,24 @@ def test_no_rules_while_it_runs() -> None:
     found = check("kube-proxy", with_processes(flushed(), ALIVE))
     assert found.state is PROBLEM
     assert found.cause != "kubeproxy-not-running"
+
+
+@pytest.mark.parametrize("processes", [Known(()), DENIED])
+def test_a_table_of_nftables_that_is_gone(processes: Any) -> None:
+    """Where kube-proxy is configured for nftables, it is its table that is missing."""
+    proxy = cluster().snapshot.kube.proxy
+    assert isinstance(proxy, Known)
+    world = with_kube(flushed(), proxy=Known(replace(proxy.value, mode="nftables")))
+    found = check("kube-proxy", with_processes(world, processes))
+    assert (found.state, found.cause) == (PROBLEM, "nft-table-gone")
+    assert "table ip kube-proxy" in found.conclusion
+
+
+def test_half_of_the_tables_of_nftables() -> None:
+    """A family that the Service has needs its table: the other one's is not enough."""
+    native = Known(NftRuleset(tables={"ip6 kube-proxy": NftTable(family="ip6", name="kube-proxy")}))
+    found = check("kube-proxy", with_section(flushed(), "node-a", "nft", native))
+    assert (found.state, found.cause) == (PROBLEM, "nft-table-gone")
 
 
 def test_no_rules_and_unknown_processes() -> None:

@@ -193,11 +193,13 @@ def _nothing(
     if flow.state is not CheckState.PROBLEM:
         return None  # somebody else translates it, or what happens cannot be told
     flushed = next(iter(flow.findings), None)
-    if running:
+    if running and flushed is not None:
         return flushed
     proxy = snapshot.kube.proxy
     if isinstance(proxy, Known) and proxy.value.mode == "nftables":
         return _table_gone(node, families(service.cluster_ips)[0], seen)
+    if running:
+        return None
     repairs: tuple[Repair, ...] = flushed.repairs if flushed is not None else ()
     made = advice(
         KUBEPROXY_NOT_RUNNING,
