@@ -6,7 +6,6 @@ Not here: the panes (nettrace.tui.panes), what lines say (the modules beside).
 """
 
 import random
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,45 +15,36 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 from textual.widgets import Input
 
-from nettrace.app.watch import Wish, watch
 from nettrace.lab import break_, find, heal, injected, list_labs, possible, up
 from nettrace.lab.topologies import TOPOLOGIES
-from nettrace.model.dropped import DropSeen
 from nettrace.model.errors import UserError
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.snapshot import Snapshot
 from nettrace.render.command import command
 from nettrace.render.contract import RepairDocument
-from nettrace.render.document import drop_document, history_document, plan_document
+from nettrace.render.document import history_document, plan_document
 from nettrace.render.page import Line, Span, Style, line, plain
 from nettrace.render.plan_text import history_page, plan_page
 from nettrace.render.repair_text import repair_page
 from nettrace.render.svg import offline
-from nettrace.render.watch_text import drop_page
 from nettrace.tui.actions import ACTIONS, VIEWS
 from nettrace.tui.entries import Entry, Listed, listed
-from nettrace.tui.guiding import Guiding
 from nettrace.tui.lines import Lines
 from nettrace.tui.session import Where
 from nettrace.tui.state_lines import KINDS, RuleList, state_list
 from nettrace.tui.walk_lines import branches, findings, summary
+from nettrace.tui.watching import Watching
 
 __all__ = ["NettraceApp"]
 
-#: Lines of drops that are kept.
-_DROPS = 5000
 
-
-class NettraceApp(Guiding):
+class NettraceApp(Watching):
     """The application; its result is what is printed when it has ended."""
 
     def __init__(
         self, where: Where, *, ascii_only: bool = False, question: tuple[str, str] | None = None
     ) -> None:
         super().__init__(where, ascii_only=ascii_only, question=question)
-        self._drops: list[Entry] = []
-        self._watching: threading.Event | None = None  # set: stop
-        self._frozen = False
         self._states: dict[str, Snapshot] = {}
         self._done: list[Line] = []
         self._quiz = ""
@@ -270,51 +260,6 @@ class NettraceApp(Guiding):
         found = state_list(kind, self._states[kind], self.look_of("rows"))
         pane.border_subtitle = f"{len(found)} lines"
         pane.show(found)
-
-    # --- watch ---------------------------------------------------------------------------
-
-    def begin_watch(self) -> None:
-        """Watch drops until the view is left for good."""
-        if self._watching is not None:
-            return
-        stop = self._watching = threading.Event()
-        where = self.session.where
-
-        def run() -> None:
-            try:
-                with where.open() as context:
-                    reopen = where.open if where.lab is None and not where.from_files else None
-                    for one in watch(context, Wish(), reopen=reopen, stop=stop.is_set):
-                        self.call_from_thread(self._dropped, one)
-                        if stop.is_set():
-                            return
-            except UserError as error:
-                self.call_from_thread(self.complain, error)
-            finally:
-                self._watching = None
-
-        self._dropped("watching ...")
-        self.run_worker(run, thread=True, group="watch", exit_on_error=False)
-
-    def _dropped(self, one: DropSeen | str) -> None:
-        look = self.look_of("drops")
-        if isinstance(one, DropSeen):
-            page = drop_page(drop_document(one), look)
-            self._drops.extend(Entry(spans, problem=not n) for n, spans in enumerate(page))
-        else:
-            self._drops.append(Entry(line(Span(one, Style.DIM))))
-        del self._drops[:-_DROPS]
-        if not self._frozen:
-            pane = self.lines("drops")
-            follow = pane.cursor >= len(pane.source) - 1
-            pane.show(Listed(self._drops), at=len(self._drops) - 1 if follow else None)
-
-    def do_freeze(self) -> None:
-        """Stop the live view, or go on."""
-        self._frozen = not self._frozen
-        self.lines("drops").border_subtitle = "frozen" if self._frozen else ""
-        if not self._frozen:
-            self.lines("drops").show(Listed(self._drops), at=len(self._drops) - 1)
 
     # --- lab -----------------------------------------------------------------------------
 

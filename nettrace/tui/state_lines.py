@@ -7,15 +7,17 @@ Not here: reading (nettrace.tui.session), the words of short tables (nettrace.re
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from nettrace.model.section import Known
+from nettrace.model.nft import NftBase, NftRule, NftTable, nft_path
+from nettrace.model.section import Known, Missing, Section
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Tuple
-from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain
+from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
 from nettrace.parse.iptables import rule_text
+from nettrace.parse.nft import rule_text as native_text
 from nettrace.render.packet_text import end
 from nettrace.render.page import Look, Span, Style, line
 from nettrace.render.show_text import show_page
@@ -58,25 +60,29 @@ def _missing(snapshot: Snapshot, sections: Sequence[str]) -> list[Entry]:
 
 
 class _Chain(NamedTuple):
+    """A chain of iptables or of native nftables; a rule is written when it is asked for."""
+
     netns: str
     command: str
     table: str
     name: str
-    chain: XtChain
+    about: str
+    length: int
+    rule: Callable[[int], str]
+    packets: Callable[[int], int | None]
 
 
 class RuleList:
-    """All chains of iptables, each followed by its rules."""
+    """All chains of iptables and of native nftables, each followed by its rules."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._chains = list(_chains(snapshot))
-        self._starts = [0, *accumulate(len(one.chain.rules) + 1 for one in self._chains)]
+        self._missing: list[Entry] = []
+        self._chains = [*_chains(snapshot, self._missing), *_native_chains(snapshot, self._missing)]
+        self._starts = [0, *accumulate(one.length + 1 for one in self._chains)]
         self._at = {
             (one.netns, one.command, one.table, one.name): start
             for one, start in zip(self._chains, self._starts, strict=False)
         }
-        sections = [f"{head}_{backend}" for head in XT_SECTIONS for backend in BACKENDS]
-        self._missing = _missing(snapshot, sections)
 
     def __len__(self) -> int:
         """Return the number of lines."""
@@ -93,23 +99,20 @@ class RuleList:
             return self._missing[index - self._starts[-1]]
         one, number = self._find(index)
         if not number:
-            policy = f"policy {one.chain.policy}" if one.chain.policy else f"{len(one.chain.rules)} rules"
-            place = f"  {one.netns}  {one.command}  {policy}"
-            return Entry(
-                line(Span(f"{one.table} ", Style.HEAD), Span(one.name, Style.NAME), Span(place, Style.DIM)),
-                key=one,
-            )
-        counters = one.chain.counters
-        count = f"{counters[number - 1].packets:>9} " if counters is not None else ""
-        rule = rule_text(one.chain.rules[number - 1])
-        return Entry(line(f"{number:>6} ", Span(count, Style.DIM), Span(rule, Style.CODE)), key=(one, number))
+            place = f"  {one.netns}  {one.command}  {one.about}"
+            head = (Span(f"{one.table} ", Style.HEAD), Span(one.name, Style.NAME), Span(place, Style.DIM))
+            return Entry(line(*head), key=one)
+        packets = one.packets(number - 1)
+        count = f"{packets:>9} " if packets is not None else ""
+        rule = Span(one.rule(number - 1), Style.CODE)
+        return Entry(line(f"{number:>6} ", Span(count, Style.DIM), rule), key=(one, number))
 
     def text(self, index: int) -> str:
         """Return the words of a line."""
         if index >= self._starts[-1]:
             return "".join(span.text for span in self._missing[index - self._starts[-1]].line)
         one, number = self._find(index)
-        return rule_text(one.chain.rules[number - 1]) if number else f"{one.table} {one.name} {one.netns}"
+        return one.rule(number - 1) if number else f"{one.table} {one.name} {one.netns} {one.command}"
 
     def problems(self) -> Sequence[int]:
         """Return the lines that tell of what was not read."""
@@ -122,8 +125,8 @@ class RuleList:
         one, number = self._find(index)
         if not number:
             return None
-        words = rule_text(one.chain.rules[number - 1]).split()
-        for flag in ("-j", "-g"):
+        words = one.rule(number - 1).split()
+        for flag in ("-j", "-g", "jump", "goto"):
             if flag in words[:-1]:
                 name = words[len(words) - words[::-1].index(flag)]
                 return self._at.get((one.netns, one.command, one.table, name))
@@ -135,18 +138,84 @@ class RuleList:
         return self._starts[max(0, min(number + direction, len(self._chains) - 1))] if self._chains else 0
 
 
-def _chains(snapshot: Snapshot) -> Iterator[_Chain]:
+def _not_known(missing: list[Entry], place: str, section: Missing) -> None:
+    words = f"? {place}: not known: {section.reason or section.kind.value}"
+    missing.append(Entry(line(Span(words, Style.UNSURE)), problem=True))
+
+
+def _chains(snapshot: Snapshot, missing: list[Entry]) -> Iterator[_Chain]:
+    """Yield iptables' chains; what is not known goes to *missing*."""
     for netns in snapshot.namespaces.values():
         for head, backend in ((head, backend) for head in XT_SECTIONS for backend in BACKENDS):
-            ruleset = getattr(netns, f"{head}_{backend}")
+            place = f"{netns.name}/{head}/{backend}"
+            ruleset: Section[XtRuleset] = getattr(netns, f"{head}_{backend}")
+            if isinstance(ruleset, Missing):
+                _not_known(missing, place, ruleset)
+                continue
             command = f"{'ip6tables' if head == 'xt6' else 'iptables'}-{backend}"
-            for table, body in (ruleset.value.tables if isinstance(ruleset, Known) else {}).items():
-                chains = body.value.chains if isinstance(body, Known) else {}
+            for table, body in ruleset.value.tables.items():
+                if isinstance(body, Missing):
+                    _not_known(missing, f"{place}/{table}", body)
+                    continue
+                chains = body.value.chains
                 built_in = [name for name in BUILTIN_CHAINS.get(table, ()) if name in chains]
                 for name in [*built_in, *sorted(set(chains) - set(built_in))]:
                     chain = chains[name]
-                    if isinstance(chain, Known) and chain.value is not None:
-                        yield _Chain(netns.name, command, table, name, chain.value)
+                    if isinstance(chain, Missing):
+                        _not_known(missing, f"{place}/{table}/{name}", chain)
+                    elif chain.value is not None:
+                        yield _xt_chain(netns.name, command, table, name, chain.value)
+
+
+def _xt_chain(netns: str, command: str, table: str, name: str, chain: XtChain) -> _Chain:
+    counters = chain.counters
+    return _Chain(
+        netns,
+        command,
+        table,
+        name,
+        about=f"policy {chain.policy}" if chain.policy else f"{len(chain.rules)} rules",
+        length=len(chain.rules),
+        rule=lambda index: rule_text(chain.rules[index]),
+        packets=lambda index: counters[index].packets if counters is not None else None,
+    )
+
+
+def _native_chains(snapshot: Snapshot, missing: list[Entry]) -> Iterator[_Chain]:
+    """Yield the chains of native nftables; what is not known goes to *missing*."""
+    for netns in snapshot.namespaces.values():
+        if isinstance(netns.nft, Missing):
+            _not_known(missing, f"{netns.name}/nft", netns.nft)
+            continue
+        order = netns.nft.value.byteorder
+        for table in netns.nft.value.tables.values():
+            for name, chain in table.chains.items():
+                if isinstance(chain.rules, Missing):
+                    _not_known(missing, f"{netns.name}/{nft_path(table, name)}", chain.rules)
+                else:
+                    yield _native_chain(netns.name, table, name, chain.base, chain.rules.value, order)
+
+
+def _native_chain(
+    netns: str, table: NftTable, name: str, base: NftBase | None, rules: Sequence[NftRule], order: str
+) -> _Chain:
+    def text(index: int) -> str:
+        comment = rules[index].comment
+        return native_text(rules[index], table, order) + (f' comment "{comment}"' if comment else "")
+
+    about = (
+        f"hook {base.hook} priority {base.priority} policy {base.policy}" if base else f"{len(rules)} rules"
+    )
+    return _Chain(
+        netns,
+        f"nft {table.family}",
+        table.name,
+        name,
+        about=about,
+        length=len(rules),
+        rule=text,
+        packets=lambda index: rules[index].packets,
+    )
 
 
 # --- connections -------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """The application on a real lab, from the first screen to the last: find, repair, prove, undo."""
 
+import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from textual.pilot import Pilot
@@ -9,7 +11,7 @@ from textual.pilot import Pilot
 from nettrace.lab import break_, heal
 from nettrace.model.lab import LabRecord
 from nettrace.tui.session import Where
-from tests.kernel.labs import a_lab
+from tests.kernel.labs import a_lab, address_of, ask
 from tests.tui.driving import app_of, play, rest, screen, selected, type_text, words
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -137,6 +139,29 @@ def test_the_guide_leads_to_the_cause_and_its_repair(lab: LabRecord) -> None:
         assert "undo: exact" in words(app, "repair")
         await pilot.press("y")
         assert "nettrace repair plan kube-postrouting-missing" in screen(app)
+
+    try:
+        play(act, where=Where(lab=lab.name))
+    finally:
+        heal(lab)
+
+
+def test_drops_are_watched_live(lab: LabRecord) -> None:
+    """What a node of the lab drops appears in the view while it happens, can be frozen, and ends with it."""
+    break_(lab, "ip-forward-off", node="node-b")
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        await pilot.press("4")
+        for _ in range(100):
+            await pilot.pause(0.1)
+            with suppress(OSError):
+                await asyncio.to_thread(ask, lab, "client-b", address_of(lab, "internet"), 80)
+            if "node-b" in words(app, "drops"):
+                break
+        assert "node-b" in words(app, "drops")
+        await pilot.press("z", "z", "escape")
+        assert app.view == "walk"
 
     try:
         play(act, where=Where(lab=lab.name))

@@ -9,8 +9,9 @@ from textual.pilot import Pilot
 
 from nettrace.app.snapshot import save
 from nettrace.model.kube import Service, ServicePort
-from nettrace.model.section import Known
-from nettrace.model.snapshot import Snapshot
+from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
+from nettrace.model.section import Known, Missing, MissingKind
+from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import Comment, Jump, XtChain, XtRule
 from nettrace.parse.snapshot_file import decode_snapshot
 from nettrace.tui.actions import ACTIONS, VIEWS, footer
@@ -57,7 +58,7 @@ def test_every_method_is_in_the_table() -> None:
     """Nothing can be done that keys, palette, help and documentation do not tell of."""
     trees = [
         ast.parse((ROOT / "nettrace/tui" / name).read_text())
-        for name in ("app.py", "guiding.py", "moving.py")
+        for name in ("app.py", "guiding.py", "moving.py", "watching.py")
     ]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     methods = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
@@ -298,3 +299,25 @@ def test_long_lists_are_numbered_not_made() -> None:
     assert found.target(chain) is None
     assert found.step(chain, -1) < chain < found.step(chain, 1)
     assert [found.text(i) for i in (chain, len(found) - 1)]
+
+
+def test_native_chains_and_what_is_not_known_are_listed() -> None:
+    """The rule list has native chains too, and tells of what was not read."""
+    base = NftBase(type="filter", hook="input", priority=0, policy="accept")
+    rule = NftRule(handle=1, expressions=(), comment="mine")
+    table = NftTable(
+        family="inet",
+        name="fw",
+        chains={
+            "in": NftChain(handle=1, base=base, rules=Known((rule,))),
+            "dark": NftChain(handle=2, base=None, rules=Missing(MissingKind.DENIED, "no privilege")),
+        },
+        sets={},
+    )
+    netns = Netns(name="n", node="n", nft=Known(NftRuleset(tables={"inet fw": table})))
+    found = RuleList(Snapshot(namespaces={"n": netns}))
+    told = [found.text(index) for index in range(len(found))]
+    assert told[0] == "fw in n nft inet"
+    assert 'comment "mine"' in told[1]
+    assert any("dark" in text and "no privilege" in text for text in told)
+    assert any("xt/nft" in text and "not known" in text for text in told)
