@@ -22,7 +22,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
 
 
 def _fits(culprit: Culprit) -> bool:
-    return culprit.chain == "FORWARD" and "host-prohib" in culprit.words
+    named = culprit.chain == "FORWARD" and "host-prohib" in culprit.words
+    return named and not culprit.native and not culprit.tunnelled
 
 
 FORWARD_REJECT_HOST_PROHIBITED = Cause(

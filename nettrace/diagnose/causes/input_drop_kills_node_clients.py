@@ -22,7 +22,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
 
 
 def _fits(culprit: Culprit) -> bool:
-    return culprit.chain == "INPUT" and culprit.leg in ("reply", "reply-data") and not culprit.tunnelled
+    answers = culprit.chain == "INPUT" and culprit.leg in ("reply", "reply-data")
+    return answers and not culprit.native and not culprit.tunnelled
 
 
 INPUT_DROP_KILLS_NODE_CLIENTS = Cause(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import subject_of, where
 from nettrace.model.finding import Evidence, Safety
+from nettrace.model.section import Known
 from nettrace.model.step import Verdict
 
 __all__ = ["NODE_NO_DEFAULT_ROUTE"]
@@ -20,6 +21,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         if step.netns != context.walk.flow.origin.netns or failure.path.failed != 0:
             continue
         place, dst = where(snapshot, step.netns), context.walk.flow.packet.dst
+        if not _is_of_a_service(context, dst):
+            continue
         yield Candidate(
             cause="node-no-default-route",
             netns=step.netns,
@@ -30,7 +33,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             evidence=(
                 Evidence(
                     ref=f"{step.netns}/routes",
-                    text=f"no route to {dst}, no default route",
+                    text=step.why.text if step.why is not None else f"no route to {dst}",
                     note="what is there",
                 ),
             ),
@@ -38,6 +41,15 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             owner="the node's network configuration",
             lasting="give the node a default route, or one for the Services' network to any device",
         )
+
+
+def _is_of_a_service(context: Context, address: str) -> bool:
+    """Is it an address that is translated, as far as the objects say?  To others no route is owed here."""
+    services = context.snapshot.kube.services
+    return isinstance(services, Known) and any(
+        address in (*service.cluster_ips, *service.external_ips, *service.load_balancer_ips)
+        for service in services.value
+    )
 
 
 NODE_NO_DEFAULT_ROUTE = Cause(

@@ -19,7 +19,7 @@ REJECT_ROUTE = Cause(
         "The route to a peer's pod CIDR is of type blackhole, unreachable or prohibit instead of leading "
         "there."
     ),
-    shows="No route to host at once from pods; from the node a timeout for a blackhole.",
+    shows="No route to host at once for unreachable and prohibit; a timeout for a blackhole.",
     dies="At the routing decision.",
     proof="`ip route show type blackhole` (unreachable, prohibit) has the network.",
     repair="The route that its agent owes, in its place.",

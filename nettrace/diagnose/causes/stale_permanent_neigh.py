@@ -22,7 +22,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             holder = holder_of(snapshot, entry.address) if entry.state == "permanent" and entry.mac else None
             if holder is None or holder == netns:
                 continue
-            device = next(a.device for a in addresses_in(snapshot, holder) if a.address == entry.address)
+            own = (a.device for a in addresses_in(snapshot, holder) if a.address == entry.address)
+            device = next(own, "")
             link = link_in(snapshot, holder, device)
             if link is None or link.mac == entry.mac or _is_owed(context, netns, entry):
                 continue
