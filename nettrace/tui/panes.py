@@ -167,7 +167,7 @@ class Panes(App[str]):
         pane = self.lines(name)
         beside = {"rows": 15, "done": 36}.get(name, 0)
         width = pane.region.width or self.size.width - beside  # a pane that is not shown yet has no width
-        return Look(width=max(width - 5, 40), ascii=self.ascii_only)
+        return Look(width=max(width - 5, 18), ascii=self.ascii_only)
 
     def text(self, spans: Line) -> Text:
         """Return a line in the colours of the theme."""
