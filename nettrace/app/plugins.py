@@ -57,6 +57,12 @@ class Plugins:
         answers = self._manager.hook.nettrace_sections(snapshot=snapshot)
         return tuple(sorted({key for keys in answers for key in keys}))
 
+    def sections_of(self, plugin: str, snapshot: Snapshot) -> tuple[SectionKey, ...]:
+        """Return the sections that one plugin wants to see; none for a name that no plugin has."""
+        others = [found for name, found in self._manager.list_name_plugin() if name != plugin]
+        caller = self._manager.subset_hook_caller("nettrace_sections", others)
+        return tuple(sorted({key for keys in caller(snapshot=snapshot) for key in keys}))
+
     def owes(self, snapshot: Snapshot, node: str) -> tuple[Owed, ...]:
         """Return what the systems on *node* have to have put there."""
         answers = self._manager.hook.nettrace_owes(snapshot=snapshot, node=node)

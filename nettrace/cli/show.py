@@ -8,7 +8,18 @@ from nettrace.cli.sink import Sink, output_options
 
 __all__ = ["show"]
 
-_WHAT = ("namespaces", "links", "routes", "rules", "sets", "services", "conntrack", "sockets", "policies")
+_WHAT = (
+    "namespaces",
+    "links",
+    "routes",
+    "rules",
+    "sets",
+    "services",
+    "conntrack",
+    "sockets",
+    "policies",
+    "systems",
+)
 
 
 @click.command()
@@ -21,8 +32,11 @@ def show(ctx: click.Context, what: str, of: str | None, *, source: Source, sink:
     """
     List WHAT of every namespace, or of one.
 
-    A section that could not be read is listed with the reason, and the exit code is 3.
+    A section that could not be read is listed with the reason, and the exit code is 3.  ``systems`` are the
+    network systems of each node: why they are thought to be there, and whether what they owe it is.
     """
+    if what == "systems":
+        ctx.exit(_systems(of, source, sink))
     from nettrace.app.show import show as run
     from nettrace.render.shown import show_document
 
@@ -31,3 +45,17 @@ def show(ctx: click.Context, what: str, of: str | None, *, source: Source, sink:
         document = show_document(what, snapshot, context.label)
     sink.emit(document)
     ctx.exit(ExitCode.UNKNOWN if document.missing else ExitCode.OK)
+
+
+def _systems(of: str | None, source: Source, sink: Sink) -> ExitCode:
+    from nettrace.app.systems import systems
+    from nettrace.render.shown import systems_document
+
+    with source.open() as context:
+        found = systems(context, of=of)
+        document = systems_document(found.found, found.asked, found.missing, context.label)
+    sink.emit(document)
+    if any(one.differs for one in found.found):
+        return ExitCode.PROBLEM
+    unknown = document.missing or any(one.unknown for one in found.found)
+    return ExitCode.UNKNOWN if unknown else ExitCode.OK

@@ -173,7 +173,7 @@ class _Look:
                     kind, cause, f"@{one.name}", f"the {_word(one)} is missing: {meaning}", owed=one.type
                 )
             elif "dynamic" in one.flags:
-                if one.timeout != other.timeout:
+                if other.timeout and one.timeout != other.timeout:  # a live node's is not read
                     yield self.tell(
                         "affinity",
                         "owed-state-missing",

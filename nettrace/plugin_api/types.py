@@ -15,16 +15,19 @@ __all__ = ["Detection", "Topology", "Transit"]
 
 class Detection(Struct, frozen=True, kw_only=True):
     """
-    A network system that is on a node.
+    A network system that is on a node; ``name`` is the plugin's own, by which it is loaded.
 
-    ``version`` as far as the state tells it, "" otherwise; ``nodes`` are those it was seen on,
-    ``evidence`` what it was seen by.
+    ``version`` and ``mode`` (a back end) as far as the state tells them, "" otherwise; ``nodes`` are
+    those it was seen on, ``evidence`` what it was seen by.  ``owners`` are the names under which
+    nettrace_owes() says what it has to have put there.
     """
 
     name: str
     version: str = ""
+    mode: str = ""
     nodes: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    owners: tuple[str, ...] = ()
 
 
 class Topology(Struct, frozen=True, kw_only=True):

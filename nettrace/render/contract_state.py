@@ -17,6 +17,7 @@ from nettrace.model.nft import NftBase
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket
+from nettrace.model.system import System
 from nettrace.render.version import API_VERSION, ApiVersion
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ShownService",
     "ShownSet",
     "ShownSocket",
+    "ShownSystem",
     "SnapshotDocument",
 ]
 
@@ -224,6 +226,12 @@ class ShownSocket(Struct, frozen=True, kw_only=True, tag_field="item", tag="sock
     socket: Socket
 
 
+class ShownSystem(Struct, frozen=True, kw_only=True, tag_field="item", tag="system"):
+    """A network system on a node."""
+
+    system: System
+
+
 ShowItem: TypeAlias = (
     ShownNetns
     | ShownLink
@@ -236,14 +244,16 @@ ShowItem: TypeAlias = (
     | ShownPolicy
     | ShownConntrack
     | ShownSocket
+    | ShownSystem
 )
 
 
 class ShowDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Show"):
-    """The answer of ``nettrace show WHAT``."""
+    """The answer of ``nettrace show WHAT``; ``asked`` are the systems that were looked for."""
 
     api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
     what: str
     context: str
     items: tuple[ShowItem, ...]
     missing: tuple[MissingView, ...] = ()
+    asked: tuple[str, ...] = ()

@@ -23,9 +23,11 @@ from nettrace.render.contract_state import (
     ShownService,
     ShownSet,
     ShownSocket,
+    ShownSystem,
 )
 from nettrace.render.packet_text import end
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line
+from nettrace.render.systems_text import nothing_line, systems_lines
 
 __all__ = ["policy_rule_text", "route_text", "show_page"]
 
@@ -45,12 +47,15 @@ _TITLES = {
 def show_page(document: ShowDocument, look: Look) -> Page:
     """Lay the items out, with a line for every section that could not be read."""
     lines: list[Line] = []
-    if document.what in ("routes", "rules"):
+    if document.what == "systems":
+        found = [item.system for item in document.items if isinstance(item, ShownSystem)]
+        lines.extend(systems_lines(found, look) if found else [nothing_line(document.asked)])
+    elif document.what in ("routes", "rules"):
         lines.extend(_grouped(document.items, look))
     elif document.items:
         titles: list[str | Span] = [Span(name, Style.HEAD) for name in _TITLES[document.what]]
         lines.extend(columns([titles, *(row for item in document.items for row in _rows(item, look))]))
-    if not document.items and not document.missing:
+    if not lines and not document.missing:
         lines.append(line(f"no {document.what} here"))
     for missing in document.missing:
         place = "/".join(part for part in (missing.netns, missing.section) if part)

@@ -5,7 +5,7 @@ A section that is not known is listed as missing with its reason, never left out
 Lives here: the items of each word.  Not here: their columns (nettrace.render.show_text).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from msgspec import Struct, field
@@ -19,6 +19,7 @@ from nettrace.model.nft import nft_path
 from nettrace.model.policy import AdminPolicy
 from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
+from nettrace.model.system import System
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
 from nettrace.parse.iptables import rule_text
 from nettrace.parse.nft import rule_text as native_rule_text
@@ -37,9 +38,10 @@ from nettrace.render.contract_state import (
     ShownService,
     ShownSet,
     ShownSocket,
+    ShownSystem,
 )
 
-__all__ = ["show_document"]
+__all__ = ["show_document", "systems_document"]
 
 T = TypeVar("T")
 
@@ -76,6 +78,22 @@ def show_document(what: str, snapshot: Snapshot, context: str = "") -> ShowDocum
         for netns in snapshot.namespaces.values():
             gather(netns, snapshot, found)
     return ShowDocument(what=what, context=context, items=tuple(found.items), missing=tuple(found.missing))
+
+
+def systems_document(
+    systems: Iterable[System],
+    asked: Iterable[str],
+    missing: Mapping[tuple[str, str], str],
+    context: str = "",
+) -> ShowDocument:
+    """List *systems*; *missing* maps (namespace, section) that could not be read to the reason."""
+    return ShowDocument(
+        what="systems",
+        context=context,
+        items=tuple(ShownSystem(system=system) for system in systems),
+        missing=tuple(MissingView(netns=n, section=s, reason=why) for (n, s), why in missing.items()),
+        asked=tuple(asked),
+    )
 
 
 def _namespaces(netns: Netns, snapshot: Snapshot, found: _Found) -> None:

@@ -30,6 +30,13 @@ def test_prediction_equals_the_real_connection(scene: Scene, kind: str) -> None:
     agrees(scene, kind)
 
 
+def test_its_systems_are_named(scene: Scene) -> None:
+    """flannel with its back end and kube-proxy, on both nodes, and all that they owe is there."""
+    shown = scene.bench.nettrace("show", "systems", "--lab", scene.bench.name, expect=(0,)).out
+    assert shown.count("flannel  host-gw\n") == shown.count("kube-proxy  iptables") == 2
+    assert shown.count(": all there\n") == 4
+
+
 def test_no_tunnel_is_in_the_way(scene: Scene) -> None:
     """A packet to the other node's pod leaves by eth0 as it is, with the MTU of the wire."""
     near, _ = ends_of(scene)
@@ -80,6 +87,9 @@ def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
         lab.shell(member, command)
     broken = state(scene)
     assert broken != healthy
+    shown = lab.nettrace("show", "systems", "--lab", lab.name, "-o", "json", expect=(1,)).json["items"]
+    wrong = [item["system"] for item in shown if item["system"]["differs"]]
+    assert [(system["name"], len(system["differs"])) for system in wrong] == [("flannel", 1)]
 
     said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
     assert said["outcome"] == fault.outcome

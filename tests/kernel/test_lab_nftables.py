@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from nettrace.app.context import Context, open_context
 from nettrace.app.remember import Question
+from nettrace.app.systems import systems
 from nettrace.app.trace import walk_of
 from nettrace.kube.nft_found import canonical_rule, listed_tables
 from nettrace.lab import break_
@@ -20,6 +21,8 @@ from nettrace.lab.proxy import program_native
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 from nettrace.model.section import Known
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.system import System
 from nettrace.model.walk import Outcome
 from nettrace.parse.manifests import kube_from_documents, parse_documents
 from tests.acceptance.test_random_faults import disagreement
@@ -153,6 +156,28 @@ def test_a_fault_of_iptables_rules_is_refused(lab: LabRecord) -> None:
     """There is nothing of it in such a lab, and that is said."""
     with pytest.raises(UserError, match="is a fault of kube-proxy's iptables rules"):
         break_(lab, "kube-postrouting-missing")
+
+
+def test_the_systems_of_its_nodes(lab: LabRecord) -> None:
+    """kube-proxy is named with its mode; all it owes is there, and nothing of it where its table is gone."""
+    with open_context(lab=lab.name) as context:
+        context.read_all()
+
+    def proxy(snapshot: Snapshot) -> System:
+        told = systems(Context("file x", snapshot, context.plugins), of="node-a")
+        return next(one for one in told.found if one.name == "kube-proxy")
+
+    whole = proxy(context.snapshot)
+    assert (whole.mode, whole.version, whole.differs) == ("nftables", "1.36", ())
+    assert {count.kind for count in whole.owed} == {"chains", "sets and maps"}
+    assert all(count.there == count.owed for count in whole.owed)
+    node = next(one for one in context.snapshot.namespaces.values() if one.name == "node-a")
+    assert isinstance(node.nft, Known)
+    tables = {name: table for name, table in node.nft.value.tables.items() if name != "ip kube-proxy"}
+    flushed = proxy(
+        context.snapshot.with_netns(replace(node, nft=Known(replace(node.nft.value, tables=tables))))
+    )
+    assert {count.kind: count.differing for count in flushed.owed} == {c.kind: c.owed for c in whole.owed}
 
 
 def test_the_next_run(lab: LabRecord) -> None:

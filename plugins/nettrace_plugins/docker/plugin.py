@@ -47,7 +47,9 @@ class Docker:
             if found:
                 nodes.append(node.name)
                 evidence += found
-        return Detection(name="docker", nodes=tuple(nodes), evidence=tuple(evidence)) if nodes else None
+        if not nodes:
+            return None
+        return Detection(name="docker", nodes=tuple(nodes), evidence=tuple(evidence), owners=(OWNER,))
 
     @hookimpl
     def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:

@@ -13,7 +13,7 @@ from nettrace_plugins.flannel.causes import FLANNEL_ARP_MISSING, FLANNEL_FDB_MIS
 from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers, subnet_env
 from nettrace_plugins.flannel.host_gw import HOSTGW_NO_L2
 from nettrace_plugins.flannel.masquerade import CHAIN, owed_masquerade
-from nettrace_plugins.flannel.peers import owed_for_peers
+from nettrace_plugins.flannel.peers import OWNER, owed_for_peers
 
 __all__ = ["Flannel", "plugin"]
 
@@ -32,10 +32,12 @@ class Flannel:
         """Flannel is there where a Node bears its annotations, it left its file, or has its device."""
         evidence: list[Evidence] = []
         nodes: list[str] = []
+        backends: set[str] = set()
         for node in snapshot.nodes.values():
             own, _ = own_and_peers(snapshot, node.name)
             found = []
             if own is not None:
+                backends.add(own.backend)
                 text = f"{ANNOTATION}backend-type: {own.backend}"
                 found.append(Evidence(ref="kube/nodes", text=text, note=own.source))
             if subnet_env(snapshot, node.name) is not None:
@@ -49,7 +51,15 @@ class Flannel:
             if found:
                 nodes.append(node.name)
                 evidence += found
-        return Detection(name="flannel", nodes=tuple(nodes), evidence=tuple(evidence)) if nodes else None
+        if not nodes:
+            return None
+        return Detection(
+            name="flannel",
+            mode=", ".join(sorted(backends)),
+            nodes=tuple(nodes),
+            evidence=tuple(evidence),
+            owners=(OWNER,),
+        )
 
     @hookimpl
     def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:
