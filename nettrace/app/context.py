@@ -71,6 +71,10 @@ class Context:
         wanted = list(dict.fromkeys(keys))
         self.on_read(wanted)
         self.asked.update(wanted)
+        transits = [key for key in wanted if key.name == "relays"]
+        if transits:
+            self._ask_plugins(transits)
+            wanted = [key for key in wanted if key.name != "relays"]
         if self._reader is not None:
             self.snapshot = self._reader.read(wanted, self.snapshot)
             return
@@ -78,6 +82,15 @@ class Context:
             if is_unread(self.snapshot.section(key)):
                 absent = Missing(MissingKind.FAILED, f"{self.label} does not hold it")
                 self.snapshot = self.snapshot.with_section(key, absent)
+
+    def _ask_plugins(self, keys: Sequence[SectionKey]) -> None:
+        """Have the plugins say what programs behind TUN devices do, once what that takes is read."""
+        places = [key.netns for key in keys if key.netns in self.snapshot.namespaces]
+        self.read_unread([SectionKey(netns, name) for netns in places for name in ("links", "sockets")])
+        self.read_unread(self.plugins.sections(self.snapshot))
+        for netns in places:
+            known = Known(self.plugins.transit(self.snapshot, netns))
+            self.snapshot = self.snapshot.with_section(SectionKey(netns, "relays"), known)
 
     def read_unread(self, keys: Iterable[SectionKey]) -> None:
         """Read those of *keys* that nobody has tried to read yet."""

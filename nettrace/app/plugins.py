@@ -15,6 +15,7 @@ from nettrace.diagnose.cause import Cause
 from nettrace.diagnose.causes import CAUSES
 from nettrace.model.errors import UserError
 from nettrace.model.owed import Owed
+from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api.hookspecs import PROJECT
@@ -67,6 +68,11 @@ class Plugins:
         """Return what the systems on *node* have to have put there."""
         answers = self._manager.hook.nettrace_owes(snapshot=snapshot, node=node)
         return tuple(item for items in answers for item in items)
+
+    def transit(self, snapshot: Snapshot, netns: str) -> tuple[Relay, ...]:
+        """Return what programs behind TUN devices of a namespace do with packets."""
+        answers = self._manager.hook.nettrace_transit(snapshot=snapshot, netns=netns)
+        return tuple(relay for relays in answers for relay in relays)
 
     def detect(self, snapshot: Snapshot) -> tuple[Detection, ...]:
         """Return the systems that are there, by name."""

@@ -46,7 +46,7 @@ def up(topology: str, *, name: str | None, nodes: int, manifests: Path | None, *
     """
     Build the lab TOPOLOGY in seconds; nothing is left if that fails.
 
-    Topologies are docker, flannel-host-gw and flannel-vxlan.
+    Topologies are docker, flannel-host-gw, flannel-udp and flannel-vxlan.
     """
     from nettrace.lab import up as run
 

@@ -15,6 +15,7 @@ from nettrace.model.ipset import IpSet
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftRuleset, split_path
+from nettrace.model.relay import Relay
 from nettrace.model.resolver import Resolver
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Section, SectionKey
@@ -73,6 +74,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     ipsets: Section[tuple[IpSet, ...]] = NOT_READ
     nft: Section[NftRuleset] = NOT_READ
     resolver: Section[Resolver] = NOT_READ
+    relays: Section[tuple[Relay, ...]] = NOT_READ  # what plugins make of the other sections
 
 
 class NodeState(Struct, frozen=True, kw_only=True):

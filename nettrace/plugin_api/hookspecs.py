@@ -11,10 +11,10 @@ import pluggy
 
 from nettrace.diagnose.cause import Cause
 from nettrace.model.owed import Owed
-from nettrace.model.packet import Packet
+from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.plugin_api.types import Detection, Topology, Transit
+from nettrace.plugin_api.types import Detection, Topology
 
 __all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
 
@@ -69,6 +69,11 @@ class HookSpecs:
     def nettrace_topologies(self) -> Sequence[Topology]:  # type: ignore[empty-body]
         """Return the networks that the plugin can build in a lab."""
 
-    @hookspec(firstresult=True)
-    def nettrace_transit(self, snapshot: Snapshot, netns: str, device: str, packet: Packet) -> Transit | None:
-        """Say what becomes of *packet*, sent into *device*; None if the device is nobody's here."""
+    @hookspec
+    def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:  # type: ignore[empty-body]
+        """
+        Say what programs behind TUN devices of *netns* do with packets.
+
+        Asked when a packet is sent into one, with nettrace_sections() and the devices and sockets
+        of the namespace read.  The answers are data that the walk looks up, and part of a snapshot.
+        """

@@ -7,10 +7,8 @@ Lives here: the types of the hooks that have no type in nettrace.model or nettra
 from msgspec import Struct
 
 from nettrace.model.finding import Evidence
-from nettrace.model.packet import Packet
-from nettrace.model.step import Verdict
 
-__all__ = ["Detection", "Topology", "Transit"]
+__all__ = ["Detection", "Topology"]
 
 
 class Detection(Struct, frozen=True, kw_only=True):
@@ -41,17 +39,3 @@ class Topology(Struct, frozen=True, kw_only=True):
     name: str
     summary: str
     builder: str
-
-
-class Transit(Struct, frozen=True, kw_only=True):
-    """
-    What a user-space or BPF hop does with a packet that was sent into a device.
-
-    The packet leaves as ``packet`` by ``device`` of the same namespace, or, with ``verdict``,
-    goes no further.  ``text`` says what decided.
-    """
-
-    packet: Packet | None = None
-    device: str | None = None
-    verdict: Verdict | None = None
-    text: str = ""

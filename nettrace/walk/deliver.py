@@ -17,6 +17,7 @@ from nettrace.walk.icmp import PORT_UNREACHABLE, PROTOCOL_UNREACHABLE, send_erro
 from nettrace.walk.icmp6 import send_error6
 from nettrace.walk.lookup import WILDCARDS, at_port, busy, raw_takers, takers
 from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.relay import relay_in
 from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.stages import Next
 from nettrace.walk.tunnel import decapsulate, tunnel_at
@@ -33,6 +34,9 @@ def deliver(run: Run, skb: Skb) -> Next:
     tunnels = tunnel_at(ns, packet)
     if tunnels:
         return decapsulate(run, skb, tunnels)
+    carried = relay_in(run, skb)
+    if carried is not None:
+        return carried
     wanted = packet
     if packet.is_icmp_error:
         if packet.inner is None or (ns.name, mirrored(tuple_of(packet.inner))) not in run.expected:

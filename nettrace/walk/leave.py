@@ -2,7 +2,7 @@
 Leaving the host: POSTROUTING, then the device, by what kind of device it is.
 
 Lives here: ip_output, dev_queue_xmit, the far end of a veth, lo.
-Not here: the MAC address (neighbour), bridges (bridge), tunnels (tunnel).
+Not here: the MAC address (neighbour), bridges (bridge), tunnels (tunnel, relay).
 Sources: net/ipv4/ip_output.c, drivers/net/veth.c, drivers/net/loopback.c,
 net/core/skbuff.c (skb_scrub_packet).
 """
@@ -17,6 +17,7 @@ from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
 from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
+from nettrace.walk.relay import relay_out
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
 
@@ -97,6 +98,8 @@ def transmit(run: Run, skb: Skb) -> Next:
     if link.kind == "dummy":
         run.step(skb, Stage.TRANSMIT, "drop", ref=f"{ns.name}/links/{link.name}", text="dummy", stops=True)
         ended(Verdict.BLACKHOLED, f"{link.name} is a dummy device: what it sends is gone")
+    if link.kind == "tun" and (carried := relay_out(run, ns, skb, link)) is not None:
+        return carried
     if link.kind in OUTWARD:
         where = "a program of user space" if link.kind != "device" else "the network outside"
         run.step(

@@ -5,13 +5,13 @@ One lab for all of it; each fault is taken back by the shell before the next.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.acceptance.bench import bench
+from tests.acceptance.breaking import Break, found_repaired_undone
 from tests.acceptance.faults import Scene, masquerade_missing, pod_route_missing
 from tests.acceptance.matrix import SAMPLE, agrees, ends_of, flow_of
 from tests.acceptance.scenes import kubernetes_scene
@@ -48,15 +48,6 @@ def test_no_tunnel_is_in_the_way(scene: Scene) -> None:
     assert "mtu 1500" in scene.bench.shell(scene.client[near], "ip link show eth0")
 
 
-class Break(NamedTuple):
-    """A fault: its cause, the shell commands that make it, the flow that it hurts."""
-
-    cause: str
-    inject: Callable[[Scene], list[tuple[str, str]]]
-    kind: str
-    outcome: str
-
-
 def wrong_next_hop(scene: Scene) -> list[tuple[str, str]]:
     """Lead the peer's pods to a host that passes nothing on."""
     near, far = ends_of(scene)
@@ -70,41 +61,19 @@ BREAKS = (
 )
 
 
-def state(scene: Scene) -> dict[str, str]:
-    """The routes and rules of each node, counters left out."""
-    shown = {node: scene.bench.shell(node, "ip route show; iptables-save -t nat") for node in scene.node_ip}
-    return {node: re.sub(r"#.*\n|\[\d+:\d+\]", "", text) for node, text in shown.items()}
+def heal(scene: Scene) -> list[tuple[str, str]]:
+    """Lead each peer's pods to the peer."""
+    return [
+        (node, f"ip route replace {scene.pod_cidr[peer]} via {scene.node_ip[peer]} dev eth0")
+        for node in scene.node_ip
+        for peer in {*scene.node_ip} - {node}
+    ]
 
 
 @pytest.mark.parametrize("fault", BREAKS, ids=[fault.cause for fault in BREAKS])
 def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
     """The cause is the first finding, its repair makes real connections work, undo brings the fault back."""
-    lab = scene.bench
-    source, target, who, address, port = flow_of(scene, fault.kind)
-    healthy = state(scene)
-    rules = {node: lab.shell(node, "iptables-save -t nat") for node in scene.node_ip}
-    for member, command in fault.inject(scene):
-        lab.shell(member, command)
-    broken = state(scene)
-    assert broken != healthy
-    shown = lab.nettrace("show", "systems", "--lab", lab.name, "-o", "json", expect=(1,)).json["items"]
-    wrong = [item["system"] for item in shown if item["system"]["differs"]]
-    assert [(system["name"], len(system["differs"])) for system in wrong] == [("flannel", 1)]
-
-    said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
-    assert said["outcome"] == fault.outcome
-    assert {t["outcome"] for t in lab.connect(who, address, port)} == {fault.outcome}
-    assert [finding["cause"] for finding in said["findings"]][:1] == [fault.cause]
-
-    lab.nettrace("repair", "apply", fault.cause, "--lab", lab.name, "--yes", expect=(0,))
-    assert {t["outcome"] for t in lab.connect(who, address, port, times=3)} == {"connected"}
-    lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
-    assert state(scene) == broken
-    for node, text in rules.items():
-        lab.shell(node, f"iptables-restore -T nat <<'END'\n{text}\nEND")
-        for peer in {*scene.node_ip} - {node}:
-            lab.shell(node, f"ip route replace {scene.pod_cidr[peer]} via {scene.node_ip[peer]} dev eth0")
-    assert state(scene) == healthy
+    found_repaired_undone(scene, fault, heal)
 
 
 def test_a_peer_behind_a_router_cannot_be_a_next_hop(scene: Scene) -> None:

@@ -26,6 +26,7 @@ from nettrace.model.links import (
 )
 from nettrace.model.nft import NftRuleset
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.relay import Relay
 from nettrace.model.routes import TABLE_LOCAL, NextHop, PolicyRule, Route
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
@@ -65,6 +66,7 @@ class Space:
             "net.bridge.bridge-nf-call-iptables": "1",
         }
         self.sockets: list[Socket] = []
+        self.relays: list[Relay] = []
         self.conntrack: list[ConntrackEntry] = []
         self.xt_nft = XtRuleset({})
         self.xt_legacy = XtRuleset({})
@@ -208,6 +210,7 @@ class Space:
             xt6_legacy=Known(self.xt6_legacy),
             ipsets=Known(tuple(self.ipsets)),
             nft=Known(self.nft),
+            relays=Known(tuple(self.relays)),
         )
 
 

@@ -18,7 +18,8 @@ __all__ = ["FAULTS", "Fault", "fault_of", "possible"]
 
 _DOCKER = frozenset({"docker"})
 _VXLAN = frozenset({"flannel-vxlan"})
-_CLUSTER = frozenset({"flannel-vxlan", "flannel-host-gw"})
+_ROUTED = frozenset({"flannel-vxlan", "flannel-host-gw"})  # a route for each peer
+_CLUSTER = frozenset({"flannel-vxlan", "flannel-host-gw", "flannel-udp"})
 
 
 class Fault(Struct, frozen=True):
@@ -38,7 +39,7 @@ FAULTS: dict[str, Fault] = {
     "ip-forward-off": Fault(node.ip_forward_off, _DOCKER | _CLUSTER),
     "kube-postrouting-missing": Fault(kube_proxy.kube_postrouting_missing, _CLUSTER),
     "masquerade-missing": Fault(node.masquerade_missing, _DOCKER | _CLUSTER),
-    "pod-route-missing": Fault(node.pod_route_missing, _CLUSTER, ("node", "peer")),
+    "pod-route-missing": Fault(node.pod_route_missing, _ROUTED, ("node", "peer")),
     "rp-filter-strict": Fault(node.rp_filter_strict, _VXLAN, ("node", "peer")),
     "service-jump-missing": Fault(kube_proxy.service_jump_missing, _CLUSTER),
     "service-rules-absent": Fault(kube_proxy.service_rules_absent, _CLUSTER, ("node", "service")),

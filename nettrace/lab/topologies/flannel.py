@@ -136,7 +136,7 @@ def flannel(backend: Backend, lab: str, root: Path, options: Options) -> Bluepri
     proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
         namespaces=(wire, *machines, internet, *balancers, *homes.values()),
-        files=_files(root, made, nodes, homes, pod_net, internet, backend.mtu)
+        files=_files(root, made, nodes, homes, pod_net, internet, backend)
         | ({BALANCER_CONFIG: balancer_config(balanced)} if balanced else {}),
         sysctls={
             wire.netns: base_sysctls(forward=True) | _NO_REDIRECTS,
@@ -170,6 +170,11 @@ def flannel(backend: Backend, lab: str, root: Path, options: Options) -> Bluepri
                 for pod in made.pods
                 for container in pod.containers
                 if container.listens
+            ),
+            *(
+                backend.daemon(root, node, nodes, netns_of[node.name], pod_net)
+                for node in nodes
+                if backend.daemon is not None
             ),
             *health_daemons(root, made.services, made.slices, nodes, netns_of),
             *(balancer_daemon(root, one) for one in balancers),
@@ -283,7 +288,7 @@ def _files(
     homes: dict[str, LabNetns],
     pod_net: IPv4Network,
     internet: LabNetns,
-    mtu: int,
+    backend: Backend,
 ) -> dict[str, str]:
     """The manifests, what flanneld and the CNI plugins leave on each node, and the pods' files."""
     found = {f"manifests/{name}": text for name, text in made.files.items()}
@@ -298,10 +303,13 @@ def _files(
         found[f"{base}/run/flannel/subnet.env"] = (
             f"FLANNEL_NETWORK={pod_net}\n"
             f"FLANNEL_SUBNET={host(node.pod_cidr, 1)}/{node.pod_cidr.prefixlen}\n"
-            f"FLANNEL_MTU={mtu}\n"
+            f"FLANNEL_MTU={backend.mtu}\n"
             "FLANNEL_IPMASQ=true\n"
         )
         found[f"{base}/etc/cni/net.d/10-flannel.conflist"] = json.dumps(conflist, indent=2) + "\n"
+        if backend.conf:
+            conf = f'{{"Network": "{pod_net}", "Backend": {backend.conf}}}\n'
+            found[f"{base}/etc/kube-flannel/net-conf.json"] = conf
     for pod in made.pods:
         if pod.key in homes:
             sandbox = sha256(pod.key.encode()).hexdigest()

@@ -7,14 +7,19 @@ Not here: the bridge, the masquerade rules and all else that the back ends share
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
 
 from msgspec import Struct
 
+from nettrace.lab import tun_relay
+from nettrace.lab.blueprint import Daemon
 from nettrace.lab.cluster.workloads import LabNode
 from nettrace.lab.names import mac_of
 
-__all__ = ["HOST_GW", "VXLAN", "VXLAN_DEVICE", "Backend"]
+__all__ = ["HOST_GW", "UDP", "VXLAN", "VXLAN_DEVICE", "Backend"]
 
 _VNI = 1
 VXLAN_DEVICE = f"flannel.{_VNI}"
@@ -30,6 +35,8 @@ class Backend(Struct, frozen=True, kw_only=True):
     ``topology`` is the name it is built by, ``mtu`` that of the pods.  ``annotations`` are what
     it publishes of a node, ``wiring`` (node, all nodes) are lines for ip(8) that make its devices
     and ways to the other nodes, ``fdb`` lines for bridge(8).
+    ``daemon`` (lab's directory, node, all nodes, namespace, pods' network) is flanneld where it carries
+    packets itself, ``conf`` the ``Backend`` of net-conf.json where nothing else tells it.
     """
 
     topology: str
@@ -37,6 +44,8 @@ class Backend(Struct, frozen=True, kw_only=True):
     annotations: Callable[[str], dict[str, str]]
     wiring: Callable[[LabNode, Sequence[LabNode]], list[str]]
     fdb: Callable[[LabNode, Sequence[LabNode]], list[str]] = lambda node, nodes: []
+    daemon: Callable[[Path, LabNode, Sequence[LabNode], str, IPv4Network], Daemon] | None = None
+    conf: str = ""
 
     def published(self, node: str, address: str) -> dict[str, str]:
         """Return the annotations of a node (pkg/subnet/kube/annotations.go of flannel)."""
@@ -109,4 +118,41 @@ HOST_GW = Backend(
     mtu=_WIRE_MTU,
     annotations=_host_gw_annotations,
     wiring=_host_gw_wiring,
+)
+
+
+# --- udp -------------------------------------------------------------------------------
+
+_UDP_MTU = _WIRE_MTU - 28  # less IP and UDP headers
+_UDP_PORT = 8285
+_TUN = "flannel0"
+
+
+def _udp_annotations(node: str) -> dict[str, str]:
+    return {"backend-data": "null", "backend-type": ""}  # flannel's own says nothing of it
+
+
+def _udp_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+    return []  # flanneld makes its device, and takes it along when it ends
+
+
+def _udp_daemon(
+    root: Path, node: LabNode, nodes: Sequence[LabNode], netns: str, pod_net: IPv4Network
+) -> Daemon:
+    pid_file = f"run/{node.name}.flanneld.pid"
+    argv = (
+        *(sys.executable, "-I", "-S", tun_relay.__file__, str(root / pid_file), _TUN),
+        *(str(node.pod_cidr.network_address), str(pod_net), str(_UDP_MTU), node.address, str(_UDP_PORT)),
+        *(f"{peer.pod_cidr}={peer.address}" for peer in _peers(node, nodes)),
+    )
+    return Daemon(netns=netns, name=f"{node.name} flanneld", argv=argv, pid_file=pid_file)
+
+
+UDP = Backend(
+    topology="flannel-udp",
+    mtu=_UDP_MTU,
+    annotations=_udp_annotations,
+    wiring=_udp_wiring,
+    daemon=_udp_daemon,
+    conf='{"Type": "udp"}',
 )

@@ -22,9 +22,11 @@ __all__ = [
     "Published",
     "SubnetEnv",
     "direct_routing",
+    "is_udp",
     "node_files",
     "own_and_peers",
     "subnet_env",
+    "udp_port",
 ]
 
 #: Prefix of flannel's annotations (pkg/subnet/kube/annotations.go).
@@ -64,12 +66,17 @@ def own_and_peers(snapshot: Snapshot, node: str) -> tuple[Published | None, tupl
     """Return what *node* publishes, and what the others do, by name."""
     nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
     found = {entry.node: entry for one in nodes if (entry := _published(one)) is not None}
+    if not is_udp(snapshot, node):  # alloc states no back end either, and carries nothing
+        found = {name: entry for name, entry in found.items() if entry.backend != "udp"}
     return found.get(node), tuple(found[name] for name in sorted(found) if name != node)
 
 
 def _published(node: KubeNode) -> Published | None:
     notes = node.annotations
-    backend = notes.get(f"{ANNOTATION}backend-type", "")
+    # the back end udp states none (pkg/backend/udp/udp_amd64.go)
+    backend = notes.get(f"{ANNOTATION}backend-type") or (
+        "udp" if f"{ANNOTATION}backend-type" in notes else ""
+    )
     public_ip = notes.get(f"{ANNOTATION}public-ip", "")
     cidr = next((c for c in node.pod_cidrs if family_of(c) == 4), "")
     if not backend or not cidr:
@@ -120,6 +127,19 @@ def subnet_env(snapshot: Snapshot, node: str) -> SubnetEnv | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def is_udp(snapshot: Snapshot, node: str) -> bool:
+    """Is the network's configuration on *node* that of the back end udp?"""
+    backend = _json(node_files(snapshot, node).get(NET_CONF, "")).get("Backend")
+    return isinstance(backend, dict) and backend.get("Type") == "udp"
+
+
+def udp_port(snapshot: Snapshot, node: str) -> int:
+    """Return the UDP port of the back end udp: 8285 unless configured."""
+    backend = _json(node_files(snapshot, node).get(NET_CONF, "")).get("Backend")
+    port = backend.get("Port") if isinstance(backend, dict) else None
+    return port if isinstance(port, int) else 8285
 
 
 def direct_routing(snapshot: Snapshot, node: str) -> bool:

@@ -11,9 +11,9 @@ from nettrace.model.addr import family_of, in_prefix, network_of
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.owed import Owed, OwedFdb, OwedNeighbour, OwedRoute
 from nettrace.model.routes import NextHop, Route
-from nettrace.model.section import Known
+from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace_plugins.flannel.facts import Published, direct_routing, own_and_peers
+from nettrace_plugins.flannel.facts import SUBNET_ENV, Published, direct_routing, own_and_peers, subnet_env
 
 __all__ = ["OWNER", "owed_for_peers", "uplink"]
 
@@ -27,6 +27,15 @@ def owed_for_peers(snapshot: Snapshot, node: str) -> Iterator[Owed]:
         return
     netns = snapshot.nodes[node].netns
     direct = own.backend == "host-gw" or direct_routing(snapshot, node)
+    env = subnet_env(snapshot, node)
+    if own.backend == "udp" and env is not None and _has(snapshot, netns, "flannel0"):
+        yield OwedRoute(
+            netns=netns,
+            owner=OWNER,
+            source=SUBNET_ENV,
+            about="the pods of all nodes",
+            route=Route(dst=env.network, nexthops=(NextHop(device="flannel0"),)),
+        )
     for peer in peers:
         if peer.backend != own.backend:
             continue
@@ -35,6 +44,11 @@ def owed_for_peers(snapshot: Snapshot, node: str) -> Iterator[Owed]:
             yield _direct(netns, peer, device)
         elif own.backend == "vxlan" and peer.vni == own.vni and peer.mac:
             yield from _tunnelled(netns, peer, f"flannel.{own.vni}")
+
+
+def _has(snapshot: Snapshot, netns: str, device: str) -> bool:
+    links = snapshot.section(SectionKey(netns, "links"))
+    return isinstance(links, Known) and any(link.name == device for link in links.value)
 
 
 def uplink(snapshot: Snapshot, netns: str, address: str) -> str | None:

@@ -6,6 +6,7 @@ from nettrace.diagnose.cause import Cause
 from nettrace.model.finding import Evidence
 from nettrace.model.links import Link
 from nettrace.model.owed import Owed
+from nettrace.model.relay import Relay
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, hookimpl
@@ -14,6 +15,7 @@ from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers
 from nettrace_plugins.flannel.host_gw import HOSTGW_NO_L2
 from nettrace_plugins.flannel.masquerade import CHAIN, owed_masquerade
 from nettrace_plugins.flannel.peers import OWNER, owed_for_peers
+from nettrace_plugins.flannel.udp import DEVICE, FLANNELD_DEAD, relays
 
 __all__ = ["Flannel", "plugin"]
 
@@ -38,7 +40,11 @@ class Flannel:
             found = []
             if own is not None:
                 backends.add(own.backend)
-                text = f"{ANNOTATION}backend-type: {own.backend}"
+                # the back end udp is not named there
+                said = (
+                    f"backend-type: {own.backend}" if own.backend != "udp" else f"public-ip: {own.public_ip}"
+                )
+                text = f"{ANNOTATION}{said}"
                 found.append(Evidence(ref="kube/nodes", text=text, note=own.source))
             if subnet_env(snapshot, node.name) is not None:
                 found.append(
@@ -75,7 +81,13 @@ class Flannel:
         if thing in _NAMES:
             return _NAMES[thing]
         devices = {f"links/{link.name}" for link in _devices(snapshot, netns)}
-        return "flannel's VXLAN device" if thing in devices else None
+        if thing not in devices:
+            return None
+        return (
+            "the device through which flanneld carries packets"
+            if DEVICE in thing
+            else "flannel's VXLAN device"
+        )
 
     @hookimpl
     def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
@@ -87,13 +99,23 @@ class Flannel:
     @hookimpl
     def nettrace_causes(self) -> Sequence[Cause]:
         """Return flannel's causes."""
-        return (FLANNEL_FDB_MISSING, FLANNEL_ARP_MISSING, HOSTGW_NO_L2)
+        return (FLANNEL_FDB_MISSING, FLANNEL_ARP_MISSING, HOSTGW_NO_L2, FLANNELD_DEAD)
+
+    @hookimpl
+    def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:
+        """Return the ways of the flanneld that carries packets itself."""
+        return tuple(relays(snapshot, netns))
 
 
 def _devices(snapshot: Snapshot, netns: str) -> list[Link]:
     section = snapshot.namespaces[netns].links if netns in snapshot.namespaces else None
     links: tuple[Link, ...] = section.value if isinstance(section, Known) else ()
-    return [link for link in links if link.kind == "vxlan" and link.name.startswith("flannel.")]
+    return [
+        link
+        for link in links
+        if (link.kind == "vxlan" and link.name.startswith("flannel."))
+        or (link.kind, link.name) == ("tun", DEVICE)
+    ]
 
 
 plugin = Flannel()

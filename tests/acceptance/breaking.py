@@ -1,0 +1,57 @@
+"""
+Faults that a lab has one after the other: made by the shell, found first, repaired, undone, taken back.
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.acceptance.faults import Scene
+from tests.acceptance.matrix import flow_of
+
+__all__ = ["Break", "found_repaired_undone"]
+
+
+class Break(NamedTuple):
+    """A fault: its cause, the shell commands that make it, the flow that it hurts."""
+
+    cause: str
+    inject: Callable[[Scene], list[tuple[str, str]]]
+    kind: str
+    outcome: str
+
+
+def state(scene: Scene) -> dict[str, str]:
+    """The routes and rules of each node, counters left out."""
+    shown = {node: scene.bench.shell(node, "ip route show; iptables-save -t nat") for node in scene.node_ip}
+    return {node: re.sub(r"#.*\n|\[\d+:\d+\]", "", text) for node, text in shown.items()}
+
+
+def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], list[tuple[str, str]]]) -> None:
+    """Make the fault, see it found first, repaired and undone; *heal* are commands that take it back."""
+    lab = scene.bench
+    source, target, who, address, port = flow_of(scene, fault.kind)
+    healthy = state(scene)
+    rules = {node: lab.shell(node, "iptables-save -t nat") for node in scene.node_ip}
+    for member, command in fault.inject(scene):
+        lab.shell(member, command)
+    broken = state(scene)
+    assert broken != healthy
+    shown = lab.nettrace("show", "systems", "--lab", lab.name, "-o", "json", expect=(1,)).json["items"]
+    wrong = [item["system"] for item in shown if item["system"]["differs"]]
+    assert [(system["name"], len(system["differs"])) for system in wrong] == [("flannel", 1)]
+
+    said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
+    assert said["outcome"] == fault.outcome
+    assert {t["outcome"] for t in lab.connect(who, address, port)} == {fault.outcome}
+    assert [finding["cause"] for finding in said["findings"]][:1] == [fault.cause]
+
+    lab.nettrace("repair", "apply", fault.cause, "--lab", lab.name, "--yes", expect=(0,))
+    assert {t["outcome"] for t in lab.connect(who, address, port, times=3)} == {"connected"}
+    lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+    assert state(scene) == broken
+    for node, text in rules.items():
+        lab.shell(node, f"iptables-restore -T nat <<'END'\n{text}\nEND")
+    for member, command in heal(scene):
+        lab.shell(member, command)
+    assert state(scene) == healthy
