@@ -6,7 +6,7 @@ import os
 
 from tests.acceptance.faults import Scene
 
-__all__ = ["KINDS", "SAMPLE", "agrees", "ends_of", "flow_of"]
+__all__ = ["KINDS", "SAMPLE", "SWEEP", "agrees", "ends_of", "flow_of"]
 
 KINDS = (
     "pod-pod-same-node",
@@ -19,11 +19,11 @@ KINDS = (
     "outside-nodeport-far",
 )
 
-#: What `make test` asks of every back end; `make systems` asks all.
+#: `make systems` asks all.
+SWEEP = bool(os.environ.get("NETTRACE_TEST_SWEEP"))
+#: What `make test` asks of every back end.
 SAMPLE = (
-    KINDS
-    if os.environ.get("NETTRACE_TEST_SWEEP")
-    else ("pod-pod-other-node", "pod-own-service", "node-service", "outside-nodeport-near")
+    KINDS if SWEEP else ("pod-pod-other-node", "pod-own-service", "node-service", "outside-nodeport-near")
 )
 
 
