@@ -116,7 +116,7 @@ def _helper(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
 def _owner(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     """A packet without a socket of this namespace belongs to nobody."""
     wanted = {name: option.invert for name, option in options.items() if name != "--suppl-groups"}
-    if not skb.own:
+    if not skb.own and not skb.carries_own:
         if point.in_device is not None or "--socket-exists" not in wanted:
             # what the kernel itself sends has a socket without a file, which has no owner either
             return all(wanted.values())
@@ -131,7 +131,7 @@ def _owner(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
 
 def _cgroup(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     """A packet without a socket is in no group, negated or not; neither is one of another namespace's."""
-    if not skb.own and point.hook in ("forward", "output", "postrouting"):
+    if not skb.own and not skb.carries_own and point.hook in ("forward", "output", "postrouting"):
         return False
     return Unsure("the control group of the socket is not in the snapshot")
 

@@ -93,7 +93,7 @@ def _index(scene: Scene, device: str | None) -> Value:
 
 def _user(scene: Scene) -> Loaded:
     """Only a packet with a socket of this namespace has an owner."""
-    if scene.skb.own or scene.point.hook == "input":
+    if scene.skb.own or scene.skb.carries_own or scene.point.hook == "input":
         return unknown(4, "whose socket it is, is not in the snapshot")
     return None
 

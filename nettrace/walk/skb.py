@@ -170,7 +170,8 @@ class Skb:
     the ports as br_netfilter remembers them, ``prerouted`` that PREROUTING ran inside the bridge
     already.  ``mss`` is the option of a SYN as it is now,
     ``offered`` as it was sent; ``stripped`` are the TCP options that TCPOPTSTRIP took out.
-    ``inner`` holds what a tunnel carries.
+    ``inner`` holds what a tunnel carries; ``carries_own`` tells of a tunnel's outer packet that a
+    socket of this namespace sent what is inside: skb->sk stays that socket (skb_scrub_packet).
     ``iif`` is the device it was routed in by (inet_iif, IP6CB), None for a packet of this host's own;
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
@@ -198,6 +199,7 @@ class Skb:
     offered: int | None = None
     stripped: frozenset[int] = frozenset()
     inner: list[Flowing] = field(default_factory=list)
+    carries_own: bool = False
     iif: str | None = None
     prefers: str | None = None
     hops: bool = False

@@ -100,6 +100,7 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
     skb.inner.append(Flowing(far.vni, inner, skb.source_mac, skb.dest_mac, skb.mss, skb.fragments))
     skb.packet = outer
     skb.forget_conntrack()
+    skb.carries_own = skb.own or skb.carries_own
     skb.own, skb.bound, skb.mss, skb.fragments = False, far.via, None, None
     skb.in_port = skb.physin = skb.physout = None
     decided = output_route(run, ns, skb)

@@ -216,3 +216,12 @@ def test_a_server_has_a_tos_of_its_own(benches: Benches) -> None:
     )
     probe = Probe(source="client", dst="10.1.0.1", proto="tcp", dport=80, sport=3900, tos=0x10, talk=True)
     assert benches.agreed(state, probe).walk.outcome == "connected"
+
+
+@pytest.mark.parametrize(("source", "sport"), [("node1", 3950), ("pod1", 3951)])
+def test_whose_socket_an_outer_packet_has(benches: Benches, source: str, sport: int) -> None:
+    """What a socket of the node sends keeps it in the tunnel; what the node forwards has none."""
+    rules = "*mangle\n-A POSTROUTING -p udp -m owner ! --socket-exists -j NFLOG --nflog-group 9\nCOMMIT\n"
+    state = State(topology="vxlan", rules=(("node1", "iptables-restore", rules),))
+    probe = Probe(source=source, dst="10.244.2.2", proto="tcp", dport=9376, sport=sport, talk=True)
+    assert benches.agreed(state, probe).walk.outcome == "connected"
