@@ -20,8 +20,8 @@ demo: setup ## break a Service in a lab, find out why, repair it, undo (root)
 	@$(VENV)/bin/nettrace lab demo
 
 test: lint ## lint, then all tests (those of the kernel need root)
-	@$(PYTHON) -m pytest -n 2 || { \
-	    echo 'Failed while two ran at once; once more, one at a time:'; \
+	@$(PYTHON) -m pytest -n 4 || { \
+	    echo 'Failed while several ran at once; once more, one at a time:'; \
 	    $(PYTHON) -m pytest --last-failed --last-failed-no-failures none; }
 
 bench: setup ## the terminal application with 230,000 rules open: milliseconds from key to screen (tmux)

@@ -112,7 +112,18 @@ class Try:
         self.finish(Outcome.TIMEOUT)
 
     def fail(self, error: OSError) -> None:
-        """End with an error of the socket."""
+        """
+        End with an error of the socket.
+
+        UserError where the source port that was asked for is still in TIME_WAIT towards this far end:
+        that is no answer of the network (tcp_v4_connect(), inet_hash_connect()).
+        """
+        if error.errno == errno.EADDRNOTAVAIL and self.sport is not None:
+            raise UserError(
+                f"source port {self.sport} is in use towards {self.dst}",
+                where=f"{self.source or ''}:{self.sport}",
+                hint="a connection from it has just ended; take another port, or wait a minute",
+            ) from error
         self.finish(outcome_of(error), error=error)
 
     def finish(

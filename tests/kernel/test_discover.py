@@ -169,6 +169,7 @@ def test_a_lab_by_its_record(netns: Bed, lab_root: Path) -> None:
             node="node-a",
             role="pod",
             pod="default/web",
+            resolv_conf=f"{root}/pods/default/web/etc/resolv.conf",
         ),
     ]
     process = node.spawn("sleep", "60")

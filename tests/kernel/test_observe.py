@@ -18,6 +18,8 @@ listener = socket.create_server(("10.1.0.2", 80), backlog=200)
 print("ready", flush=True)
 while True:
     connection, _ = listener.accept()
+    # data and FIN in one segment: the far end is the first to close, and the client never in TIME_WAIT
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
     connection.sendall(b"hostnames-0\\n10.1.0.1\\n")
     connection.close()
 """
