@@ -20,7 +20,7 @@ demo: setup ## break a Service in a lab, find out why, repair it, undo (root)
 	@$(VENV)/bin/nettrace lab demo
 
 test: lint ## lint, then all tests (those of the kernel need root)
-	@$(PYTHON) -m pytest -n 4 || { \
+	@$(PYTHON) -m pytest -n 4 --dist worksteal || { \
 	    echo 'Failed while several ran at once; once more, one at a time:'; \
 	    $(PYTHON) -m pytest --last-failed --last-failed-no-failures none; }
 

@@ -94,8 +94,7 @@ def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Sn
     """
     Put a device into a bridge, or take it out of one; its port begins with the defaults.
 
-    net/bridge/br_if.c, br_add_if and br_del_if.  The bridge's MAC address, which follows its ports'
-    unless somebody set it, is left as it is.
+    net/bridge/br_if.c, br_add_if and br_del_if.
     """
     links: tuple[Link, ...] = netns.links.value  # type: ignore[union-attr]
     if bridge and all((one.name, one.kind) != (bridge, "bridge") for one in links):
@@ -111,9 +110,42 @@ def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Sn
         snapshot, netns.name, link.name, lambda old: replace(old, master=bridge or None, port=port)
     )
     for name in (before, bridge):
-        if name and any(one.name == name and one.up for one in links):
+        if not name:
+            continue
+        snapshot = _follow_mac(snapshot, netns, name)
+        if any(one.name == name and one.up for one in links):
             snapshot = _recheck(snapshot, netns.name, name)
     return snapshot
+
+
+def _follow_mac(snapshot: Snapshot, was: Netns, bridge: str) -> Snapshot:
+    """
+    Give a bridge the least MAC address of its ports, where it had that before.
+
+    net/bridge/br_stp_if.c, br_stp_recalculate_bridge_id: one that somebody set stays; that it was set is
+    taken from its not being its ports' least.  Its own entry in the forwarding database goes with it.
+    """
+    before: tuple[Link, ...] = was.links.value  # type: ignore[union-attr]
+    now: tuple[Link, ...] = snapshot.namespaces[was.name].links.value  # type: ignore[union-attr]
+    old = next(link.mac for link in before if link.name == bridge)
+    had = [link.mac for link in before if link.master == bridge]
+    has = [link.mac for link in now if link.master == bridge]
+    if not had or not has or old != min(had) or min(has) == old:
+        return snapshot
+    mac = min(has)
+    snapshot = _update(snapshot, was.name, bridge, lambda link: replace(link, mac=mac))
+    netns = snapshot.namespaces[was.name]
+    if isinstance(netns.fdb, Known):
+        own = tuple(
+            replace(e, mac=mac) if (e.device, e.mac) == (bridge, old) and e.permanent else e
+            for e in netns.fdb.value
+        )
+        netns = replace(netns, fdb=Known(own))
+    if isinstance(netns.neighbours, Known):  # net/core/neighbour.c, neigh_changeaddr: all of the device go
+        netns = replace(
+            netns, neighbours=Known(tuple(n for n in netns.neighbours.value if n.device != bridge))
+        )
+    return snapshot.with_netns(netns)
 
 
 def _update(snapshot: Snapshot, netns: str, device: str, how: Callable[[Link], Link]) -> Snapshot:

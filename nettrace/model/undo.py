@@ -222,6 +222,7 @@ def _link(before: Snapshot, after: Snapshot, change: LinkSet) -> Undo:
                 changes.append(LinkSet(netns=netns, device=link.name, attribute="mtu", value=mtu))
     if change.attribute == "master":
         changes += _port_back(links[change.device], now, netns)
+        changes += _neighbours_back(before, now, netns)
     if change.attribute == "up":
         changes += _routes_back(before, now, netns)
         changes += _neighbours_back(before, now, netns)
