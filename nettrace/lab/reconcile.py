@@ -301,6 +301,21 @@ def _carry_out(
     return record
 
 
+def _unplug(old: Blueprint, new: Blueprint, doomed: Sequence[str], lock: int) -> None:
+    """
+    Delete the veths that lead into namespaces which go, from the ends that stay.
+
+    The kernel empties a deleted namespace later, in a worker (cleanup_net(), net/core/net_namespace.c);
+    until then a device of the same name cannot be made.
+    """
+    ends = {f" netns {netns}" for netns in doomed}
+    for stage in (*old.wiring, *new.wiring):
+        for netns, lines in stage.items():
+            ports = [f"link del {_port_of(line)}" for line in lines if _end_of(line) in ends]
+            if ports and netns not in doomed and Path(netns_path(netns)).exists():
+                ip_batch(netns, ports, lock=lock, force=True)
+
+
 def _rewire(
     record: LabRecord, old: Blueprint, new: Blueprint, wanted: Difference, lock: int, *, again: bool = False
 ) -> None:
@@ -313,6 +328,7 @@ def _rewire(
     inodes = {Path(netns_path(netns)).stat().st_ino for netns in doomed}
     if inodes:
         end_all(living_in(inodes))
+        _unplug(old, new, doomed, lock)
         ip_batch(None, [f"netns del {netns}" for netns in dict.fromkeys(doomed)], lock=lock)
     if again:
         for daemon in (*wanted.ended, *wanted.started):
