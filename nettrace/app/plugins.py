@@ -1,16 +1,17 @@
 """
-Plugins: found by their entry points, asked as one.
+Plugins, asked as one.
 
-Lives here: loading from the group ``nettrace``, and the questions the use cases put to all
-plugins together with the core's own causes.
+Lives here: the questions the use cases put to all plugins together with the core's own causes.
+Not here: finding and loading them (nettrace.collect.plugins).
 """
 
 from collections.abc import Iterable
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 import pluggy
 
+from nettrace.collect.plugins import load_manager
 from nettrace.diagnose.cause import Cause
 from nettrace.diagnose.causes import CAUSES
 from nettrace.model.errors import UserError
@@ -18,8 +19,6 @@ from nettrace.model.owed import Owed
 from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.plugin_api.hookspecs import PROJECT
-from nettrace.plugin_api.manager import make_manager
 from nettrace.plugin_api.types import Detection, Topology
 
 __all__ = ["Plugins", "load_plugins"]
@@ -96,18 +95,4 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> Plugins:
 
     Raises UserError for one that cannot be imported or does not fit the hooks.
     """
-    chosen = entry_points(group=PROJECT) if points is None else points
-    found = sorted(chosen, key=lambda point: point.name)
-    return Plugins(make_manager((point.name, _load(point)) for point in found))
-
-
-def _load(point: EntryPoint) -> object:
-    try:
-        return point.load()
-    except Exception as error:
-        # whatever a third party's module raises while it is imported
-        raise UserError(
-            f"plugin {point.name} cannot be loaded: {type(error).__name__}: {error}",
-            where=point.value,
-            hint="reinstall or uninstall the package that brings it",
-        ) from error
+    return Plugins(load_manager(points))

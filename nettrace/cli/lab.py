@@ -1,4 +1,4 @@
-"""``nettrace lab up|down|list|apply|exec|break|heal|demo``."""
+"""``nettrace lab up|topologies|down|list|apply|exec|break|heal|demo``."""
 
 import sys
 from pathlib import Path
@@ -46,7 +46,7 @@ def up(topology: str, *, name: str | None, nodes: int, manifests: Path | None, *
     """
     Build the lab TOPOLOGY in seconds; nothing is left if that fails.
 
-    Topologies are docker, flannel-host-gw, flannel-udp and flannel-vxlan.
+    `nettrace lab topologies` lists them.
     """
     from nettrace.lab import up as run
 
@@ -54,6 +54,17 @@ def up(topology: str, *, name: str | None, nodes: int, manifests: Path | None, *
     record = run(topology, name=name, nodes=nodes, manifests=manifests, progress=say, **given)
     click.echo(f"lab {record.name} is up: {topology}, {len(record.namespaces)} namespaces")
     say(f"next: nettrace show namespaces --lab {record.name}")
+
+
+@lab.command("topologies", short_help="What can be built.")
+def topologies_() -> None:
+    """List the topologies of all plugins, a line each."""
+    from nettrace.lab.topologies import topologies
+
+    found = topologies()
+    width = max((len(name) for name in found), default=0)
+    for name, one in found.items():
+        click.echo(f"{name:{width}}  {one.summary}")
 
 
 @lab.command(short_help="Take a lab down.")

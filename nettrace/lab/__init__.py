@@ -2,7 +2,7 @@
 Whole clusters out of network namespaces.
 
 Lives here: ``up`` and ``down``, the records of labs, running commands in them, and
-injecting causes of the catalogue.  A topology (topologies/) is a function from options to a
+injecting causes of the catalogue.  A topology (a plugin brings it) is a function from options to a
 Blueprint, a plain description; build.py makes it real, so that whatever fails half-way can be
 taken down from what was written first.
 Nothing here touches the namespace nettrace runs in or reaches a real network.

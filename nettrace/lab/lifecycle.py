@@ -22,7 +22,7 @@ from nettrace.lab.build import build, ensure_bridge_netfilter, write_files
 from nettrace.lab.names import check_lab_name
 from nettrace.lab.teardown import leftovers, tear_down
 from nettrace.lab.tools import IPTABLES_RESTORE, need_tools
-from nettrace.lab.topologies import TOPOLOGIES
+from nettrace.lab.topologies import describer
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 
@@ -52,11 +52,7 @@ def up(
     """
     say = progress or (lambda _: None)
     _need_root("building a lab")
-    describe = TOPOLOGIES.get(topology)
-    if describe is None:
-        raise UserError(
-            f"there is no topology {topology!r}", hint=f"topologies are {', '.join(sorted(TOPOLOGIES))}"
-        )
+    describe = describer(topology)
     options = Options(
         nodes=nodes,
         manifests=manifests,

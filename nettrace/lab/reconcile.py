@@ -36,8 +36,8 @@ from nettrace.lab.tools import (
     restore_sets,
     run,
 )
-from nettrace.lab.topologies import CLUSTERS, TOPOLOGIES
-from nettrace.lab.topologies.flannel import DECLARED
+from nettrace.lab.topologies import clusters, describer
+from nettrace.lab.topologies.kubernetes import DECLARED
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 from nettrace.parse.manifests import kube_from_documents, parse_documents
@@ -95,7 +95,7 @@ def apply(
     if record.manifests is None:
         raise UserError(
             f"the lab {record.name!r} is no cluster: {record.topology}",
-            hint=f"use one of {', '.join(CLUSTERS)}",
+            hint=f"use one of {', '.join(clusters())}",
         )
     given = read_directory(path)
     with store.locked(record.name) as lock:
@@ -116,7 +116,7 @@ def apply(
             before=tuple(read_directory(manifests)),
         )
         old = store.read_blueprint(record)
-        new = TOPOLOGIES[record.topology](record.name, Path(record.root), options)
+        new = describer(record.topology)(record.name, Path(record.root), options)
         need_tools({daemon.argv[0] for daemon in new.daemons if "/" not in daemon.argv[0]})
         broken_off = store.pending_blueprint(record)
         if broken_off is not None:

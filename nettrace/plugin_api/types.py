@@ -32,10 +32,13 @@ class Topology(Struct, frozen=True, kw_only=True):
     """
     A network that ``nettrace lab up NAME`` can build.
 
-    ``builder`` is ``package.module:function``: named rather than given, so that a plugin's
-    pure part brings in nothing that does I/O.
+    ``builder`` is ``package.module:function``, a function as nettrace.lab.topologies.Describe: named
+    rather than given, so that a plugin's pure part brings in nothing that does I/O.  ``cluster`` says
+    that it is a Kubernetes cluster, ``faults`` which causes ``nettrace lab break`` can inject there.
     """
 
     name: str
     summary: str
     builder: str
+    cluster: bool = False
+    faults: tuple[str, ...] = ()

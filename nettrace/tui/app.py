@@ -16,7 +16,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from nettrace.lab import break_, find, heal, injected, list_labs, possible, up
-from nettrace.lab.topologies import TOPOLOGIES
+from nettrace.lab.topologies import topologies
 from nettrace.model.errors import UserError
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.snapshot import Snapshot
@@ -279,7 +279,7 @@ class NettraceApp(Watching):
             labs = [
                 Entry(line(f"  {lab.name}  {lab.topology}"), key=("open", lab.name)) for lab in list_labs()
             ]
-            build = [Entry(line(f"  {name}"), key=("up", name)) for name in TOPOLOGIES]
+            build = [Entry(line(f"  {name}"), key=("up", name)) for name in topologies()]
             entries = [Entry(line(Span("labs", Style.HEAD))), *labs] if labs else []
             entries.extend((Entry(line(Span("build one", Style.HEAD))), *build))
         self.lines("labs").show(Listed(entries), at=1)

@@ -47,7 +47,7 @@ SERVICES: dict[str, dict[str, Any]] = {
         "ip": "203.0.113.9",
     },
 }
-OWN = Path("nettrace/lab/manifests/flannel-vxlan/workload.yaml")
+OWN = Path("nettrace/lab/manifests/cluster/workload.yaml")
 
 SOURCES = ("pod/default/client-a", "pod/default/client-b", "node/node-a", "node/node-b", "internet")
 TARGETS = (

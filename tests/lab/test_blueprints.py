@@ -8,7 +8,7 @@ import pytest
 
 from nettrace.lab.blueprint import Blueprint, Options
 from nettrace.lab.tools import ip_batch
-from nettrace.lab.topologies import TOPOLOGIES
+from nettrace.lab.topologies import describer, topologies
 from nettrace.model.errors import UserError
 from nettrace.parse.iptables import parse_save
 
@@ -17,10 +17,10 @@ ROOT = Path("/run/nettrace/labs/x")
 
 def describe(topology: str, options: Options | None = None) -> Blueprint:
     """The lab `x` of a topology."""
-    return TOPOLOGIES[topology]("x", ROOT, options or Options())
+    return describer(topology)("x", ROOT, options or Options())
 
 
-@pytest.fixture(params=sorted(TOPOLOGIES))
+@pytest.fixture(params=sorted(topologies()))
 def blueprint(request: pytest.FixtureRequest) -> Blueprint:
     """Each topology with its defaults."""
     return describe(request.param)

@@ -248,7 +248,7 @@ def test_resolv_conf() -> None:
 
 
 def _own(**options: Any) -> Cluster:
-    return cluster("flannel-vxlan", NODES, Options(**options))
+    return cluster(NODES, Options(**options))
 
 
 def test_default_cluster() -> None:

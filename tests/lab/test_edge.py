@@ -14,7 +14,7 @@ from nettrace.lab.cluster.services import services_of
 from nettrace.lab.cluster.workloads import LabNode, pods_of
 from nettrace.lab.health import answer
 from nettrace.lab.reconcile import difference, merged, reprogrammed
-from nettrace.lab.topologies import TOPOLOGIES
+from nettrace.lab.topologies import describer
 from nettrace.model.errors import UserError
 from nettrace.parse.manifests import parse_documents
 
@@ -244,7 +244,7 @@ def test_difference() -> None:
     """A lab that stays as it is has nothing to do; one more pod is one namespace, one veth, one process."""
     root = Path("/run/x")
     objects = (_pod("a"), _pod("b"), _service(type="NodePort"))
-    old = TOPOLOGIES["flannel-vxlan"]("t", root, Options(declared=objects))
+    old = describer("flannel-vxlan")("t", root, Options(declared=objects))
     running = {(one.netns, one.name) for one in old.daemons}
     same = difference(old, old, running)
     assert not (same.gone)
@@ -255,7 +255,7 @@ def test_difference() -> None:
     assert not (any(same.wiring))
     api = [old.files[f"manifests/{name}.yaml"] for name in ("pods", "services")]
     before = tuple(document for text in api for document in parse_documents(text, "the API"))
-    new = TOPOLOGIES["flannel-vxlan"]("t", root, Options(declared=(*objects, _pod("c")), before=before))
+    new = describer("flannel-vxlan")("t", root, Options(declared=(*objects, _pod("c")), before=before))
     more = difference(old, new, running)
     assert (more.gone, more.made) == ((), ("ntl-t-c",))
     assert {one.name for one in more.started} >= {"default/c main"}

@@ -24,7 +24,7 @@ from nettrace.parse.manifests import kube_from_documents
 
 __all__ = ["Cluster", "cluster"]
 
-_OWN_MANIFESTS = Path(__file__).parent.parent / "manifests"
+_OWN_MANIFESTS = Path(__file__).parent.parent / "manifests" / "cluster"
 _KUBE_PROXY = "KubeProxyConfiguration"
 _UNENFORCED = ("AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 #: Whose layout a lab has in mode nftables: the one of the dump that it is held against.
@@ -58,16 +58,16 @@ class Cluster(Struct, frozen=True, kw_only=True):
         return None
 
 
-def cluster(topology: str, nodes: Sequence[LabNode], options: Options) -> Cluster:
+def cluster(nodes: Sequence[LabNode], options: Options) -> Cluster:
     """
     Return the cluster that *options* ask for.
 
-    The user's manifests, if any, take the place of the topology's workload; cluster DNS and
-    kube-proxy's configuration are the topology's own unless the user's manifests have them, and so
+    The user's manifests, if any, take the place of the lab's workload; cluster DNS and
+    kube-proxy's configuration are the lab's own unless the user's manifests have them, and so
     is the Ingress controller where there are Ingresses.
     UserError for manifests that cannot be read or do not fit together.
     """
-    own = _OWN_MANIFESTS / topology
+    own = _OWN_MANIFESTS
     given = options.declared
     user = read_directory(options.manifests or own / "workload.yaml") if given is None else given
     documents = [*user]

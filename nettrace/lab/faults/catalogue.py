@@ -1,5 +1,5 @@
 """
-Which causes can be injected where.
+Which causes can be injected, and where (a plugin says so of each topology).
 
 Lives here: the table from a cause's id to the function that computes it.
 """
@@ -10,47 +10,43 @@ from msgspec import Struct
 
 from nettrace.lab.faults import kube_proxy, node
 from nettrace.lab.faults.scene import Scene
+from nettrace.lab.topologies import topologies
 from nettrace.model.change import Change
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 
 __all__ = ["FAULTS", "Fault", "fault_of", "possible"]
 
-_DOCKER = frozenset({"docker"})
-_VXLAN = frozenset({"flannel-vxlan"})
-_ROUTED = frozenset({"flannel-vxlan", "flannel-host-gw"})  # a route for each peer
-_CLUSTER = frozenset({"flannel-vxlan", "flannel-host-gw", "flannel-udp"})
-
 
 class Fault(Struct, frozen=True):
-    """A cause: where it can be, what about it can be chosen, and the changes that make it."""
+    """A cause: the changes that make it, and what about it can be chosen."""
 
     changes: Callable[[Scene], list[Change]]
-    topologies: frozenset[str]
     parameters: tuple[str, ...] = ("node",)
 
 
 FAULTS: dict[str, Fault] = {
-    "bridge-nf-off": Fault(node.bridge_nf_off, _CLUSTER),
-    "docker-dnat-missing": Fault(node.docker_dnat_missing, _DOCKER),
-    "flannel-fdb-missing": Fault(node.flannel_fdb_missing, _VXLAN, ("node", "peer")),
-    "forward-policy-drop": Fault(node.forward_policy_drop, _DOCKER | _CLUSTER),
-    "hairpin-off": Fault(node.hairpin_off, _CLUSTER, ("pod", "service")),
-    "ip-forward-off": Fault(node.ip_forward_off, _DOCKER | _CLUSTER),
-    "kube-postrouting-missing": Fault(kube_proxy.kube_postrouting_missing, _CLUSTER),
-    "masquerade-missing": Fault(node.masquerade_missing, _DOCKER | _CLUSTER),
-    "pod-route-missing": Fault(node.pod_route_missing, _ROUTED, ("node", "peer")),
-    "rp-filter-strict": Fault(node.rp_filter_strict, _VXLAN, ("node", "peer")),
-    "service-jump-missing": Fault(kube_proxy.service_jump_missing, _CLUSTER),
-    "service-rules-absent": Fault(kube_proxy.service_rules_absent, _CLUSTER, ("node", "service")),
-    "stale-endpoint-rule": Fault(kube_proxy.stale_endpoint_rule, _CLUSTER, ("node", "service")),
-    "svc-wrong-targetport": Fault(kube_proxy.svc_wrong_targetport, _CLUSTER, ("node", "service", "port")),
+    "bridge-nf-off": Fault(node.bridge_nf_off),
+    "docker-dnat-missing": Fault(node.docker_dnat_missing),
+    "flannel-fdb-missing": Fault(node.flannel_fdb_missing, ("node", "peer")),
+    "forward-policy-drop": Fault(node.forward_policy_drop),
+    "hairpin-off": Fault(node.hairpin_off, ("pod", "service")),
+    "ip-forward-off": Fault(node.ip_forward_off),
+    "kube-postrouting-missing": Fault(kube_proxy.kube_postrouting_missing),
+    "masquerade-missing": Fault(node.masquerade_missing),
+    "pod-route-missing": Fault(node.pod_route_missing, ("node", "peer")),
+    "rp-filter-strict": Fault(node.rp_filter_strict, ("node", "peer")),
+    "service-jump-missing": Fault(kube_proxy.service_jump_missing),
+    "service-rules-absent": Fault(kube_proxy.service_rules_absent, ("node", "service")),
+    "stale-endpoint-rule": Fault(kube_proxy.stale_endpoint_rule, ("node", "service")),
+    "svc-wrong-targetport": Fault(kube_proxy.svc_wrong_targetport, ("node", "service", "port")),
 }
 
 
 def possible(topology: str) -> tuple[str, ...]:
     """The causes that a lab of this topology can have, sorted."""
-    return tuple(sorted(cause for cause, fault in FAULTS.items() if topology in fault.topologies))
+    found = topologies().get(topology)
+    return tuple(sorted(FAULTS.keys() & found.faults)) if found is not None else ()
 
 
 def fault_of(record: LabRecord, cause: str, parameters: set[str]) -> Fault:

@@ -7,8 +7,6 @@ Each function says in its docstring what an engineer would type on the node to t
 from ipaddress import IPv4Network
 
 from nettrace.lab.faults.scene import BACKEND, Scene
-from nettrace.lab.topologies.flannel import MASQUERADE_CHAIN
-from nettrace.lab.topologies.flannel_backends import VXLAN_DEVICE
 from nettrace.model.change import Change, FdbDelete, LinkSet, PolicySet, RouteAdd, RouteDelete, RuleDelete
 from nettrace.model.change import SysctlSet as Sysctl
 from nettrace.model.errors import UserError
@@ -55,13 +53,12 @@ def masquerade_missing(scene: Scene) -> list[Change]:
     Flannel: ``iptables -t nat -D FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment
     --comment "flanneld masq" -j MASQUERADE --random-fully``.
     """
-    if scene.record.topology == "docker":
-        chain, source = "POSTROUTING", scene.record.options["docker_net"]
-    else:
-        chain, source = MASQUERADE_CHAIN, scene.record.options["pod_cidr"]
+    options = scene.record.options
+    source = options.get("docker_net") or options["pod_cidr"]
     return [
         RuleDelete(netns=n.name, backend=BACKEND, table="nat", chain=chain, position=position, rule=rule)
         for n in scene.chosen_nodes()
+        for chain in scene.known(n.name, f"xt/{BACKEND}/nat").chains
         for position, rule in scene.numbered(n.name, "nat", chain)
         if isinstance(rule.target, Masquerade) and rule.src is not None
         if rule.src.value == source and not rule.src.invert
@@ -95,9 +92,7 @@ def flannel_fdb_missing(scene: Scene) -> list[Change]:
         peer = scene.peer_of(node)
         entries: tuple[FdbEntry, ...] = scene.known(node.name, "fdb")
         found += [
-            FdbDelete(netns=node.name, entry=entry)
-            for entry in entries
-            if entry.device == VXLAN_DEVICE and entry.dst in peer.internal_ips
+            FdbDelete(netns=node.name, entry=entry) for entry in entries if entry.dst in peer.internal_ips
         ]
     return found
 

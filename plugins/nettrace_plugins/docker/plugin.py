@@ -7,7 +7,7 @@ from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.plugin_api import Detection, hookimpl
+from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.docker.causes import DOCKER_DNAT_MISSING
 from nettrace_plugins.docker.containers import running_containers
 from nettrace_plugins.docker.owes import CHAIN, OWNER, owed_by_docker
@@ -79,6 +79,18 @@ class Docker:
     def nettrace_causes(self) -> Sequence[Cause]:
         """Return Docker's causes."""
         return (DOCKER_DNAT_MISSING,)
+
+    @hookimpl
+    def nettrace_topologies(self) -> Sequence[Topology]:
+        """Return one host with two containers."""
+        return (
+            Topology(
+                name="docker",
+                summary="one host with two containers on docker0, one of them published",
+                builder="nettrace_plugins.docker.topology:docker",
+                faults=("docker-dnat-missing", "forward-policy-drop", "ip-forward-off", "masquerade-missing"),
+            ),
+        )
 
 
 plugin = Docker()

@@ -9,7 +9,7 @@ from nettrace.model.owed import Owed
 from nettrace.model.relay import Relay
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.plugin_api import Detection, hookimpl
+from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.flannel.causes import FLANNEL_ARP_MISSING, FLANNEL_FDB_MISSING
 from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers, subnet_env
 from nettrace_plugins.flannel.host_gw import HOSTGW_NO_L2
@@ -24,6 +24,36 @@ _NAMES = {
     f"xt/nat/{CHAIN}": "flannel's masquerade rules",
     "xt/filter/FLANNEL-FWD": "flannel's accepts for forwarded traffic",
 }
+
+#: What can go wrong in each of them.
+_FAULTS = (
+    *("bridge-nf-off", "forward-policy-drop", "hairpin-off", "ip-forward-off", "kube-postrouting-missing"),
+    *("masquerade-missing", "service-jump-missing", "service-rules-absent", "stale-endpoint-rule"),
+    "svc-wrong-targetport",
+)
+_TOPOLOGIES = (
+    Topology(
+        name="flannel-vxlan",
+        summary="a cluster whose nodes flannel joins by VXLAN",
+        builder="nettrace_plugins.flannel.topology:flannel_vxlan",
+        cluster=True,
+        faults=(*_FAULTS, "flannel-fdb-missing", "pod-route-missing", "rp-filter-strict"),
+    ),
+    Topology(
+        name="flannel-host-gw",
+        summary="a cluster whose nodes have routes to each other's pods, by flannel",
+        builder="nettrace_plugins.flannel.topology:flannel_host_gw",
+        cluster=True,
+        faults=(*_FAULTS, "pod-route-missing"),
+    ),
+    Topology(
+        name="flannel-udp",
+        summary="a cluster whose packets flanneld carries itself, through a TUN device",
+        builder="nettrace_plugins.flannel.topology:flannel_udp",
+        cluster=True,
+        faults=_FAULTS,
+    ),
+)
 
 
 class Flannel:
@@ -100,6 +130,11 @@ class Flannel:
     def nettrace_causes(self) -> Sequence[Cause]:
         """Return flannel's causes."""
         return (FLANNEL_FDB_MISSING, FLANNEL_ARP_MISSING, HOSTGW_NO_L2, FLANNELD_DEAD)
+
+    @hookimpl
+    def nettrace_topologies(self) -> Sequence[Topology]:
+        """Return a cluster for each back end."""
+        return _TOPOLOGIES
 
     @hookimpl
     def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:

@@ -3,21 +3,19 @@ flannel's back ends: how the nodes of a cluster reach each other's pods.
 
 Lives here: what flanneld publishes of a node in its annotations, and the devices, routes,
 neighbours and forwarding entries that it makes of what the others publish.
-Not here: the bridge, the masquerade rules and all else that the back ends share (flannel).
+Not here: the bridge, the masquerade rules and all else that the back ends share (topology).
 """
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network
-from pathlib import Path
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from nettrace.lab import tun_relay
 from nettrace.lab.blueprint import Daemon
-from nettrace.lab.cluster.workloads import LabNode
 from nettrace.lab.names import mac_of
+from nettrace.lab.topologies.pod_network import Site
 
 __all__ = ["HOST_GW", "UDP", "VXLAN", "VXLAN_DEVICE", "Backend"]
 
@@ -32,29 +30,24 @@ class Backend(Struct, frozen=True, kw_only=True):
     """
     One back end.
 
-    ``topology`` is the name it is built by, ``mtu`` that of the pods.  ``annotations`` are what
-    it publishes of a node, ``wiring`` (node, all nodes) are lines for ip(8) that make its devices
-    and ways to the other nodes, ``fdb`` lines for bridge(8).
-    ``daemon`` (lab's directory, node, all nodes, namespace, pods' network) is flanneld where it carries
-    packets itself, ``conf`` the ``Backend`` of net-conf.json where nothing else tells it.
+    ``topology`` is the name it is built by, ``mtu`` that of the pods.  ``annotations`` (node's name)
+    are what it publishes of a node, ``wiring`` lines for ip(8) that make its devices and ways to the
+    other nodes, ``fdb`` lines for bridge(8).  ``daemon`` is flanneld where it carries packets itself,
+    ``conf`` the ``Backend`` of net-conf.json where nothing else tells it.
     """
 
     topology: str
     mtu: int
     annotations: Callable[[str], dict[str, str]]
-    wiring: Callable[[LabNode, Sequence[LabNode]], list[str]]
-    fdb: Callable[[LabNode, Sequence[LabNode]], list[str]] = lambda node, nodes: []
-    daemon: Callable[[Path, LabNode, Sequence[LabNode], str, IPv4Network], Daemon] | None = None
+    wiring: Callable[[Site], list[str]]
+    fdb: Callable[[Site], list[str]] = lambda site: []
+    daemon: Callable[[Site], Daemon] | None = None
     conf: str = ""
 
     def published(self, node: str, address: str) -> dict[str, str]:
         """Return the annotations of a node (pkg/subnet/kube/annotations.go of flannel)."""
         notes = self.annotations(node) | {"kube-subnet-manager": "true", "public-ip": address}
         return {f"flannel.alpha.coreos.com/{key}": notes[key] for key in sorted(notes)}
-
-
-def _peers(node: LabNode, nodes: Sequence[LabNode]) -> list[LabNode]:
-    return [peer for peer in nodes if peer.name != node.name]
 
 
 # --- vxlan -----------------------------------------------------------------------------
@@ -69,7 +62,8 @@ def _vxlan_annotations(node: str) -> dict[str, str]:
     return {"backend-data": data, "backend-type": "vxlan"}
 
 
-def _vxlan_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+def _vxlan_wiring(site: Site) -> list[str]:
+    node = site.node
     ends = f"local {node.address} dev eth0 dstport {_VXLAN_PORT}"
     mac = _vtep_mac(node.name)
     lines = [
@@ -77,7 +71,7 @@ def _vxlan_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
         f"addr add {node.pod_cidr.network_address}/32 dev {VXLAN_DEVICE}",
         f"link set {VXLAN_DEVICE} up",
     ]
-    for peer in _peers(node, nodes):
+    for peer in site.peers:
         vtep = peer.pod_cidr.network_address
         lines += [
             f"neigh replace {vtep} lladdr {_vtep_mac(peer.name)} dev {VXLAN_DEVICE} nud permanent",
@@ -86,10 +80,10 @@ def _vxlan_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
     return lines
 
 
-def _vxlan_fdb(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+def _vxlan_fdb(site: Site) -> list[str]:
     return [
         f"fdb add {_vtep_mac(peer.name)} dev {VXLAN_DEVICE} self permanent dst {peer.address}"
-        for peer in _peers(node, nodes)
+        for peer in site.peers
     ]
 
 
@@ -109,8 +103,8 @@ def _host_gw_annotations(node: str) -> dict[str, str]:
     return {"backend-data": "null", "backend-type": "host-gw"}
 
 
-def _host_gw_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
-    return [f"route add {peer.pod_cidr} via {peer.address} dev eth0" for peer in _peers(node, nodes)]
+def _host_gw_wiring(site: Site) -> list[str]:
+    return [f"route add {peer.pod_cidr} via {peer.address} dev eth0" for peer in site.peers]
 
 
 HOST_GW = Backend(
@@ -132,20 +126,19 @@ def _udp_annotations(node: str) -> dict[str, str]:
     return {"backend-data": "null", "backend-type": ""}  # flannel's own says nothing of it
 
 
-def _udp_wiring(node: LabNode, nodes: Sequence[LabNode]) -> list[str]:
+def _udp_wiring(site: Site) -> list[str]:
     return []  # flanneld makes its device, and takes it along when it ends
 
 
-def _udp_daemon(
-    root: Path, node: LabNode, nodes: Sequence[LabNode], netns: str, pod_net: IPv4Network
-) -> Daemon:
+def _udp_daemon(site: Site) -> Daemon:
+    node = site.node
     pid_file = f"run/{node.name}.flanneld.pid"
     argv = (
-        *(sys.executable, "-I", "-S", tun_relay.__file__, str(root / pid_file), _TUN),
-        *(str(node.pod_cidr.network_address), str(pod_net), str(_UDP_MTU), node.address, str(_UDP_PORT)),
-        *(f"{peer.pod_cidr}={peer.address}" for peer in _peers(node, nodes)),
+        *(sys.executable, "-I", "-S", tun_relay.__file__, str(site.root / pid_file), _TUN),
+        *(str(node.pod_cidr.network_address), str(site.pod_net), str(_UDP_MTU), node.address, str(_UDP_PORT)),
+        *(f"{peer.pod_cidr}={peer.address}" for peer in site.peers),
     )
-    return Daemon(netns=netns, name=f"{node.name} flanneld", argv=argv, pid_file=pid_file)
+    return Daemon(netns=site.netns, name=f"{node.name} flanneld", argv=argv, pid_file=pid_file)
 
 
 UDP = Backend(

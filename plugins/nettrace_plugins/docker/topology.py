@@ -42,7 +42,10 @@ def docker(lab: str, root: Path, options: Options) -> Blueprint:
     Uses ``node_net``, ``docker_net`` and ``publish`` of the options.
     """
     if options.manifests is not None:
-        raise UserError("the docker topology takes no manifests", hint="use flannel-vxlan")
+        raise UserError(
+            "the docker topology takes no manifests",
+            hint="use one that is a cluster: nettrace lab topologies",
+        )
     if not 1 <= options.publish <= 65535:
         raise UserError(f"{options.publish} is no port", hint="publish one of 1 to 65535")
     outer = network(options.node_net, "the node network")

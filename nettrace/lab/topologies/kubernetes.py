@@ -1,30 +1,23 @@
 """
-A Kubernetes cluster whose nodes flannel joins, by any of its back ends.
+A Kubernetes cluster, whatever network system joins its pods.
 
-Lives here: what flanneld, the CNI plugins and kube-proxy do to a node.
-Not here: what differs between the back ends (flannel_backends), the objects of the cluster
-(nettrace.lab.cluster), the wire (wire), kube-proxy's rules (nettrace.kube).
+Lives here: nodes, pods, kube-proxy, DNS, Ingress and balancer put together to a Blueprint.
+Not here: what the network system does (pod_network, and each plugin's own), the objects of the
+cluster (nettrace.lab.cluster), the wire (wire), kube-proxy's rules (nettrace.kube).
 """
 
-import json
 from collections.abc import Sequence
-from hashlib import sha256
-from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TypeVar
 
-from msgspec.structs import replace
-
-from nettrace.lab.addresses import host, network, node_pod_cidrs
+from nettrace.lab.addresses import network, node_pod_cidrs
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
 from nettrace.lab.cluster.documents import written
 from nettrace.lab.cluster.ingress import nginx_conf
 from nettrace.lab.cluster.objects import Cluster, cluster
-from nettrace.lab.cluster.policies import policed
 from nettrace.lab.cluster.proxy import iptables_rules, mode_of, native_rules
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
-from nettrace.lab.names import mac_of, netns_name, node_name
+from nettrace.lab.names import netns_name, node_name
 from nettrace.lab.topologies.edge import (
     BALANCER,
     BALANCER_CONFIG,
@@ -38,32 +31,22 @@ from nettrace.lab.topologies.edge import (
     nginx_pid,
     runs_nginx,
 )
-from nettrace.lab.topologies.flannel_backends import Backend
+from nettrace.lab.topologies.pod_network import PodNetwork, Site
 from nettrace.lab.topologies.wire import (
     INTERNET,
     WIRE,
-    attach_pod,
     base_sysctls,
     internet_daemon,
     listener,
     machine,
-    pod_wiring,
     wire_wiring,
 )
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabNetns
-from nettrace.model.section import Known, Section
-from nettrace.model.xt import XtChain, XtRuleset, XtTable
-from nettrace.parse.iptables import parse_rule, save_text
+from nettrace.parse.iptables import save_text
 
-__all__ = ["DECLARED", "MASQUERADE_CHAIN", "flannel"]
+__all__ = ["DECLARED", "kubernetes"]
 
-T = TypeVar("T")
-
-#: The directory of manifests whose workload the clusters of all back ends run.
-_MANIFESTS = "flannel-vxlan"
-_BRIDGE = "cni0"
-MASQUERADE_CHAIN = "FLANNEL-POSTRTG"
 _MAX_NODES = 16
 _DNS_PORT = 53
 #: The objects as the user wrote them, below the lab's directory.
@@ -80,11 +63,11 @@ _PROXY_SYSCTLS = {
 _IPTABLES_SYSCTLS = {"net.ipv4.conf.all.route_localnet": "1"}
 
 
-def flannel(backend: Backend, lab: str, root: Path, options: Options) -> Blueprint:
+def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) -> Blueprint:
     """
-    Describe a cluster with a back end of flannel and kube-proxy's rules, of iptables or nftables.
+    Describe a cluster whose pods *pod_network* joins, with kube-proxy's rules of iptables or nftables.
 
-    Uses all options but those of the docker topology.
+    Uses all options but ``docker_net`` and ``publish``.
     """
     if not 1 <= options.nodes <= _MAX_NODES:
         raise UserError(f"a lab has 1 to {_MAX_NODES} nodes, not {options.nodes}")
@@ -103,63 +86,73 @@ def flannel(backend: Backend, lab: str, root: Path, options: Options) -> Bluepri
             name=entry.name,
             address=entry.addresses[0],
             pod_cidr=cidr,
-            annotations=backend.published(entry.name, entry.addresses[0]),
+            annotations=pod_network.annotations(entry.name, entry.addresses[0]),
         )
         for entry, cidr in zip(machines, cidrs, strict=True)
     ]
-    made = cluster(_MANIFESTS, nodes, options)
+    made = cluster(nodes, options)
     wire = machine(lab, WIRE, "wire", outer)
     internet = machine(lab, INTERNET, "outside", outer)
     balanced = balanced_ports(made.services, nodes)
     balancers = (machine(lab, BALANCER, "balancer", outer),) if balanced else ()
     reserved = {WIRE, INTERNET, BALANCER, *(node.name for node in nodes)}
     homes = _homes(lab, made.pods, reserved)
-    by_node = {node.name: [h for pod, h in homes.items() if h.node == node.name] for node in nodes}
+    by_node = {node.name: tuple(h for h in homes.values() if h.node == node.name) for node in nodes}
+    netns_of = {entry.name: entry.netns for entry in machines}
+    sites = [
+        Site(
+            root=root,
+            netns=netns_of[node.name],
+            node=node,
+            nodes=tuple(nodes),
+            pods_of=by_node,
+            pod_net=pod_net,
+            service_net=service_net,
+            kube=made.kube,
+            options=options,
+        )
+        for node in nodes
+    ]
 
     lay, ends = wire_wiring(wire, (*machines, internet, *balancers), outer)
     for entry in balancers:
         for netns, lines in balancer_routes(balanced, entry, wire, internet).items():
             ends[netns] = (*ends.get(netns, ()), *lines)
-    for entry, node in zip(machines, nodes, strict=True):
-        ends[entry.netns] += _node_wiring(node, nodes, by_node[node.name], backend)
-    netns_of = {entry.name: entry.netns for entry in machines}
+    for site in sites:
+        ends[site.netns] += tuple(pod_network.wiring(site))
     enforced = {
-        node.name: policed(
-            _with_masquerade(iptables_rules(made.kube, node.name), node, pod_net),
-            made.kube,
-            node.name,
-            service_net,
-        )
-        for node in nodes
+        site.netns: pod_network.rules(iptables_rules(made.kube, site.node.name), site) for site in sites
     }
     native = mode_of(made.kube) == "nftables"
     proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
         namespaces=(wire, *machines, internet, *balancers, *homes.values()),
-        files=_files(root, made, nodes, homes, pod_net, internet, backend)
+        files=_files(root, made, homes, internet)
+        | {
+            f"nodes/{site.node.name}/{path}": text
+            for site in sites
+            for path, text in pod_network.files(site).items()
+        }
         | ({BALANCER_CONFIG: balancer_config(balanced)} if balanced else {}),
         sysctls={
             wire.netns: base_sysctls(forward=True) | _NO_REDIRECTS,
             **{one.netns: base_sysctls(forward=True) | _NO_REDIRECTS for one in balancers},
             **{
-                entry.netns: base_sysctls(forward=True, bridge_netfilter=True) | proxy_sysctls
-                for entry in machines
+                site.netns: base_sysctls(forward=True, bridge_netfilter=True)
+                | proxy_sysctls
+                | pod_network.sysctls(site)
+                for site in sites
             },
             **{entry.netns: base_sysctls() for entry in (internet, *homes.values())},
         },
         wiring=(
             lay,
             ends,
-            {
-                homes[pod.key].netns: _pod_wiring(homes[pod.key], node, pod_net)
-                for node in nodes
-                for pod in made.pods
-                if pod.node == node.name and pod.key in homes
-            },
+            {pod.netns: tuple(pod_network.pod_wiring(site, pod)) for site in sites for pod in site.pods},
         ),
-        fdb={netns_of[node.name]: lines for node in nodes if (lines := tuple(backend.fdb(node, nodes)))},
-        sets={netns_of[name]: one.sets for name, one in enforced.items()},
-        rules={netns_of[name]: save_text(one.rules) for name, one in enforced.items()},
+        fdb={site.netns: lines for site in sites if (lines := tuple(pod_network.fdb(site)))},
+        sets={netns: one.sets for netns, one in enforced.items()},
+        rules={netns: save_text(one.rules) for netns, one in enforced.items()},
         native={netns_of[node.name]: native_rules(made.kube, node.name) for node in nodes if native},
         daemons=(
             internet_daemon(root, internet),
@@ -171,11 +164,7 @@ def flannel(backend: Backend, lab: str, root: Path, options: Options) -> Bluepri
                 for container in pod.containers
                 if container.listens
             ),
-            *(
-                backend.daemon(root, node, nodes, netns_of[node.name], pod_net)
-                for node in nodes
-                if backend.daemon is not None
-            ),
+            *(daemon for site in sites for daemon in pod_network.daemons(site)),
             *health_daemons(root, made.services, made.slices, nodes, netns_of),
             *(balancer_daemon(root, one) for one in balancers),
         ),
@@ -211,55 +200,6 @@ def _homes(lab: str, pods: Sequence[LabPod], reserved: set[str]) -> dict[str, La
     return found
 
 
-def _node_wiring(
-    node: LabNode, nodes: Sequence[LabNode], pods: Sequence[LabNetns], backend: Backend
-) -> tuple[str, ...]:
-    gateway = host(node.pod_cidr, 1)
-    lines = [
-        f"link add {_BRIDGE} mtu {backend.mtu} address {mac_of(f'{node.name} {_BRIDGE}')} type bridge",
-        f"addr add {gateway}/{node.pod_cidr.prefixlen} brd + dev {_BRIDGE}",
-        f"link set {_BRIDGE} up",
-    ]
-    for pod in pods:
-        lines += attach_pod(pod, _BRIDGE, backend.mtu, hairpin=True)
-    return (*lines, *backend.wiring(node, nodes))
-
-
-def _pod_wiring(pod: LabNetns, node: LabNode, pod_net: IPv4Network) -> tuple[str, ...]:
-    gateway = host(node.pod_cidr, 1)
-    lines = pod_wiring(pod, node.pod_cidr.prefixlen, gateway)
-    if node.pod_cidr != pod_net:  # flannel's CNI plugin has host-local give every pod this route
-        lines += (f"route add {pod_net} via {gateway} dev eth0",)
-    return lines
-
-
-def _with_masquerade(rules: XtRuleset, node: LabNode, pod_net: IPv4Network) -> XtRuleset:
-    """Add what `flanneld --ip-masq` adds, in its present layout (flannel, pkg/trafficmngr/iptables)."""
-    note = '-m comment --comment "flanneld masq"'
-    jump = parse_rule(f"{note} -j {MASQUERADE_CHAIN}")
-    specs = (
-        f"-m mark --mark 0x4000/0x4000 {note} -j RETURN",
-        f"-s {node.pod_cidr} -d {pod_net} {note} -j RETURN",
-        f"-s {pod_net} -d {node.pod_cidr} {note} -j RETURN",
-        f"! -s {pod_net} -d {node.pod_cidr} {note} -j RETURN",
-        f"-s {pod_net} ! -d 224.0.0.0/4 {note} -j MASQUERADE --random-fully",
-        f"! -s {pod_net} -d {pod_net} {note} -j MASQUERADE --random-fully",
-    )
-    nat = _known(rules.tables["nat"])
-    last = _known(nat.chains["POSTROUTING"])
-    chains = {
-        **nat.chains,
-        "POSTROUTING": Known(replace(last, rules=(*last.rules, jump))),
-        MASQUERADE_CHAIN: Known(XtChain(rules=tuple(parse_rule(spec) for spec in specs))),
-    }
-    return XtRuleset({**rules.tables, "nat": Known(XtTable(chains))})
-
-
-def _known(section: Section[T]) -> T:
-    assert isinstance(section, Known)  # noqa: S101  (made here, not read)
-    return section.value
-
-
 def _daemon(root: Path, pod: LabPod, container: LabContainer, netns: str) -> Daemon:
     name = f"{pod.key} {container.name}"
     if runs_nginx(pod, container):
@@ -281,40 +221,11 @@ def _dns_conf(pod: LabPod) -> str:
     return f"pods/{pod.namespace}/{pod.name}/etc/dnsmasq.conf"
 
 
-def _files(
-    root: Path,
-    made: Cluster,
-    nodes: Sequence[LabNode],
-    homes: dict[str, LabNetns],
-    pod_net: IPv4Network,
-    internet: LabNetns,
-    backend: Backend,
-) -> dict[str, str]:
-    """The manifests, what flanneld and the CNI plugins leave on each node, and the pods' files."""
+def _files(root: Path, made: Cluster, homes: dict[str, LabNetns], internet: LabNetns) -> dict[str, str]:
+    """The manifests, and the pods' files."""
     found = {f"manifests/{name}": text for name, text in made.files.items()}
     found[DECLARED] = written(made.declared)
-    conflist = {
-        "name": "cbr0",
-        "cniVersion": "0.3.1",
-        "plugins": [{"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}],
-    }
-    for node in nodes:
-        base = f"nodes/{node.name}"
-        found[f"{base}/run/flannel/subnet.env"] = (
-            f"FLANNEL_NETWORK={pod_net}\n"
-            f"FLANNEL_SUBNET={host(node.pod_cidr, 1)}/{node.pod_cidr.prefixlen}\n"
-            f"FLANNEL_MTU={backend.mtu}\n"
-            "FLANNEL_IPMASQ=true\n"
-        )
-        found[f"{base}/etc/cni/net.d/10-flannel.conflist"] = json.dumps(conflist, indent=2) + "\n"
-        if backend.conf:
-            conf = f'{{"Network": "{pod_net}", "Backend": {backend.conf}}}\n'
-            found[f"{base}/etc/kube-flannel/net-conf.json"] = conf
     for pod in made.pods:
-        if pod.key in homes:
-            sandbox = sha256(pod.key.encode()).hexdigest()
-            lease = f"nodes/{pod.node}/var/lib/cni/networks/cbr0/{pod.address}"
-            found[lease] = f"{sandbox}\neth0"  # host-local: no newline at the end
         if made.dns_address:
             text = resolv_conf(pod.namespace, made.dns_address)
             found[f"pods/{pod.namespace}/{pod.name}/etc/resolv.conf"] = text
