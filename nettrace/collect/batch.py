@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nettrace.collect import nft, xt
+from nettrace.collect.cgroups import read_socket_programs
 from nettrace.collect.conntrack import read_conntrack
 from nettrace.collect.failure import as_section
 from nettrace.collect.ipsets import read_ipsets
@@ -81,6 +82,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "fdb": lambda batch: read_fdb(batch.session),
     "sysctls": lambda batch: read_sysctls(),
     "sockets": lambda batch: read_sockets(batch.session, batch.owners),
+    "socket_programs": lambda batch: read_socket_programs(batch.inode, batch.shared.processes),
     "conntrack": lambda batch: read_conntrack(batch.session),
     "ipsets": lambda batch: read_ipsets(batch.session),
     "resolver": lambda batch: batch.resolver,

@@ -8,7 +8,7 @@ Not here: what hangs on devices (programs), addresses and neighbours (neighbours
 from typing import Any
 
 from nettrace.collect.peers import Candidates, names_of
-from nettrace.collect.programs import programs_by_index, xdp_programs
+from nettrace.collect.programs import Hung, programs_by_index, xdp_programs
 from nettrace.collect.session import Session
 from nettrace.model.links import BridgeAttrs, Link, MacvlanAttrs, Peer, PortAttrs, VxlanAttrs
 
@@ -44,7 +44,7 @@ def read_links(session: Session, candidates: Candidates) -> tuple[Link, ...]:
     programs = programs_by_index(session, names)
     taps = _taps(session)
     return tuple(
-        _link(message, names, peers, session.name, programs.get(message["index"], ()), taps)
+        _link(message, names, peers, session.name, programs.get(message["index"], Hung()), taps)
         for message in sorted(messages, key=lambda message: int(message["index"]))
     )
 
@@ -70,7 +70,7 @@ def _link(
     names: dict[int, str],
     peers: dict[int, str],
     own: str,
-    programs: tuple[str, ...],
+    hung: Hung,
     taps: dict[int, list[str]],
 ) -> Link:
     flags, index = message["flags"], message["index"]
@@ -90,8 +90,10 @@ def _link(
     mac = message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
     shared = not message.get_attr("IFLA_MASTER") and kind not in ("bridge", "vxlan")
     vxlan = _vxlan(data, names) if kind == "vxlan" and data is not None else None
+    xdp = xdp_programs(message)
+    words = (*xdp.words, *hung.words)
     if kind == "vxlan" and data is not None and data.get_attr("IFLA_VXLAN_COLLECT_METADATA"):
-        programs = (*programs, "vxlan external")  # where to is said by a program or a route
+        words = (*words, "vxlan external")  # where to is said by a program or a route
     return Link(
         index=index,
         name=names[index],
@@ -112,7 +114,8 @@ def _link(
         macvlan=macvlan,
         promiscuity=message.get_attr("IFLA_PROMISCUITY") or 0,
         taps=tuple(sorted(tap for tap in taps.get(index, ()) if tap != mac)) if shared else (),
-        programs=xdp_programs(message) + programs,
+        programs=words,
+        bpf=(*xdp.bpf, *hung.bpf),
     )
 
 

@@ -32,7 +32,7 @@ from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
 __all__ = ["Reader"]
 
 #: Sections for which the machine's processes are looked through.
-_OF_PROCESSES = frozenset({"resolver", "sockets"})
+_OF_PROCESSES = frozenset({"resolver", "sockets", "socket_programs"})
 
 #: Who is likeliest to be at the other end of a veth comes first.
 _PEER_ORDER = {"node": 0, "wire": 1}

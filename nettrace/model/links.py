@@ -8,6 +8,8 @@ Not here: routes, rules.
 
 from msgspec import Struct
 
+from nettrace.model.bpf import BpfProgram
+
 __all__ = [
     "Address",
     "BridgeAttrs",
@@ -96,7 +98,8 @@ class Link(Struct, frozen=True, kw_only=True):
     ``taps`` are unicast MAC addresses that the device takes beside its own because somebody on
     top of it asks for them, ``promiscuity`` how many ask for all frames (a bridge, a passthru
     macvlan, a capture).
-    ``programs`` names BPF attached to the device (XDP, tc), which decides what no rule shows.
+    ``programs`` names what hangs on the device (XDP, tc) and decides what no rule shows; ``bpf`` are
+    those of it that are programs of BPF, with what the kernel knows of them.
     """
 
     index: int
@@ -119,6 +122,7 @@ class Link(Struct, frozen=True, kw_only=True):
     promiscuity: int = 0
     taps: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    bpf: tuple[BpfProgram, ...] = ()
 
 
 class Address(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from nettrace.model.bpf import BpfProgram
 from nettrace.model.ipset import IpSet
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
@@ -50,7 +51,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
     ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` is the
     outline of native nftables; each chain and each set in it is a section of its own.
-    ``resolver`` is the resolv.conf of whoever lives in it.
+    ``resolver`` is the resolv.conf of whoever lives in it, ``socket_programs`` the BPF on the cgroups
+    of these processes, which is run for their sockets.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     fdb: Section[tuple[FdbEntry, ...]] = NOT_READ
     sysctls: Section[dict[str, str]] = NOT_READ
     sockets: Section[tuple[Socket, ...]] = NOT_READ
+    socket_programs: Section[tuple[BpfProgram, ...]] = NOT_READ
     conntrack: Section[tuple[ConntrackEntry, ...]] = NOT_READ
     xt_nft: Section[XtRuleset] = NOT_READ
     xt_legacy: Section[XtRuleset] = NOT_READ

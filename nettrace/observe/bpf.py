@@ -1,5 +1,5 @@
 """
-bpf(2): maps, raw tracepoints and ring buffers, without a compiler or a library.
+bpf(2): maps, programs and ring buffers, without a compiler or a library.
 
 Lives here: the system call, an assembler of the few instructions that are needed, and the
 descriptors.  Everything made here is held by file descriptors alone: the kernel takes it away when
@@ -28,6 +28,19 @@ _NUMBERS = {"x86_64": 321, "ppc64le": 361, "aarch64": 280, "riscv64": 280, "loon
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 5, 17
 _MAP_HASH, _MAP_ARRAY, _MAP_RINGBUF = 1, 2, 27
 _PROG_RAW_TRACEPOINT = 17
+
+#: What a program is for: enum bpf_prog_type, and enum bpf_attach_type where one goes with it.
+_KINDS = {
+    "sched_cls": (3, 0),
+    "xdp": (6, 37),
+    "connect4": (18, 10),
+    "connect6": (18, 11),
+    "sendmsg4": (18, 14),
+    "recvmsg4": (18, 19),
+    "getpeername4": (18, 29),
+    "egress": (8, 1),
+    "ingress": (8, 0),
+}
 _LOG = 1 << 16  # bytes for the verifier's complaint
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
@@ -183,21 +196,36 @@ class Bpf:
         self._open.append(descriptor)
         return descriptor
 
-    def _map(self, kind: int, key: int, value: int, most: int) -> int:
-        made = self._call(_MAP_CREATE, struct.pack("=IIIII", kind, key, value, most, 0), "a BPF map")
-        return self._hold(made)
+    def map(self, kind: int, key: int, value: int, most: int, *, name: str = "", flags: int = 0) -> int:
+        """
+        Make a map of a type of enum bpf_map_type; sizes in bytes.
+
+        Of the name the kernel keeps 15 bytes, and takes letters, digits, ``_`` and ``.``.
+        """
+        words = (kind, key, value, most, flags, 0, 0, name.encode()[:15])
+        return self._hold(self._call(_MAP_CREATE, struct.pack("=IIIIIII16s", *words), "a BPF map"))
+
+    def program(self, kind: str, code: bytes, name: str) -> int:
+        """
+        Load a program for the hook *kind*: ``sched_cls``, ``xdp``, ``connect4`` ...
+
+        It is gone with its descriptor, unless it is attached to something meanwhile.
+        """
+        block = ctypes.create_string_buffer(code)
+        licence = ctypes.create_string_buffer(b"GPL")
+        return self._hold(self._load(block, len(code), licence, None, kind=_KINDS[kind], name=name))
 
     def hash(self, key: int, value: int, most: int) -> int:
         """Make a hash map; sizes in bytes."""
-        return self._map(_MAP_HASH, key, value, max(most, 1))
+        return self.map(_MAP_HASH, key, value, max(most, 1))
 
     def array(self, value: int, most: int) -> int:
         """Make an array; keys are numbers of 4 bytes."""
-        return self._map(_MAP_ARRAY, 4, value, most)
+        return self.map(_MAP_ARRAY, 4, value, most)
 
     def ring(self, size: int) -> "Ring":
         """Make a ring buffer of *size* bytes, a power of two of at least a page."""
-        return Ring(self._map(_MAP_RINGBUF, 0, 0, size), size)
+        return Ring(self.map(_MAP_RINGBUF, 0, 0, size), size)
 
     def put(self, where: int, key: bytes, value: bytes) -> None:
         """Write an entry of a map."""
@@ -241,10 +269,13 @@ class Bpf:
         length: int,
         licence: "ctypes.Array[ctypes.c_char]",
         log: "ctypes.Array[ctypes.c_char] | None",
+        *,
+        kind: tuple[int, int] = (_PROG_RAW_TRACEPOINT, 0),
+        name: str = "nettrace",
     ) -> int:
         block = struct.pack(
-            "=IIQQIIQII16s",
-            _PROG_RAW_TRACEPOINT,
+            "=IIQQIIQII16sII",
+            kind[0],
             length // 8,
             ctypes.addressof(program),
             ctypes.addressof(licence),
@@ -253,7 +284,9 @@ class Bpf:
             ctypes.addressof(log) if log is not None else 0,
             0,
             0,
-            b"nettrace",
+            name.encode()[:15],
+            0,
+            kind[1],
         )
         return self._call(_PROG_LOAD, block, "a BPF program")
 

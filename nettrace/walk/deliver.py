@@ -17,6 +17,7 @@ from nettrace.walk.icmp import PORT_UNREACHABLE, PROTOCOL_UNREACHABLE, send_erro
 from nettrace.walk.icmp6 import send_error6
 from nettrace.walk.lookup import WILDCARDS, at_port, busy, raw_takers, takers
 from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.programs import socket_receives
 from nettrace.walk.relay import relay_in
 from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.stages import Next
@@ -43,6 +44,7 @@ def deliver(run: Run, skb: Skb) -> Next:
             _end(run, skb, Verdict.UNEXPECTED, "quotes a connection of nobody here")
         _take(run, skb, "an ICMP error for a connection of this namespace")
     if (ns.name, tuple_of(wanted)) in run.expected:
+        socket_receives(run, ns)
         _take(run, skb, "a socket waits for it")
     if skb.route is not None and skb.route.route.type == "anycast":
         _anycast(run, ns, skb)
@@ -52,6 +54,7 @@ def deliver(run: Run, skb: Skb) -> Next:
         send_reset(run, skb, attach=False)
         _end(run, skb, Verdict.UNEXPECTED, f"no socket here waits for anything from {packet.src}")
     if packet.proto in ("tcp", "udp"):
+        socket_receives(run, ns)
         _listener(run, ns, skb)
     _protocol(run, ns, skb)
     undecided("a stage that ends the leg came back")

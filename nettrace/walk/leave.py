@@ -17,6 +17,7 @@ from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
 from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
+from nettrace.walk.programs import on_device
 from nettrace.walk.relay import relay_out
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
@@ -77,11 +78,7 @@ def transmit(run: Run, skb: Skb) -> Next:
     """Hand the frame to its device."""
     ns = namespace(run, skb.netns)
     link = ns.link(skb.device)
-    if link.programs:
-        undecided(
-            f"{', '.join(link.programs)} on {link.name} of {ns.name} decides, and no rule shows how",
-            f"{ns.name}/links/{link.name}",
-        )
+    on_device(ns, link)
     netdev_hook(run, skb, ns, link.name, "egress")
     if not link.up:
         _down(run, ns, skb, link, f"{link.name} is down")

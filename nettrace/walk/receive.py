@@ -14,6 +14,7 @@ from nettrace.walk.hooks import netdev_hook, run_hook
 from nettrace.walk.macvlan import taken_above
 from nettrace.walk.namespace import namespace
 from nettrace.walk.point import HookPoint
+from nettrace.walk.programs import on_device
 from nettrace.walk.skb import BROADCAST, Skb
 from nettrace.walk.stages import Next
 
@@ -27,11 +28,7 @@ def receive(run: Run, skb: Skb) -> Next:
     if not link.up:
         run.step(skb, Stage.RECEIVE, "drop", ref=f"{ns.name}/links/{link.name}", text="down", stops=True)
         ended(Verdict.LINK_DOWN, f"{link.name} of {ns.name} is down")
-    if link.programs:
-        undecided(
-            f"{', '.join(link.programs)} on {link.name} of {ns.name} decides, and no rule shows how",
-            f"{ns.name}/links/{link.name}",
-        )
+    on_device(ns, link)
     netdev_hook(run, skb, ns, link.name, "ingress")
     _meets_itself(run, skb)
     run.step(skb, Stage.RECEIVE, "receive", ref=f"{ns.name}/links/{link.name}", text=link.kind)

@@ -162,7 +162,7 @@ class _Search:
         if not link.up or not link.carrier:
             return
         if link.programs:
-            self.edge(ns, device, f"{link.programs[0]} on {device} of {ns.name}", way, outside=False)
+            self.programs(ns, link, way)
         elif link.kind == "veth":
             self.cross(ns, link, way)
         elif link.kind == "bridge":
@@ -173,6 +173,11 @@ class _Search:
             self.tunnel(ns, link, link.vxlan, way)
         elif link.kind not in ("loopback", "dummy"):
             self.edge(ns, device, f"{device} of {ns.name}", way, outside=link.kind == "device")
+
+    def programs(self, ns: Namespace, link: Link, way: Way) -> None:
+        """Whether the frame gets past what hangs on a device, no rule shows."""
+        reason = f"{', '.join(link.programs)} on {link.name} of {ns.name}"
+        self.edge(ns, link.name, reason, way, outside=False)
 
     def cross(self, ns: Namespace, link: Link, way: Way) -> None:
         peer = link.peer
@@ -225,7 +230,9 @@ class _Search:
             return
         self.seen.add((ns.name, link.name))
         if link.programs:
-            self.edge(ns, link.name, f"{link.programs[0]} on {link.name} of {ns.name}", way, outside=False)
+            self.edge(
+                ns, link.name, f"{', '.join(link.programs)} on {link.name} of {ns.name}", way, outside=False
+            )
             return
         if link.kind == "macvtap":
             self.edge(ns, link.name, f"the program at {link.name} of {ns.name}", way, outside=False)

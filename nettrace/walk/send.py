@@ -20,6 +20,7 @@ from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.output6 import hop_limit, output_route6
 from nettrace.walk.point import HookPoint
+from nettrace.walk.programs import socket_sends
 from nettrace.walk.routing import Failed, address_type, flow_key, lookup, select_hop
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.source import select_address, source_for
@@ -70,6 +71,7 @@ def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
 def send(run: Run, skb: Skb) -> Next:
     """Choose the route and, if the packet has none, the source; both *before* OUTPUT."""
     ns = namespace(run, skb.netns)
+    socket_sends(run, ns, skb)
     lo = ns.links.get("lo")
     packet = skb.packet
     if packet.src and skb.own and address_type(run, ns, packet.src) != "LOCAL":

@@ -124,6 +124,7 @@ class Box:
             fdb=Known(tuple(self.fdb)),
             sysctls=Known(self.sysctls),
             sockets=Known(tuple(self.sockets)),
+            socket_programs=Known(()),
             conntrack=Known(()),
             xt_nft=Known(self.xt or XtRuleset({})),
             xt_legacy=Known(XtRuleset({})),

@@ -1,85 +1,93 @@
-"""Programs on devices: attached by bpf(2) and netlink, found on the link."""
+"""Programs on devices and cgroups: attached by bpf(2) and netlink, found, and where the walk ends."""
 
-import ctypes
-import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 
 import pytest
-from pyroute2 import IPRoute
 
 from nettrace.collect.discover import Handle
-from nettrace.collect.netns import in_netns
 from nettrace.collect.reader import Reader
+from nettrace.model.bpf import BpfProgram
+from nettrace.model.links import Link
 from nettrace.model.section import Known, SectionKey
-from tests.kernel.bed import Bed, Space
+from nettrace.model.step import Verdict
+from tests.kernel.bed import Bed, Space, eventually
+from tests.kernel.bpf import (
+    HASH,
+    OK,
+    SHOT,
+    TCX_INGRESS,
+    XDP_PASS,
+    bpf,
+    on_cgroup,
+    on_tc,
+    on_tcx,
+    on_xdp,
+    own_cgroup,
+    returning,
+)
+from tests.kernel.walkbed import Net
 
-BPF = {"x86_64": 321, "aarch64": 280}
-PROG_LOAD, LINK_CREATE = 5, 28
-SCHED_CLS, XDP = 3, 6
-TCX_INGRESS = 46
-# r0 = VERDICT; exit
-CODE = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 
-_libc = ctypes.CDLL(None, use_errno=True)
+def read(space: Space, name: str) -> object:
+    """The value of a section of a namespace."""
+    key = SectionKey("a", name)
+    with Reader([Handle(name="a", path=space.path, inode=space.inode)]) as reader:
+        section = reader.read([key], reader.skeleton()).section(key)
+    assert isinstance(section, Known), section
+    return section.value
 
 
-def bpf(command: int, attributes: bytes) -> int:
-    """Make the system call; skip the test where the kernel does not allow it."""
-    number = BPF.get(os.uname().machine)
-    if number is None:
-        pytest.skip("unknown system call number")
-    buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
-    found: int = _libc.syscall(number, command, buffer, 128)
-    if found < 0:
-        pytest.skip(f"bpf({command}): {os.strerror(ctypes.get_errno())}")
+def link_of(space: Space, device: str) -> Link:
+    """A device as it is read."""
+    links = read(space, "links")
+    assert isinstance(links, tuple)
+    (found,) = [link for link in links if link.name == device]
+    assert isinstance(found, Link)
     return found
-
-
-@contextmanager
-def program(kind: int) -> Iterator[int]:
-    """A loaded program that does nothing but return."""
-    code = ctypes.create_string_buffer(CODE)
-    license_ = ctypes.create_string_buffer(b"GPL")
-    descriptor = bpf(
-        PROG_LOAD, struct.pack("=IIQQ", kind, 2, ctypes.addressof(code), ctypes.addressof(license_))
-    )
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def programs(space: Space, device: str) -> tuple[str, ...]:
     """What the link says hangs on it."""
-    key = SectionKey("a", "links")
-    with Reader([Handle(name="a", path=space.path, inode=space.inode)]) as reader:
-        section = reader.read([key], reader.skeleton()).section(key)
-    assert isinstance(section, Known)
-    (found,) = [link.programs for link in section.value if link.name == device]
-    return tuple(found)
+    return link_of(space, device).programs
 
 
-def index_of(space: Space, device: str) -> int:
-    """The interface index of a device."""
-    return int(space.run("cat", f"/sys/class/net/{device}/ifindex"))
+def test_tc_with_its_name_id_tag_and_maps(netns: Bed) -> None:
+    """A program of BPF on clsact is told by what the kernel knows of it, on the side where it is."""
+    a = netns.new("a")
+    netns.stub(a, "v0")
+    with bpf() as made:
+        conns = made.map(HASH, 4, 8, 16, name="some_connections_of_ours")
+        on_tc(a, "v0", "ingress", made.program("sched_cls", returning(OK, conns), "from_pod"), "from_pod-v0")
+        on_tc(a, "v0", "egress", made.program("sched_cls", returning(SHOT), "to_pod"), "")
+        found = link_of(a, "v0")
+        assert link_of(a, "v0-end").bpf == ()
+    first, second = found.bpf
+    assert (first.hook, first.name, second.hook, second.name) == (
+        "tc egress",
+        "to_pod",
+        "tc ingress",
+        "from_pod-v0",
+    )
+    assert found.programs == (f"tc egress to_pod (id {first.id})", f"tc ingress from_pod-v0 (id {second.id})")
+    assert re.fullmatch("[0-9a-f]{16}", first.tag)
+    assert first.tag != second.tag
+    assert first.maps == ()
+    (shared,) = second.maps
+    assert shared.name == "some_connection"  # 15 bytes of it
+    assert shared.id > 0
 
 
 def test_xdp(netns: Bed) -> None:
     """An XDP program shows with its mode."""
     a = netns.new("a")
     netns.stub(a, "v0")
-
-    def attach(descriptor: int) -> None:
-        with IPRoute() as route:
-            route.link("set", index=index_of(a, "v0"), xdp_fd=descriptor)
-
     assert programs(a, "v0") == ()
-    with program(XDP) as descriptor:
-        in_netns(a.path, attach, descriptor)
-        (found,) = programs(a, "v0")
-    assert found.startswith("xdp ")
+    with bpf() as made:
+        on_xdp(a, "v0", made.program("xdp", returning(XDP_PASS), "filter_all"))
+        (found,) = link_of(a, "v0").bpf
+    assert re.fullmatch("xdp (driver|generic)", found.hook)
+    assert (found.name, found.maps) == ("filter_all", ())
+    assert programs(a, "v0") == (f"{found.hook} filter_all (id {found.id})",)
     assert programs(a, "v0-end") == ()
 
 
@@ -87,15 +95,122 @@ def test_tcx(netns: Bed) -> None:
     """A BPF program attached without any tc filter shows, and only where it is."""
     a = netns.new("a")
     netns.stub(a, "v0")
-    index = index_of(a, "v0")
-    with program(SCHED_CLS) as descriptor:
-        link = in_netns(a.path, bpf, LINK_CREATE, struct.pack("=IIII", descriptor, index, TCX_INGRESS, 0))
-        try:
-            assert programs(a, "v0") == ("tcx ingress",)
+    with bpf() as made:
+        with on_tcx(a, "v0", TCX_INGRESS, made.program("sched_cls", returning(OK), "first")):
+            (found,) = link_of(a, "v0").bpf
+            assert (found.hook, found.name) == ("tcx ingress", "first")
+            assert programs(a, "v0") == (f"tcx ingress first (id {found.id})",)
             assert programs(a, "v0-end") == ()
-        finally:
-            os.close(link)
-    assert programs(a, "v0") == ()
+        assert programs(a, "v0") == ()
+
+
+def net_of_two(netns: Bed) -> Net:
+    """Two hosts, one of which listens."""
+    net = Net(netns)
+    for label in ("a", "b"):
+        net.new(label, role="node")
+    netns.veth(net["a"], "eth0", net["b"], "eth0")
+    net["a"].address("eth0", "10.7.0.1/24")
+    net["b"].address("eth0", "10.7.0.2/24")
+    net.sh("a", "ip neigh replace 10.7.0.2 lladdr $MAC_b_eth0 dev eth0 nud permanent")
+    net.sh("b", "ip neigh replace 10.7.0.1 lladdr $MAC_a_eth0 dev eth0 nud permanent")
+    net.listen("b", 8080)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("label", "side", "where"),
+    [("a", "egress", "eth0 of a"), ("b", "ingress", "eth0 of b"), ("b", "egress", "eth0 of b")],
+)
+def test_the_walk_ends_at_tc(netns: Bed, label: str, side: str, where: str) -> None:
+    """Whether it passes all or drops all: UNKNOWN, with name, id, tag and maps, at that hop."""
+    net = net_of_two(netns)
+    try:
+        assert net.walked(net.flow("a", "10.7.0.2", 8080, "tcp")).verdict is Verdict.DELIVERED
+        with bpf() as made:
+            conns = made.map(HASH, 4, 8, 16, name="conns")
+            descriptor = made.program("sched_cls", returning(SHOT, conns), "drops_all")
+            on_tc(net[label], "eth0", side, descriptor, "")
+            (program,) = link_of(net[label], "eth0").bpf
+            found = net.walked(net.flow("a", "10.7.0.2", 8080, "tcp"))
+        assert found.verdict is Verdict.UNKNOWN
+        (path,) = found.paths
+        reason = path.legs[-1].reason
+        assert reason.startswith(f"tc {side} drops_all (id {program.id}) on {where} decides")
+        assert f"tag {program.tag} and maps conns (id {program.maps[0].id})" in reason
+    finally:
+        net.close()
+
+
+def test_who_answers_arp_behind_a_program(netns: Bed) -> None:
+    """ARP passes tc too: without a neighbour entry that much is not known, and by whom is said."""
+    net = net_of_two(netns)
+    try:
+        net.sh("a", "ip neigh del 10.7.0.2 dev eth0")
+        with bpf() as made:
+            on_tc(net["b"], "eth0", "ingress", made.program("sched_cls", returning(SHOT), "drops_all"), "")
+            (program,) = link_of(net["b"], "eth0").bpf
+            found = net.walked(net.flow("a", "10.7.0.2", 8080, "tcp"))
+        assert found.verdict is Verdict.UNKNOWN
+        assert f"tc ingress drops_all (id {program.id}) on eth0 of b" in found.paths[0].legs[-1].reason
+    finally:
+        net.close()
+
+
+def test_a_program_on_a_cgroup(netns: Bed) -> None:
+    """connect4 on the cgroup of whoever sends: UNKNOWN there; on another cgroup it is nobody's here."""
+    net = net_of_two(netns)
+    try:
+        with bpf() as made, own_cgroup() as cgroup:
+            descriptor = made.program("connect4", returning(1), "sock4_connect")
+            told = made.program("getpeername4", returning(1), "peername")
+            with on_cgroup(cgroup, "connect4", descriptor), on_cgroup(cgroup, "getpeername4", told):
+                assert read(net["a"], "socket_programs") == ()
+                assert net.walked(net.flow("a", "10.7.0.2", 8080, "tcp")).verdict is Verdict.DELIVERED
+                client = net["a"].spawn("sleep", "60")
+                (cgroup / "cgroup.procs").write_text(str(client.pid))
+                programs = read(net["a"], "socket_programs")
+                assert isinstance(programs, tuple)
+                found, other = programs
+                assert isinstance(found, BpfProgram)
+                assert (found.hook, found.name, found.cgroup) == (
+                    "connect4",
+                    "sock4_connect",
+                    f"/{cgroup.name}",
+                )
+                assert (other.hook, other.name) == ("getpeername4", "peername")
+                walked = net.walked(net.flow("a", "10.7.0.2", 8080, "tcp"))
+                assert walked.verdict is Verdict.UNKNOWN
+                reason = walked.paths[0].legs[-1].reason
+                assert reason.startswith(f"connect4 sock4_connect (id {found.id}) of cgroup /{cgroup.name}")
+                assert "peername" not in reason
+                # nobody of that cgroup asks for an address of b's, or sends what b answers
+                assert net.walked(net.flow("b", "10.7.0.1", 8080, "tcp")).verdict is not Verdict.UNKNOWN
+                client.kill()
+                client.wait()
+                eventually(lambda: not (cgroup / "cgroup.procs").read_text())
+            assert read(net["a"], "socket_programs") == ()
+    finally:
+        net.close()
+
+
+def test_a_program_on_what_a_server_receives(netns: Bed) -> None:
+    """A program at ingress of the listener's cgroup decides about the request, where it is delivered."""
+    net = net_of_two(netns)
+    try:
+        with bpf() as made, own_cgroup() as cgroup:
+            server = net["b"].spawn("sleep", "60")
+            (cgroup / "cgroup.procs").write_text(str(server.pid))
+            with on_cgroup(cgroup, "ingress", made.program("ingress", returning(1), "firewall")):
+                walked = net.walked(net.flow("a", "10.7.0.2", 8080, "tcp"))
+            server.kill()
+            server.wait()
+            eventually(lambda: not (cgroup / "cgroup.procs").read_text())
+        assert walked.verdict is Verdict.UNKNOWN
+        (leg,) = walked.paths[0].legs
+        assert re.match(r"ingress firewall \(id \d+\) of cgroup ", leg.reason)
+    finally:
+        net.close()
 
 
 def test_a_tc_filter(netns: Bed) -> None:

@@ -12,6 +12,7 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from nettrace.model.addr import canonical_prefix, network_of
+from nettrace.model.bpf import BpfProgram
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.ipset import IpSet
 from nettrace.model.links import (
@@ -66,6 +67,7 @@ class Space:
             "net.bridge.bridge-nf-call-iptables": "1",
         }
         self.sockets: list[Socket] = []
+        self.socket_programs: list[BpfProgram] = []
         self.relays: list[Relay] = []
         self.conntrack: list[ConntrackEntry] = []
         self.xt_nft = XtRuleset({})
@@ -203,6 +205,7 @@ class Space:
             fdb=Known(tuple(self.fdb)),
             sysctls=Known(dict(self.sysctls)),
             sockets=Known(tuple(self.sockets)),
+            socket_programs=Known(tuple(self.socket_programs)),
             conntrack=Known(tuple(self.conntrack)),
             xt_nft=Known(self.xt_nft),
             xt_legacy=Known(self.xt_legacy),
