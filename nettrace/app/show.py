@@ -22,6 +22,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "routes": ("rules", "routes"),
     "rules": ("xt/nft", "xt/legacy", "xt6/nft", "xt6/legacy", "nft"),
     "sets": ("ipsets",),
+    "ipvs": ("ipvs",),
     "conntrack": ("conntrack",),
     "sockets": ("sockets",),
     "services": (),

@@ -15,6 +15,7 @@ _WHAT = (
     "rules",
     "sets",
     "services",
+    "ipvs",
     "conntrack",
     "sockets",
     "policies",

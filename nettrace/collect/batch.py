@@ -18,6 +18,7 @@ from nettrace.collect.cgroups import read_socket_programs
 from nettrace.collect.conntrack import read_conntrack
 from nettrace.collect.failure import as_section
 from nettrace.collect.ipsets import read_ipsets
+from nettrace.collect.ipvs import read_ipvs, read_ipvs_connections
 from nettrace.collect.links import read_links
 from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.nf_tables import TableSeen, list_tables
@@ -85,6 +86,8 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "socket_programs": lambda batch: read_socket_programs(batch.inode, batch.shared.processes),
     "conntrack": lambda batch: read_conntrack(batch.session),
     "ipsets": lambda batch: read_ipsets(batch.session),
+    "ipvs": lambda batch: read_ipvs(),
+    "ipvs_connections": lambda batch: read_ipvs_connections(),
     "resolver": lambda batch: batch.resolver,
     "nft": lambda batch: nft.outline(batch.session, batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),

@@ -15,6 +15,7 @@ __all__ = ["has_module"]
 #: A symbol of each module, for kernels that tell neither what is loaded nor what is built in.
 _SYMBOLS = {
     "ip_set": "ip_set_create",
+    "ip_vs": "ip_vs_conn_new",
     "nf_conntrack_netlink": "ctnetlink_net_init",
     "nf_tables": "nft_do_chain",
     "tcp_diag": "tcp_diag_get_info",

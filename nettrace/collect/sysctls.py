@@ -79,6 +79,22 @@ _BRIDGE = (
 )
 #: Absent unless the kernel has SCTP; one is enough to know.
 _SCTP = ("addip_enable",)
+#: Absent unless IPVS is there.
+_IPVS = (
+    "backup_only",
+    "cache_bypass",
+    "conn_reuse_mode",
+    "conntrack",
+    "drop_entry",
+    "drop_packet",
+    "expire_nodest_conn",
+    "expire_quiescent_template",
+    "nat_icmp_send",
+    "pmtu_disc",
+    "schedule_icmp",
+    "sloppy_tcp",
+    "snat_reroute",
+)
 #: Absent unless nf_conntrack is there.
 _NETFILTER = (
     "nf_conntrack_buckets",
@@ -102,13 +118,14 @@ def read_sysctls() -> dict[str, str]:
     names: tuple[str, ...]
     for directory, names in (
         ("ipv4", _IPV4),
+        ("ipv4/vs", _IPVS),
         ("ipv6", _IPV6),
         ("bridge", _BRIDGE),
         ("netfilter", _NETFILTER),
         ("sctp", _SCTP),
     ):
         for name in names:
-            _read(found, f"net.{directory}.{name.replace('/', '.')}", f"{_ROOT}/{directory}/{name}")
+            _read(found, f"net.{directory}.{name}".replace("/", "."), f"{_ROOT}/{directory}/{name}")
     for directory, names in (("ipv4/conf", _IPV4_DEVICE), ("ipv6/conf", _IPV6_DEVICE)):
         prefix = f"net.{directory.replace('/', '.')}"
         for device in _devices(directory):

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from nettrace.model.edit_tables import route_key
 from nettrace.model.ipset import IpSet
+from nettrace.model.ipvs import VirtualServer
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftElement, NftRule, NftRuleset, NftSet
 from nettrace.model.packet import EPHEMERAL
@@ -32,6 +33,9 @@ __all__ = ["canonical", "canonical_netns", "difference", "digest", "snapshot_dif
 
 #: Sysctls that count rather than configure.
 _VOLATILE_SYSCTLS = frozenset({"net.netfilter.nf_conntrack_count"})
+
+#: Schedulers of IPVS that fill their table in the order of the real servers.
+_ORDERED_SCHEDULERS = ("sh", "dh")
 
 #: Fields of Netns that are no sections.
 _IDENTITY = ("name", "node", "role", "handle", "inode")
@@ -246,6 +250,20 @@ def _ipsets(sets: tuple[IpSet, ...]) -> dict[str, Any]:
     return {one.name: {**_plain(one), "members": sorted(one.members)} for one in sets}
 
 
+def _ipvs(servers: tuple[VirtualServer, ...]) -> dict[str, Any]:
+    # The kernel lists servers by hash.  Where each real server stands says when it came, and decides
+    # only where connections are chosen by a table that is filled in this order.
+    found: dict[str, Any] = {}
+    for one in servers:
+        plain = _without(one, "real_servers")
+        reals = [_without(real, "active", "inactive") for real in one.real_servers]
+        if one.scheduler not in _ORDERED_SCHEDULERS:
+            reals.sort(key=lambda real: (real["address"], real["port"]))
+        plain["real_servers"] = reals
+        found[f"{one.proto} {one.address} {one.port} {one.fwmark} {one.family}"] = plain
+    return dict(sorted(found.items()))
+
+
 def _nft(value: NftRuleset | tuple[Any, ...] | None) -> Any:
     """Set aside: handles, uses, the names of anonymous sets, elements that packets put in."""
     if value is None:
@@ -329,6 +347,8 @@ _SECTIONS: dict[str, Any] = {
     "sockets": _sockets,
     "conntrack": _conntrack,
     "ipsets": _ipsets,
+    "ipvs": _ipvs,
+    "ipvs_connections": _conntrack,
     "nft": _nft,
     "processes": _processes,
 }

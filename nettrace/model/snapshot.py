@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from nettrace.model.bpf import BpfProgram
 from nettrace.model.ipset import IpSet
+from nettrace.model.ipvs import IpvsConnection, VirtualServer
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftRuleset, split_path
@@ -75,6 +76,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     xt6_nft: Section[XtRuleset] = NOT_READ
     xt6_legacy: Section[XtRuleset] = NOT_READ
     ipsets: Section[tuple[IpSet, ...]] = NOT_READ
+    ipvs: Section[tuple[VirtualServer, ...]] = NOT_READ
+    ipvs_connections: Section[tuple[IpvsConnection, ...]] = NOT_READ
     nft: Section[NftRuleset] = NOT_READ
     resolver: Section[Resolver] = NOT_READ
     relays: Section[tuple[Relay, ...]] = NOT_READ  # what plugins make of the other sections

@@ -7,6 +7,7 @@ Not here: asking the kernel (nettrace.collect).
 
 import re
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 
 from msgspec.structs import replace
 
@@ -14,7 +15,14 @@ from nettrace.model.addr import canonical_address
 from nettrace.model.errors import UserError
 from nettrace.model.ipvs import RealServer, VirtualServer
 
-__all__ = ["parse_ipvsadm_save", "save_ipvsadm"]
+__all__ = [
+    "end_text",
+    "parse_ipvsadm_save",
+    "real_words",
+    "save_ipvsadm",
+    "server_options",
+    "server_words",
+]
 
 _PROTOS = {
     "-t": "tcp",
@@ -25,19 +33,19 @@ _PROTOS = {
 }
 _WORDS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
 _FORWARDING = {"-m": "masq", "-g": "route", "-i": "tunnel"}
-_FORWARDING_WORDS = {value: word for word, value in _FORWARDING.items()}
+#: A real server that is the director itself is written as one by route.
+_FORWARDING_WORDS = {value: word for word, value in _FORWARDING.items()} | {"local": "-g", "bypass": "-g"}
 _END = re.compile(r"\[(?P<six>[0-9A-Fa-f:.]+)\]:(?P<port6>\d+)|(?P<four>[0-9.]+):(?P<port4>\d+)")
 _DEFAULT_PERSISTENCE = 300  # ipvsadm's, where -p stands without a number
 
-_Key = tuple[str, str, int]
+_Key = tuple[str, str, int, int, bool]
 
 
 def parse_ipvsadm_save(text: str) -> tuple[VirtualServer, ...]:
     """
     Return the virtual servers of an ``ipvsadm-save -n`` dump, in its order.
 
-    Services by firewall mark (``-f``) are left out: kube-proxy has none.  UserError, with the
-    line, for text that is not such a dump, names instead of numbers included.
+    UserError, with the line, for text that is not such a dump, names instead of numbers included.
     """
     found: dict[_Key, VirtualServer] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -59,22 +67,31 @@ def parse_ipvsadm_save(text: str) -> tuple[VirtualServer, ...]:
 def _read(words: list[str], found: dict[_Key, VirtualServer]) -> None:
     if words[0] not in ("-A", "-a"):
         raise ValueError("it begins with neither -A nor -a")
-    if words[1] == "-f":
+    plain = _named(words)
+    rest = words[4:] if words[3:4] == ["-6"] else words[3:]
+    key = plain.proto, plain.address, plain.port, plain.fwmark, plain.six
+    if words[0] == "-A":
+        if key in found:
+            raise ValueError("the virtual server is there already")
+        found[key] = _virtual(plain, rest)
         return
+    if key not in found:
+        raise ValueError("a real server stands before its virtual server")
+    real = _real(rest)
+    found[key] = replace(found[key], real_servers=(*found[key].real_servers, real))
+
+
+def _named(words: list[str]) -> VirtualServer:
+    """Return the virtual server that a line is about: by address and port, or by mark."""
+    if words[1] == "-f":
+        return VirtualServer(
+            address="", port=0, proto="", fwmark=int(words[2]), six=words[3:4] == ["-6"], scheduler="wlc"
+        )
     proto = _PROTOS.get(words[1], "")
     if not proto:
         raise ValueError(f"no protocol is called {words[1]}")
     address, port = _end(words[2])
-    key = proto, address, port
-    if words[0] == "-A":
-        if key in found:
-            raise ValueError("the virtual server is there already")
-        found[key] = _virtual(proto, address, port, words[3:])
-        return
-    if key not in found:
-        raise ValueError("a real server stands before its virtual server")
-    real = _real(words[3:])
-    found[key] = replace(found[key], real_servers=(*found[key].real_servers, real))
+    return VirtualServer(address=address, port=port, proto=proto, scheduler="wlc")
 
 
 def _end(text: str) -> tuple[str, int]:
@@ -87,8 +104,7 @@ def _end(text: str) -> tuple[str, int]:
     return canonical_address(match["six"] or match["four"]), port
 
 
-def _virtual(proto: str, address: str, port: int, words: list[str]) -> VirtualServer:
-    one = VirtualServer(address=address, port=port, proto=proto, scheduler="wlc")
+def _virtual(one: VirtualServer, words: list[str]) -> VirtualServer:
     rest = iter(range(len(words)))
     for index in rest:
         follows = words[index + 1] if index + 1 < len(words) else ""
@@ -102,12 +118,16 @@ def _virtual(proto: str, address: str, port: int, words: list[str]) -> VirtualSe
                 if given:
                     next(rest, None)
             case "-b":
-                one = replace(one, flags=tuple(follows.split(",")))
+                one = replace(one, flags=(*follows.split(","), *one.flags))
                 next(rest, None)
-            case "-M" | "--pe":
+            case "-M":
+                one = replace(one, netmask=_length(follows))
                 next(rest, None)
-            case "-o" | "-O":
-                pass
+            case "--pe":
+                one = replace(one, engine=follows)
+                next(rest, None)
+            case "-o" | "-O" | "--ops":
+                one = replace(one, flags=(*one.flags, "ops"))
             case other:
                 raise ValueError(f"option {other} is not known")
     if not one.scheduler:
@@ -115,8 +135,17 @@ def _virtual(proto: str, address: str, port: int, words: list[str]) -> VirtualSe
     return one
 
 
+def _length(mask: str) -> int | None:
+    """Return how many bits of a client's address a mask or a length keeps; None for all."""
+    if "." not in mask:
+        return int(mask) if int(mask) < 128 else None
+    length = int.from_bytes(ip_address(mask).packed, "big").bit_count()
+    return length if length < 32 else None
+
+
 def _real(words: list[str]) -> RealServer:
-    address, port, weight, forwarding = "", 0, 1, "route"
+    address, port, weight, forwarding, tunnel = "", 0, 1, "route", "ipip"
+    upper = lower = 0
     rest = iter(range(len(words)))
     for index in rest:
         follows = words[index + 1] if index + 1 < len(words) else ""
@@ -127,7 +156,16 @@ def _real(words: list[str]) -> RealServer:
             case "-w":
                 weight = int(follows)
                 next(rest, None)
-            case "-x" | "-y" | "--tun-type" | "--tun-port":
+            case "-x":
+                upper = int(follows)
+                next(rest, None)
+            case "-y":
+                lower = int(follows)
+                next(rest, None)
+            case "--tun-type":
+                tunnel = follows
+                next(rest, None)
+            case "--tun-port":
                 next(rest, None)
             case "--tun-nocsum" | "--tun-csum" | "--tun-remcsum":
                 pass
@@ -137,7 +175,15 @@ def _real(words: list[str]) -> RealServer:
                 raise ValueError(f"option {other} is not known")
     if not address:
         raise ValueError("no real server follows -r")
-    return RealServer(address=address, port=port, weight=weight, forwarding=forwarding)
+    return RealServer(
+        address=address,
+        port=port,
+        weight=weight,
+        forwarding=forwarding,
+        upper=upper,
+        lower=lower,
+        tunnel=tunnel,
+    )
 
 
 def save_ipvsadm(servers: Iterable[VirtualServer]) -> str:
@@ -145,15 +191,43 @@ def save_ipvsadm(servers: Iterable[VirtualServer]) -> str:
     return "".join(f"{line}\n" for server in servers for line in _lines(server))
 
 
+def server_words(server: VirtualServer) -> str:
+    """Return how ipvsadm names a virtual server: ``-t 10.96.0.1:80``, ``-f 7``."""
+    if server.fwmark:
+        return f"-f {server.fwmark}{' -6' if server.six else ''}"
+    return f"{_WORDS[server.proto]} {end_text(server.address, server.port)}"
+
+
+def server_options(server: VirtualServer) -> str:
+    """Return how ipvsadm writes scheduler, persistence and flags, behind the name."""
+    found = f"-s {server.scheduler}"
+    if server.persistent is not None:
+        found += f" -p {server.persistent}"
+        if server.netmask is not None:
+            long = 128 if server.family == 6 else 32
+            mask = (1 << long) - (1 << long - server.netmask)
+            found += f" -M {server.netmask if server.family == 6 else ip_address(mask)}"
+    if server.engine:
+        found += f" --pe {server.engine}"
+    flags = [flag for flag in server.flags if flag != "ops"]
+    return found + (f" -b {','.join(flags)}" if flags else "") + (" -o" if "ops" in server.flags else "")
+
+
+def real_words(real: RealServer) -> str:
+    """Return how ipvsadm writes a real server: address, way of forwarding, weight, thresholds."""
+    found = f"-r {end_text(real.address, real.port)} {_FORWARDING_WORDS[real.forwarding]} -w {real.weight}"
+    if real.tunnel != "ipip" and real.forwarding == "tunnel":
+        found += f" --tun-type {real.tunnel}"
+    return found + (f" -x {real.upper}" if real.upper else "") + (f" -y {real.lower}" if real.lower else "")
+
+
 def _lines(server: VirtualServer) -> Iterator[str]:
-    where = f"{_WORDS[server.proto]} {_text(server.address, server.port)}"
-    persistent = f" -p {server.persistent}" if server.persistent is not None else ""
-    flags = f" -b {','.join(server.flags)}" if server.flags else ""
-    yield f"-A {where} -s {server.scheduler}{persistent}{flags}"
+    where = server_words(server)
+    yield f"-A {where} {server_options(server)}"
     for real in server.real_servers:
-        way = _FORWARDING_WORDS[real.forwarding]
-        yield f"-a {where} -r {_text(real.address, real.port)} {way} -w {real.weight}"
+        yield f"-a {where} {real_words(real)}"
 
 
-def _text(address: str, port: int) -> str:
+def end_text(address: str, port: int) -> str:
+    """Return an address with its port, as ipvsadm reads it."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

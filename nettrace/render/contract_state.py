@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct, field
 
 from nettrace.model.finding import Severity
+from nettrace.model.ipvs import VirtualServer
 from nettrace.model.kube import EndpointSlice, Service
 from nettrace.model.lab import LabRecord
 from nettrace.model.links import Address, Link
@@ -39,6 +40,7 @@ __all__ = [
     "ShownSet",
     "ShownSocket",
     "ShownSystem",
+    "ShownVirtualServer",
     "SnapshotDocument",
 ]
 
@@ -186,6 +188,13 @@ class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
     members: tuple[str, ...]
 
 
+class ShownVirtualServer(Struct, frozen=True, kw_only=True, tag_field="item", tag="virtual-server"):
+    """A virtual server of IPVS with its real servers, in the kernel's order."""
+
+    netns: str
+    server: VirtualServer
+
+
 class ShownService(Struct, frozen=True, kw_only=True, tag_field="item", tag="service"):
     """A Service with its slices."""
 
@@ -240,6 +249,7 @@ ShowItem: TypeAlias = (
     | ShownChain
     | ShownNativeChain
     | ShownSet
+    | ShownVirtualServer
     | ShownService
     | ShownPolicy
     | ShownConntrack

@@ -24,6 +24,7 @@ from nettrace.render.contract_state import (
     ShownSet,
     ShownSocket,
     ShownSystem,
+    ShownVirtualServer,
 )
 from nettrace.render.packet_text import end
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line
@@ -37,6 +38,7 @@ _TITLES = {
     "namespaces": ("NETNS", "NODE", "ROLE", "POD", "DEVICES", "ADDRESSES"),
     "links": ("NETNS", "DEVICE", "KIND", "STATE", "MTU", "MASTER", "PEER", "ADDRESSES"),
     "sets": ("NETNS", "SET", "TYPE", "MEMBERS"),
+    "ipvs": ("NETNS", "VIRTUAL-SERVER", "SCHEDULER", "REAL-SERVER", "FORWARDING", "WEIGHT", "CONNECTIONS"),
     "services": ("SERVICE", "TYPE", "CLUSTER-IP", "PORTS", "ENDPOINTS"),
     "policies": ("POLICY", "KIND", "ABOUT", "PODS", "RULES"),
     "conntrack": ("NETNS", "PROTO", "STATE", "ORIGINAL", "REPLY", "MARK"),
@@ -75,6 +77,8 @@ def _rows(item: ShowItem, look: Look) -> list[list[str | Span]]:
             more = len(item.members) - len(members)
             shown = ", ".join(members) + (f" and {more} more" if more else "")
             return [_cells(item.netns, item.name, item.type, shown)]
+        case ShownVirtualServer():
+            return _virtual_server(item)
         case ShownService():
             return _service(item, look)
         case ShownPolicy():
@@ -111,6 +115,26 @@ def _link(item: ShownLink) -> list[str | Span]:
     cells = _cells(item.netns, link.name, link.kind, None, str(link.mtu), link.master, peer, addresses)
     cells[3] = Span(state, style)
     return cells
+
+
+def _virtual_server(item: ShownVirtualServer) -> list[list[str | Span]]:
+    """One row a real server, as ``ipvsadm -Ln`` shows them."""
+    server = item.server
+    name = (
+        f"fwmark {server.fwmark}" if server.fwmark else f"{server.proto} {end(server.address, server.port)}"
+    )
+    how = server.scheduler
+    if server.persistent is not None:
+        how += f" persistent {server.persistent}"
+        how += f"/{server.netmask}" if server.netmask is not None else ""
+    how += "".join(f" {flag}" for flag in server.flags)
+    rows: list[list[str | Span]] = []
+    for real in server.real_servers:
+        counts = f"{real.active} active, {real.inactive} inactive"
+        row = _cells(item.netns, name, how, end(real.address, real.port), real.forwarding, None, counts)
+        row[5] = Span(str(real.weight), Style.PLAIN if real.weight else Style.WARN)
+        rows.append(row)
+    return rows or [_cells(item.netns, name, how, None, None, None, None)]
 
 
 def _service(item: ShownService, look: Look) -> list[list[str | Span]]:

@@ -39,6 +39,7 @@ from nettrace.render.contract_state import (
     ShownSet,
     ShownSocket,
     ShownSystem,
+    ShownVirtualServer,
 )
 
 __all__ = ["show_document", "systems_document"]
@@ -199,6 +200,11 @@ def _sets(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
         )
 
 
+def _ipvs(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for one in found.value(netns.name, "ipvs", netns.ipvs) or ():
+        found.items.append(ShownVirtualServer(netns=netns.name, server=one))
+
+
 def _services(snapshot: Snapshot, found: _Found) -> None:
     slices = found.value("", "kube/endpoint_slices", snapshot.kube.endpoint_slices) or ()
     for service in found.value("", "kube/services", snapshot.kube.services) or ():
@@ -272,6 +278,7 @@ _BY_NETNS: dict[str, Callable[[Netns, Snapshot, _Found], Any]] = {
     "routes": _routes,
     "rules": _rules,
     "sets": _sets,
+    "ipvs": _ipvs,
     "conntrack": _conntrack,
     "sockets": _sockets,
 }

@@ -27,7 +27,18 @@ from nettrace.tui.entries import Entry, Listed, Source
 __all__ = ["KINDS", "ConntrackList", "RuleList", "state_list"]
 
 #: What the state browser has, in its order.
-KINDS = ("namespaces", "links", "routes", "rules", "sets", "services", "conntrack", "sockets", "policies")
+KINDS = (
+    "namespaces",
+    "links",
+    "routes",
+    "rules",
+    "sets",
+    "services",
+    "ipvs",
+    "conntrack",
+    "sockets",
+    "policies",
+)
 
 
 def state_list(what: str, snapshot: Snapshot, look: Look) -> Source:

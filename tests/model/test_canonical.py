@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from nettrace.model.canonical import canonical, canonical_netns, difference, digest, snapshot_difference
 from nettrace.model.ipset import IpSet
+from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.model.kube import Service
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour, Peer, PortAttrs
 from nettrace.model.nft import NftRuleset, NftTable
@@ -100,6 +101,11 @@ OTHER: list[tuple[str, Any, Any]] = [
     ("xt/nft/filter/INPUT", XtChain(policy="DROP"), None),
     ("xt/nft/filter/A", XtChain(), None),
     ("xt/nft", ruleset(A=XtChain()), XtRuleset({})),
+    (
+        "ipvs",
+        (VirtualServer(address="10.0.0.1", port=80, real_servers=(RealServer(address="10.1.0.1", port=1),)),),
+        (VirtualServer(address="10.0.0.1", port=80),),
+    ),
     ("ipsets", (IpSet(name="s", type="hash:ip", members=("1",)),), (IpSet(name="s", type="hash:ip"),)),
     ("nft", NftRuleset(tables={"ip t": NftTable(family="ip", name="t")}), NftRuleset()),
     ("kube/services", (Service(name="a", selector={"x": "1"}),), (Service(name="a", selector={"x": "2"}),)),

@@ -21,17 +21,24 @@ TEXT = """
 
 
 def test_a_dump() -> None:
-    """Schedulers, persistence, flags, weights and ways of forwarding are read; marks are left out."""
-    first, second, third = parse_ipvsadm_save(TEXT)
+    """Schedulers, persistence, flags, weights, thresholds, ways of forwarding and marks are read."""
+    first, second, marked, third = parse_ipvsadm_save(TEXT)
     assert first == VirtualServer(
         address="10.96.0.1",
         port=443,
         persistent=600,
         real_servers=(RealServer(address="192.0.2.1", port=6443, weight=0),),
     )
-    assert (second.proto, second.persistent, second.flags) == ("udp", 300, ("mh-fallback", "mh-port"))
+    assert (second.proto, second.persistent, second.flags) == (
+        "udp",
+        300,
+        ("mh-fallback", "mh-port", "ops"),
+    )
+    assert second.netmask == 64
     assert [real.forwarding for real in second.real_servers] == ["route", "tunnel"]
     assert [real.weight for real in second.real_servers] == [2, 1]
+    assert (second.real_servers[0].upper, second.real_servers[0].lower) == (10, 5)
+    assert (marked.fwmark, marked.address, marked.real_servers[0].port) == (7, "", 0)
     assert (third.proto, third.scheduler, third.real_servers) == ("sctp", "wlc", ())
 
 
@@ -72,6 +79,7 @@ REAL = st.builds(
     port=st.integers(0, 65535),
     weight=st.integers(0, 100),
     forwarding=st.sampled_from(["masq", "tunnel", "route"]),
+    upper=st.integers(0, 9),
 )
 SERVER = st.builds(
     VirtualServer,
@@ -80,7 +88,7 @@ SERVER = st.builds(
     proto=st.sampled_from(["tcp", "udp", "sctp"]),
     scheduler=st.sampled_from(["rr", "wlc", "mh"]),
     persistent=st.none() | st.integers(1, 86400),
-    flags=st.sampled_from([(), ("mh-port",)]),
+    flags=st.sampled_from([(), ("mh-port",), ("mh-port", "ops")]),
     real_servers=st.lists(REAL, max_size=3).map(tuple),
 )
 

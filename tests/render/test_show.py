@@ -3,6 +3,7 @@
 import pytest
 
 from nettrace.model.ipset import IpSet
+from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.model.kube import Endpoint, EndpointPort, EndpointSlice, Kube, Service, ServicePort
 from nettrace.model.links import Address, Link, Peer, VxlanAttrs
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
@@ -94,6 +95,21 @@ NODE = Netns(
     ),
     sockets=Known((Socket(proto="tcp", address="::", port=80, state="listen", process="nginx", pid=12),)),
     ipsets=Known((IpSet(name="BLOCK", type="hash:ip", members=tuple(f"10.0.0.{n}" for n in range(6))),)),
+    ipvs=Known(
+        (
+            VirtualServer(
+                address="10.96.0.1",
+                port=80,
+                persistent=300,
+                netmask=24,
+                real_servers=(
+                    RealServer(address="10.1.0.1", port=8080, active=2),
+                    RealServer(address="10.1.0.2", port=8080, weight=0, inactive=1),
+                ),
+            ),
+            VirtualServer(address="", port=0, proto="", fwmark=7, scheduler="wlc"),
+        )
+    ),
     xt_nft=Known(
         XtRuleset(
             {
@@ -256,6 +272,17 @@ def test_conntrack_sockets_and_sets() -> None:
     assert "10.0.0.3 and 2 more" in shown("sets")[1]
 
 
+def test_virtual_servers_are_one_row_a_real_server() -> None:
+    """Scheduler and affinity, ways of forwarding, weights and counts; one without servers has its row too."""
+    first, second, marked = shown("ipvs")[1:]
+    assert "tcp 10.96.0.1:80" in first
+    assert "rr persistent 300/24" in first
+    assert first.endswith("10.1.0.1:8080  masq        1       2 active, 0 inactive")
+    assert "0 active, 1 inactive" in second
+    assert "fwmark 7" in marked
+    assert "<none>" in marked
+
+
 def test_what_is_missing_is_said() -> None:
     """A section that was not read is a line with its reason, never an empty table."""
     bare = Snapshot(
@@ -265,5 +292,5 @@ def test_what_is_missing_is_said() -> None:
     assert render(document) == "? x/sockets: not known: no privilege\n"
     assert [missing.section for missing in document.missing] == ["sockets"]
     assert render(show_document("conntrack", Snapshot())) == "no conntrack here\n"
-    for what in ("namespaces", "links", "routes", "rules", "sets", "conntrack", "services"):
+    for what in ("namespaces", "links", "routes", "rules", "sets", "ipvs", "conntrack", "services"):
         assert show_document(what, bare).missing
