@@ -40,8 +40,11 @@ policies: setup ## 200 more sets of network policies in a lab, against real conn
 	@NETTRACE_POLICIES=200 $(PYTHON) -m pytest -q tests/kernel/test_policies.py
 
 systems: setup ## the whole reachability matrix of every network system's lab, and its faults (root)
-	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q tests/acceptance/test_healthy.py tests/acceptance/test_host_gw.py \
-	    tests/acceptance/test_flannel_udp.py
+	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q \
+	    tests/acceptance/test_healthy.py \
+	    tests/acceptance/test_host_gw.py \
+	    tests/acceptance/test_flannel_udp.py \
+	    tests/acceptance/test_kube_router.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

@@ -49,7 +49,6 @@ _PROTOCOLS = {
     14: "xorp",
     15: "ntk",
     16: "dhcp",
-    17: "mrouted",
     18: "keepalived",
     42: "babel",
     186: "bgp",

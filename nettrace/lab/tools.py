@@ -27,6 +27,7 @@ IPTABLES_RESTORE = "iptables-nft-restore"
 _PACKAGES = {
     "ip": "iproute2",
     "bridge": "iproute2",
+    "bird": "bird2",
     IPTABLES_RESTORE: "iptables",
     "dnsmasq": "dnsmasq-base",
     "nft": "nftables",

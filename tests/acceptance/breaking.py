@@ -13,12 +13,18 @@ __all__ = ["Break", "found_repaired_undone"]
 
 
 class Break(NamedTuple):
-    """A fault: its cause, the shell commands that make it, the flow that it hurts."""
+    """
+    A fault: its cause, the shell commands that make it, the flow that it hurts.
+
+    ``differs`` is how many owed things of ``system`` are missing then.
+    """
 
     cause: str
     inject: Callable[[Scene], list[tuple[str, str]]]
     kind: str
     outcome: str
+    system: str = "flannel"
+    differs: int = 1
 
 
 def state(scene: Scene) -> dict[str, str]:
@@ -37,9 +43,10 @@ def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], li
         lab.shell(member, command)
     broken = state(scene)
     assert broken != healthy
-    shown = lab.nettrace("show", "systems", "--lab", lab.name, "-o", "json", expect=(1,)).json["items"]
-    wrong = [item["system"] for item in shown if item["system"]["differs"]]
-    assert [(system["name"], len(system["differs"])) for system in wrong] == [("flannel", 1)]
+    code = (1,) if fault.differs else (0,)
+    shown = lab.nettrace("show", "systems", "--lab", lab.name, "-o", "json", expect=code).json["items"]
+    wrong = [(item["system"]["name"], len(item["system"]["differs"])) for item in shown]
+    assert [one for one in wrong if one[1]] == ([(fault.system, fault.differs)] if fault.differs else [])
 
     said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
     assert said["outcome"] == fault.outcome

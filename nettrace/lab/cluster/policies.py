@@ -84,15 +84,18 @@ def _halves(cidr: str) -> tuple[str, ...]:
     return ("0.0.0.0/1", "128.0.0.0/1") if cidr == "0.0.0.0/0" else (cidr,)
 
 
-def policed(rules: XtRuleset, kube: Kube, node: str, service_net: IPv4Network) -> Policed:
+def policed(
+    rules: XtRuleset, kube: Kube, node: str, service_net: IPv4Network, *, always: bool = False
+) -> Policed:
     """
     Add to a node's rules what a policy controller writes there, and return the sets it needs.
 
-    Nothing is added where the objects hold no NetworkPolicy: then nobody runs a controller.
+    Nothing is added where the objects hold no NetworkPolicy, unless *always*: then nobody runs a
+    controller.
     """
     policies = kube.network_policies.value if isinstance(kube.network_policies, Known) else ()
     pods = kube.pods.value if isinstance(kube.pods, Known) else ()
-    if not policies:
+    if not policies and not always:
         return Policed(rules, "")
     local = [p for p in pods if p.node_name == node and not p.host_network and _address(p)]
     sets = _Sets()

@@ -1,0 +1,141 @@
+"""
+What tells that kube-router runs a node's network, and what it knows of the nodes.
+
+Lives here: its CNI configuration, its devices, and the Nodes as it reads them.
+Not here: what follows from it (owes.py).
+Source: kube-router, daemonset/*.yaml, pkg/controllers/routing/network_routes_controller.go.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from nettrace.model.addr import canonical_address, canonical_prefix, family_of, in_prefix, network_of
+from nettrace.model.kube import KubeNode
+from nettrace.model.links import Address, Link
+from nettrace.model.section import Known, SectionKey
+from nettrace.model.snapshot import Snapshot
+
+__all__ = [
+    "BRIDGE",
+    "CNI_DIRECTORY",
+    "POD_CIDR",
+    "RouterNode",
+    "cni_file",
+    "has_link",
+    "links",
+    "nodes_of",
+    "router_devices",
+    "runs_on",
+    "uplink",
+]
+
+BRIDGE = "kube-bridge"
+
+#: The dummy device that has the ClusterIPs where kube-router is the service proxy too.
+_PROXY_DEVICE = "kube-dummy-if"
+
+CNI_DIRECTORY = "/etc/cni/net.d/"
+
+#: A Node's annotation that goes before its podCIDR.
+POD_CIDR = "kube-router.io/pod-cidr"
+
+
+class RouterNode(Struct, frozen=True, kw_only=True):
+    """One node as kube-router sees it; ``source`` says where its pod CIDR stands."""
+
+    name: str
+    address: str
+    pod_cidr: str
+    source: str
+
+
+def nodes_of(snapshot: Snapshot) -> dict[str, RouterNode]:
+    """Return the Nodes that have an IPv4 address and an IPv4 pod CIDR, by name."""
+    nodes: tuple[KubeNode, ...] = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
+    return {one.name: one for node in nodes if (one := _node(node)) is not None}
+
+
+def _node(node: KubeNode) -> RouterNode | None:
+    noted = node.annotations.get(POD_CIDR, "")
+    cidr = noted or next((c for c in node.pod_cidrs if family_of(c) == 4), "")
+    address = next((a for a in node.internal_ips if family_of(a) == 4), "")
+    try:
+        return RouterNode(
+            name=node.name,
+            address=canonical_address(address),
+            pod_cidr=canonical_prefix(cidr),
+            source=f"annotation {POD_CIDR} of Node {node.name}" if noted else f"podCIDR of Node {node.name}",
+        )
+    except ValueError:
+        return None
+
+
+def cni_file(snapshot: Snapshot, node: str) -> str | None:
+    """Return the path of the CNI configuration that names kube-router's bridge."""
+    state = snapshot.nodes.get(node)
+    files: Mapping[str, str] = state.files.value if state and isinstance(state.files, Known) else {}
+    for path in sorted(files):
+        if path.startswith(CNI_DIRECTORY) and BRIDGE in _bridges(files[path]):
+            return path
+    return None
+
+
+def _bridges(text: str) -> Iterator[str]:
+    """Yield the bridges that a CNI configuration names."""
+    try:
+        conf = json.loads(text)
+    except ValueError:
+        return
+    if not isinstance(conf, dict):
+        return
+    plugins = conf.get("plugins")
+    for one in (conf, *(plugins if isinstance(plugins, list) else ())):
+        if isinstance(one, dict) and isinstance(one.get("bridge"), str):
+            yield one["bridge"]
+
+
+def links(snapshot: Snapshot, netns: str) -> tuple[Link, ...]:
+    """Return the devices of a namespace; none where they were not read."""
+    section = snapshot.section(SectionKey(netns, "links"))
+    found: tuple[Link, ...] = section.value if isinstance(section, Known) else ()
+    return found
+
+
+def has_link(snapshot: Snapshot, netns: str, name: str) -> bool:
+    """Is there a device of this name?"""
+    return any(link.name == name for link in links(snapshot, netns))
+
+
+def router_devices(snapshot: Snapshot, netns: str) -> tuple[Link, ...]:
+    """Return the devices that kube-router makes: its bridge, its tunnels to nodes of other networks."""
+    return tuple(
+        link
+        for link in links(snapshot, netns)
+        if (link.name, link.kind) == (BRIDGE, "bridge")
+        or (link.name, link.kind) == (_PROXY_DEVICE, "dummy")
+        or (link.kind == "ipip" and link.name.startswith("tun-"))
+    )
+
+
+def runs_on(snapshot: Snapshot, node: str) -> bool:
+    """Does kube-router make this node's network?"""
+    state = snapshot.nodes.get(node)
+    if state is None:
+        return False
+    return cni_file(snapshot, node) is not None or has_link(snapshot, state.netns, BRIDGE)
+
+
+def uplink(snapshot: Snapshot, netns: str, address: str) -> str | None:
+    """Return the device on whose own network *address* is."""
+    section = snapshot.section(SectionKey(netns, "addresses"))
+    addresses: tuple[Address, ...] = section.value if isinstance(section, Known) else ()
+    return next(
+        (
+            own.device
+            for own in addresses
+            if family_of(own.address) == 4 and in_prefix(address, network_of(own.address, own.prefixlen))
+        ),
+        None,
+    )

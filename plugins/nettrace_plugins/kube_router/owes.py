@@ -1,0 +1,88 @@
+"""
+What kube-router owes a node.
+
+Lives here: a route to the pods of each node of the same network, the masquerade rule, the accepts for
+its bridge (network_routes_controller.go and pod_egress.go of kube-router's pkg/controllers/routing).
+Not here: the chains of network policies, which are judged by what they do, and nodes behind tunnels.
+"""
+
+from collections.abc import Iterator
+
+from nettrace.model.owed import Owed, OwedRoute, OwedRule
+from nettrace.model.routes import NextHop, Route
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.xt import Accept, Comment, Masquerade, Negatable, SetMatch, XtRule
+from nettrace_plugins.kube_router.facts import BRIDGE, cni_file, nodes_of, runs_on, uplink
+
+__all__ = ["NODES_SET", "OWNER", "PODS_SET", "PROTOCOL", "owed_by_kube_router"]
+
+OWNER = "kube-router"
+
+#: rtm_protocol of the routes that it injects.
+PROTOCOL = "17"
+
+PODS_SET = "kube-router-pod-subnets"
+NODES_SET = "kube-router-node-ips"
+
+_EGRESS = XtRule(
+    matches=(
+        SetMatch(name=PODS_SET, directions=("src",)),
+        SetMatch(name=PODS_SET, directions=("dst",), invert=True),
+        SetMatch(name=NODES_SET, directions=("dst",), invert=True),
+    ),
+    target=Masquerade(random_fully=True),
+)
+
+
+def owed_by_kube_router(snapshot: Snapshot, node: str) -> Iterator[Owed]:
+    """Yield what kube-router owes *node*; nothing where it does not make its network."""
+    if not runs_on(snapshot, node):
+        return
+    netns = snapshot.nodes[node].netns
+    source = cni_file(snapshot, node) or f"device {BRIDGE}"
+    nodes = nodes_of(snapshot)
+    for peer in (nodes[name] for name in sorted(nodes) if name != node):
+        device = uplink(snapshot, netns, peer.address)
+        if device is None:
+            continue  # of another network: a tunnel, or nothing
+        hop = NextHop(device=device, via=peer.address)
+        yield OwedRoute(
+            netns=netns,
+            owner=OWNER,
+            source=peer.source,
+            about=f"the pods of {peer.name}",
+            route=Route(dst=peer.pod_cidr, nexthops=(hop,), protocol=PROTOCOL),
+        )
+    yield OwedRule(
+        netns=netns,
+        owner=OWNER,
+        source=source,
+        about="masquerade of what pods send out of the cluster",
+        table="nat",
+        chain="POSTROUTING",
+        rule=_EGRESS,
+    )
+    own = nodes.get(node)
+    way = uplink(snapshot, netns, own.address) if own is not None else None
+    accepts = [
+        ("allow outbound traffic from pods", XtRule(in_device=Negatable(BRIDGE), target=Accept())),
+        ("allow inbound traffic to pods", XtRule(out_device=Negatable(BRIDGE), target=Accept())),
+    ]
+    if way is not None:
+        words = "allow outbound node port traffic on node interface with which node ip is associated"
+        accepts.append((words, XtRule(out_device=Negatable(way), target=Accept())))
+    for words, rule in accepts:
+        yield OwedRule(
+            netns=netns,
+            owner=OWNER,
+            source=source,
+            about=words,
+            table="filter",
+            chain="FORWARD",
+            rule=XtRule(
+                in_device=rule.in_device,
+                out_device=rule.out_device,
+                matches=(Comment(words),),
+                target=rule.target,
+            ),
+        )
