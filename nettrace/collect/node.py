@@ -19,10 +19,13 @@ __all__ = ["node_processes", "read_files"]
 _PATTERNS = (
     "etc/cni/net.d/*.conf",
     "etc/cni/net.d/*.conflist",
+    "etc/calico/confd/config/bird*.cfg",
     "etc/cni/net.d/*.json",
     "etc/docker/daemon.json",
     "etc/kube-flannel/net-conf.json",
     "run/flannel/subnet.env",
+    "var/lib/calico/mtu",
+    "var/lib/calico/nodename",
     "var/lib/cni/networks/*/[0-9]*",
     "var/lib/docker/containers/*/config.v2.json",
     "var/lib/docker/containers/*/hostconfig.json",

@@ -48,7 +48,8 @@ class Daemon(Struct, frozen=True, kw_only=True):
     starts it knows when it is ready.  ``pid_file``, relative to the lab's directory, is where
     it leaves its process id; it stands before it is ready.  ``reads`` are files of the blueprint
     that it reads when it starts: with other contents it has to be started anew.  ``last``: it asks
-    others, and starts when these are up.
+    others, and starts when these are up.  ``settled`` is a command, run in its namespace, that fails
+    until the daemon has from the others what it needs; a lab is up when all of them have.
     """
 
     netns: str
@@ -57,6 +58,7 @@ class Daemon(Struct, frozen=True, kw_only=True):
     pid_file: str
     reads: tuple[str, ...] = ()
     last: bool = False
+    settled: tuple[str, ...] = ()
 
 
 class Blueprint(Struct, frozen=True, kw_only=True):
@@ -66,20 +68,23 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     They are worked through in the order of the fields: ``sysctls`` stand before the first
     device exists (devices take over conf.default when they are made), then ``wiring``, one
     stage after the other, the namespaces of one stage at the same time, each a list of lines
-    for ip(8) ``-batch``; then ``fdb`` for bridge(8), ``sets`` for ``ipset restore``, ``native`` for
-    nft, and ``rules``, which name the sets, for iptables-restore.
-    ``files`` are relative to the lab's directory.
+    for ip(8) ``-batch``; then ``device_sysctls``, those of single devices, ``fdb`` for bridge(8), ``sets``
+    for ``ipset restore``, ``native`` for nft, and ``rules``, which name the sets, for iptables-restore.
+    ``files`` are relative to the lab's directory.  ``agents`` are what the names of the chains begin with
+    that the nodes' agents own: they write them whole, and take away those that they no longer want.
     """
 
     namespaces: tuple[LabNetns, ...]
     files: dict[str, str] = field(default_factory=dict)
     sysctls: dict[str, dict[str, str]] = field(default_factory=dict)
     wiring: tuple[dict[str, tuple[str, ...]], ...] = ()
+    device_sysctls: dict[str, dict[str, str]] = field(default_factory=dict)
     fdb: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     native: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()
+    agents: tuple[str, ...] = ()
     has_manifests: bool = False
     notes: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from nettrace.collect.netns import in_netns
 from nettrace.lab.blueprint import Blueprint, Daemon
-from nettrace.lab.processes import start
+from nettrace.lab.processes import await_settled, start
 from nettrace.lab.tools import (
     bridge_batch,
     ip_batch,
@@ -40,6 +40,7 @@ _WORKERS = 8
 
 #: Sysctls that exist only with a module or a protocol of the kernel; the lab does without.
 _OPTIONAL = ("net.ipv6.", "net.netfilter.")
+_DOTS = str.maketrans("./", "/.")
 
 
 def write_files(root: Path, files: dict[str, str]) -> None:
@@ -69,6 +70,7 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
         progress("devices, addresses, routes")
         for stage in blueprint.wiring:
             each(stage.items(), lambda item: ip_batch(item[0], item[1], lock=lock))
+        each(blueprint.device_sysctls.items(), lambda item: set_sysctls(*item))
         each(blueprint.fdb.items(), lambda item: bridge_batch(item[0], item[1], lock=lock))
         progress("rules")
         each(blueprint.sets.items(), lambda item: restore_sets(item[0], item[1], lock=lock))
@@ -79,23 +81,28 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
 
 
 def start_all(daemons: Sequence[Daemon], root: Path, pool: ThreadPoolExecutor) -> tuple[LabProcess, ...]:
-    """Start these processes, those that ask others after the others; all of them answer."""
+    """Start these processes, those that ask others after the others; all of them answer, and are settled."""
     for directory in {(root / daemon.pid_file).parent for daemon in daemons}:
         directory.mkdir(parents=True, exist_ok=True)
     found: list[LabProcess] = []
     for last in (False, True):
         found += pool.map(lambda one: start(one, root), [one for one in daemons if one.last is last])
+    await_settled(daemons)
     return tuple(found)
 
 
 def set_sysctls(netns: str, values: dict[str, str]) -> None:
-    """Write sysctls in a namespace; those of a protocol that the kernel lacks are left out."""
+    """
+    Write sysctls in a namespace; those of a protocol that the kernel lacks are left out.
+
+    A device's own dots are written as ``/``, as sysctl(8) does.
+    """
     in_netns(netns_path(netns), _write_sysctls, netns, tuple(values.items()))
 
 
 def _write_sysctls(netns: str, values: Sequence[tuple[str, str]]) -> None:
     for name, value in values:
-        path = f"/proc/sys/{name.replace('.', '/')}"
+        path = f"/proc/sys/{name.translate(_DOTS)}"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:

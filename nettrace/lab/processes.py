@@ -23,9 +23,10 @@ from nettrace.lab.tools import netns_path, run
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabProcess
 
-__all__ = ["end_all", "is_running", "left_by", "living_in", "start"]
+__all__ = ["await_settled", "end_all", "is_running", "left_by", "living_in", "start"]
 
 _PATIENCE = 0.4  # seconds between SIGTERM and SIGKILL
+_SETTLING = 30.0  # seconds that daemons have to find each other
 _DEAD = frozenset("ZXx")  # states of proc(5): a zombie runs no more
 
 
@@ -38,6 +39,23 @@ def start(daemon: Daemon, root: Path) -> LabProcess:
     if found is None or found[0] in _DEAD:
         raise UserError(f"{daemon.name} ended as soon as it was started", where=daemon.netns)
     return LabProcess(pid=pid, started=found[1], name=daemon.name, netns=daemon.netns)
+
+
+def await_settled(daemons: Iterable[Daemon]) -> None:
+    """Return when every daemon has what it needs from the others; UserError for one that does not get it."""
+    end = time.monotonic() + _SETTLING
+    for daemon in (one for one in daemons if one.settled):
+        while True:
+            try:
+                in_netns(netns_path(daemon.netns), run, daemon.settled)
+                break
+            except UserError as error:
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"{daemon.name} runs, and does not get from the others what it needs",
+                        where=f"{daemon.netns}: {error.what}",
+                    ) from error
+            time.sleep(0.1)
 
 
 def _left_pid(daemon: Daemon, path: Path) -> int:

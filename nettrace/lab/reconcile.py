@@ -6,8 +6,9 @@ carried out: pods come and go, processes start anew where what they run or read 
 kube-proxy and the policy controllers write their chains again on every node.
 Not here: which objects make which pods and rules (nettrace.lab.cluster, topologies).
 
-As on a real node each agent writes only what is its own: chains called KUBE-*.  What somebody else
-did to the node (``lab break``, a person) stays, unless it is in a chain that is written again.
+As on a real node each agent writes only what is its own: chains called KUBE-*, or as the network
+system says.  What somebody else did to the node (``lab break``, a person) stays, unless it is in a
+chain that is written again.
 """
 
 import shutil
@@ -27,6 +28,7 @@ from nettrace.lab.build import set_sysctls, start_all, write_files
 from nettrace.lab.cluster.documents import Document, name_of, read_directory
 from nettrace.lab.processes import end_all, is_running, left_by, living_in
 from nettrace.lab.proxy import program_native
+from nettrace.lab.reprogram import reprogrammed
 from nettrace.lab.tools import (
     bridge_batch,
     ip_batch,
@@ -48,11 +50,6 @@ _POLICIES = "networkpolicies.yaml"
 #: Kinds that come from the lab's options and cannot be changed in one that is up.
 _FIXED = ("Node", "KubeProxyConfiguration", "ServiceCIDR")
 _UNDO = {"route add": "route del", "addr add": "addr del", "neigh replace": "neigh del"}
-_BUILT_IN = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
-_AGENTS = "KUBE-"  # kube-proxy's chains, and those of the policy controller
-#: Those of them that come and go with Services, endpoints, pods and policies.
-_PASSING: tuple[str, ...] = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-", "KUBE-FW-", "KUBE-XLB-")
-_PASSING += ("KUBE-POD-FW-", "KUBE-NWPLCY-", "KUBE-ROUTER-")
 
 
 class Applied(Struct, frozen=True, kw_only=True):
@@ -70,6 +67,7 @@ class Difference(Struct, frozen=True, kw_only=True):
     made: tuple[str, ...]
     wiring: tuple[dict[str, tuple[str, ...]], ...]
     undone: dict[str, tuple[str, ...]]
+    device_sysctls: dict[str, dict[str, str]]
     fdb: dict[str, tuple[str, ...]]
     ended: tuple[Daemon, ...]
     started: tuple[Daemon, ...]
@@ -212,6 +210,13 @@ def difference(old: Blueprint, new: Blueprint, running: Container[tuple[str, str
             back = [_undo(line) for line in before if line not in after]
             if netns in stays and any(back):
                 undone[netns] = (*undone.get(netns, ()), *(line for line in back if line))
+    remade = {
+        _port_of(line)
+        for stage in new.wiring
+        for here in stage.values()
+        for line in here
+        if _end_of(line) in renewed
+    }
     empty: dict[str, tuple[str, ...]] = {}
     stages = [(*old.wiring, *[empty] * len(new.wiring))[index] for index in range(len(new.wiring))]
     return Difference(
@@ -219,6 +224,15 @@ def difference(old: Blueprint, new: Blueprint, running: Container[tuple[str, str
         made=made,
         wiring=tuple(lines(there, here) for there, here in zip(stages, new.wiring, strict=True)),
         undone=undone,
+        device_sysctls={
+            netns: {
+                name: value
+                for name, value in values.items()
+                if old.device_sysctls.get(netns, {}).get(name) != value
+                or remade.intersection(name.split("."))
+            }
+            for netns, values in new.device_sysctls.items()
+        },
         fdb=lines(old.fdb, new.fdb),
         ended=tuple(daemon for name, daemon in was.items() if name not in same),
         started=tuple(daemon for name, daemon in now.items() if name not in same),
@@ -238,9 +252,11 @@ def _end_of(line: str) -> str:
 
 
 def _port_of(line: str) -> str:
-    """The device that a line makes or sets, "" for another line."""
+    """The device that a line makes or sets, or leads a route to, "" for another line."""
     words = line.split()
-    return words[2] if words[:2] in (["link", "add"], ["link", "set"]) else ""
+    if words[:2] in (["link", "add"], ["link", "set"]):
+        return words[2]
+    return words[words.index("dev") + 1] if words[:2] == ["route", "add"] and "dev" in words else ""
 
 
 def _undo(line: str) -> str:
@@ -342,6 +358,8 @@ def _rewire(
     for stage in wanted.wiring:
         for netns, lines in stage.items():
             ip_batch(netns, lines, lock=lock, force=again)
+    for netns, values in wanted.device_sysctls.items():
+        set_sysctls(netns, values)
     for netns, lines in wanted.fdb.items():
         if again:
             bridge_batch(netns, [line.replace("fdb add", "fdb replace", 1) for line in lines], lock=lock)
@@ -362,61 +380,11 @@ def _program(netns: str, old: Blueprint, new: Blueprint, lock: int) -> None:
     """Write the agents' chains and sets of one node, and take away those that are no longer wanted."""
     restore_sets(netns, new.sets.get(netns, ""), lock=lock)
     there = in_netns(netns_path(netns), run, ["iptables-nft-save"], lock=lock)
-    restore_rules(netns, reprogrammed(old.rules.get(netns, ""), new.rules[netns], there), lock=lock)
+    text = reprogrammed(old.rules.get(netns, ""), new.rules[netns], there, new.agents)
+    restore_rules(netns, text, lock=lock)
     stale = _names(old.sets.get(netns, "")) - _names(new.sets.get(netns, ""))
     restore_sets(netns, "".join(f"destroy {name}\n" for name in sorted(stale)), lock=lock)
 
 
 def _names(sets: str) -> set[str]:
     return {line.split()[1] for line in sets.splitlines() if line.startswith("create ")}
-
-
-def reprogrammed(old: str, new: str, there: str) -> str:
-    """
-    Return the text for ``iptables-restore --noflush`` that brings a node from *old* to *new*.
-
-    All are in iptables-save's format; *there* says which chains exist now.  The agents' chains
-    are written whole, their jumps in the built-in chains only where they are wanted for the first
-    time or no longer.
-    """
-    before, after, present = _tables(old), _tables(new), _tables(there)
-    lines: list[str] = []
-    for table, chains in after.items():
-        was, exists = before.get(table, {}), present.get(table, {})
-        lines.append(f"*{table}")
-        own = [
-            name
-            for name in chains
-            if name not in _BUILT_IN and (name.startswith(_AGENTS) or name not in exists)
-        ]
-        stale = [name for name in exists if name not in chains and name.startswith(_PASSING)]
-        lines += [f":{name} - [0:0]" for name in (*own, *stale)]
-        for name in _BUILT_IN:
-            rules, previous = chains.get(name, []), was.get(name, [])
-            lines += [
-                f"-D {name} {rule}" for rule in previous if rule not in rules and rule in exists.get(name, [])
-            ]
-            for index, rule in enumerate(rules):
-                if rule not in previous:
-                    # in front of what follows it, or at the end
-                    later = [one for one in rules[index + 1 :] if one in previous]
-                    lines.append(f"-I {name} 1 {rule}" if later else f"-A {name} {rule}")
-        lines += [f"-A {name} {rule}" for name in own for rule in chains[name]]
-        lines += [f"-X {name}" for name in stale]
-        lines.append("COMMIT")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _tables(text: str) -> dict[str, dict[str, list[str]]]:
-    """Table -> chain -> rules, of iptables-save's format."""
-    found: dict[str, dict[str, list[str]]] = {}
-    chains: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if line.startswith("*"):
-            chains = found.setdefault(line[1:], {})
-        elif line.startswith(":"):
-            chains.setdefault(line[1:].split()[0], [])
-        elif line.startswith("-A "):
-            _, name, *rest = line.split(" ", 2)
-            chains.setdefault(name, []).append(rest[0] if rest else "")
-    return found

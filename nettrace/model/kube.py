@@ -6,6 +6,8 @@ that decide something.  Field names are the API's in snake case.
 Not here: what kube-proxy makes of them (nettrace.kube), network policies (policy).
 """
 
+from typing import Any
+
 from msgspec import Struct, field
 
 from nettrace.model.ingress import Ingress
@@ -14,6 +16,7 @@ from nettrace.model.section import NOT_READ, Section
 
 __all__ = [
     "ContainerPort",
+    "CustomObject",
     "Endpoint",
     "EndpointPort",
     "EndpointSlice",
@@ -182,6 +185,20 @@ class KubeProxyConfig(Struct, frozen=True, kw_only=True):
     strict_arp: bool = False
 
 
+class CustomObject(Struct, frozen=True, kw_only=True):
+    """
+    An object of a kind that is none of Kubernetes' own: what a network system keeps in the API.
+
+    ``group`` is its API group (``crd.projectcalico.org``), ``spec`` as the API has it.
+    """
+
+    group: str
+    kind: str
+    name: str
+    namespace: str = ""
+    spec: dict[str, Any] = field(default_factory=dict)
+
+
 class Kube(Struct, frozen=True, kw_only=True):
     """
     The cluster's desired state.
@@ -203,3 +220,4 @@ class Kube(Struct, frozen=True, kw_only=True):
     endpoints: Section[tuple[EndpointSlice, ...]] = NOT_READ
     ingresses: Section[tuple[Ingress, ...]] = NOT_READ
     service_cidrs: Section[tuple[str, ...]] = NOT_READ  # all prefixes of the ServiceCIDR objects
+    custom: Section[tuple[CustomObject, ...]] = NOT_READ  # what plugins read

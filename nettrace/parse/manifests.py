@@ -18,7 +18,7 @@ import yaml
 
 from nettrace.model.errors import UserError
 from nettrace.model.ingress import Ingress
-from nettrace.model.kube import EndpointSlice, Kube, KubeNode, Pod, Service
+from nettrace.model.kube import CustomObject, EndpointSlice, Kube, KubeNode, Pod, Service
 from nettrace.model.policy import AdminPolicy, Namespace, NetworkPolicy
 from nettrace.model.section import Known, Missing, MissingKind, Section
 from nettrace.parse.fields import Fields
@@ -50,6 +50,10 @@ _GROUPS = {
     "Service": ("",),
     "ServiceCIDR": ("networking.k8s.io",),
 }
+
+
+#: Ends of API groups that are Kubernetes' own; those of its first days have no dot.
+_OWN_GROUPS = (".k8s.io",)
 
 
 class Document(dict[str, Any]):
@@ -168,7 +172,8 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     these kinds: then they were most likely left out, and "no policy" would be a guess.
 
     Of two objects of one kind and name the later counts, as for ``kubectl apply``.  Other
-    kinds are ignored.  UserError names the document and the field of a malformed object.
+    kinds are ignored, but for those of others' API groups, which plugins may know.  UserError
+    names the document and the field of a malformed object.
     """
     services: dict[str, Service] = {}
     slices: dict[str, EndpointSlice] = {}
@@ -182,6 +187,7 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
     policies: dict[str, NetworkPolicy] = {}
     admin: dict[tuple[str, bool], AdminPolicy] = {}
     service_cidrs: dict[str, tuple[str, ...]] = {}
+    custom: dict[tuple[str, str, str, str], CustomObject] = {}
 
     def take_namespace(fields: Fields) -> None:
         one = namespace(fields)
@@ -267,6 +273,9 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         group = api_version.rpartition("/")[0]
         if kind in takers and (not api_version or group in _GROUPS[kind]):
             takers[kind](fields)
+        elif "." in group and not group.endswith(_OWN_GROUPS):
+            for one in _custom(fields, group, kind):
+                custom[one.group, one.kind, one.namespace, one.name] = one
     known = {(one.namespace, one.service) for one in slices.values()}
     mirrored = [
         one for found in endpoints.values() for one in found if (one.namespace, one.service) not in known
@@ -284,8 +293,18 @@ def kube_from_documents(docs: Iterable[Mapping[str, Any]], origin: str) -> Kube:
         nodes=Known(tuple(nodes.values())),
         proxy=Known(proxy_config(configs[-1] if configs else None, versions)),
         endpoints=Known(tuple(one for found in endpoints.values() for one in found)),
+        custom=Known(tuple(custom.values())),
         service_cidrs=Known(tuple(dict.fromkeys(cidr for found in service_cidrs.values() for cidr in found))),
     )
+
+
+def _custom(fields: Fields, group: str, kind: str) -> Iterator[CustomObject]:
+    """Yield an object of somebody's own kind; a tool's configuration file, which has no name, is none."""
+    meta, spec = (fields.value.get(name) for name in ("metadata", "spec"))
+    names = [meta.get(key) or "" for key in ("name", "namespace")] if isinstance(meta, dict) else []
+    if names and names[0] and all(isinstance(name, str) for name in names):
+        inside = spec if isinstance(spec, dict) else {}
+        yield CustomObject(group=group, kind=kind, name=names[0], namespace=names[1], spec=inside)
 
 
 def _given(found: Iterable[T], *, given: bool) -> Section[tuple[T, ...]]:

@@ -13,7 +13,8 @@ from nettrace.lab.cluster.ingress import ingress_notes, nginx_conf
 from nettrace.lab.cluster.services import services_of
 from nettrace.lab.cluster.workloads import LabNode, pods_of
 from nettrace.lab.health import answer
-from nettrace.lab.reconcile import difference, merged, reprogrammed
+from nettrace.lab.reconcile import difference, merged
+from nettrace.lab.reprogram import reprogrammed
 from nettrace.lab.topologies import describer
 from nettrace.model.errors import UserError
 from nettrace.parse.manifests import parse_documents

@@ -97,9 +97,9 @@ def test_two_causes_of_one_id() -> None:
 
 
 def test_the_installed_plugins() -> None:
-    """docker and flannel are found by their entry points, and their causes join the core's."""
+    """They are found by their entry points, and their causes join the core's."""
     loaded = load_plugins()
-    assert {"docker", "flannel"} <= {*loaded.names}
+    assert {"calico", "docker", "flannel"} <= {*loaded.names}
     ids = [cause.id for cause in loaded.causes()]
     assert ids == sorted(ids)
     assert {"docker-dnat-missing", "flannel-fdb-missing", "ip-forward-off"} <= set(ids)

@@ -9,6 +9,8 @@ cluster (nettrace.lab.cluster), the wire (wire), kube-proxy's rules (nettrace.ku
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nettrace.lab.addresses import network, node_pod_cidrs
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
@@ -51,6 +53,8 @@ _MAX_NODES = 16
 _DNS_PORT = 53
 #: The objects as the user wrote them, below the lab's directory.
 DECLARED = "declared.yaml"
+#: The network system's own objects, among the manifests.
+_CUSTOM = "network.yaml"
 # What the balancer sends comes back by the device that it left by, which is no reason to be told of it.
 _NO_REDIRECTS = {f"net.ipv4.conf.{which}.send_redirects": "0" for which in ("all", "default", "lo")}
 
@@ -82,14 +86,10 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
     cidrs = node_pod_cidrs(pod_net, options.nodes)
     machines = [machine(lab, node_name(index), "node", outer, index) for index in range(options.nodes)]
     nodes = [
-        LabNode(
-            name=entry.name,
-            address=entry.addresses[0],
-            pod_cidr=cidr,
-            annotations=pod_network.annotations(entry.name, entry.addresses[0]),
-        )
+        LabNode(name=entry.name, address=entry.addresses[0], pod_cidr=cidr)
         for entry, cidr in zip(machines, cidrs, strict=True)
     ]
+    nodes = [replace(node, annotations=pod_network.annotations(node, outer)) for node in nodes]
     made = cluster(nodes, options)
     wire = machine(lab, WIRE, "wire", outer)
     internet = machine(lab, INTERNET, "outside", outer)
@@ -123,6 +123,7 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
     enforced = {
         site.netns: pod_network.rules(iptables_rules(made.kube, site.node.name), site) for site in sites
     }
+    custom = pod_network.objects(sites)
     native = mode_of(made.kube) == "nftables"
     proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
@@ -133,6 +134,7 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
             for site in sites
             for path, text in pod_network.files(site).items()
         }
+        | ({f"manifests/{_CUSTOM}": written(custom)} if custom else {})
         | ({BALANCER_CONFIG: balancer_config(balanced)} if balanced else {}),
         sysctls={
             wire.netns: base_sysctls(forward=True) | _NO_REDIRECTS,
@@ -150,6 +152,8 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
             ends,
             {pod.netns: tuple(pod_network.pod_wiring(site, pod)) for site in sites for pod in site.pods},
         ),
+        device_sysctls={site.netns: values for site in sites if (values := pod_network.device_sysctls(site))},
+        agents=pod_network.agents,
         fdb={site.netns: lines for site in sites if (lines := tuple(pod_network.fdb(site)))},
         sets={netns: one.sets for netns, one in enforced.items()},
         rules={netns: save_text(one.rules) for netns, one in enforced.items()},

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from nettrace.lab.blueprint import Daemon, Options
+from nettrace.lab.cluster.documents import Document
 from nettrace.lab.cluster.policies import Policed, policed
 from nettrace.lab.cluster.workloads import LabNode
 from nettrace.model.kube import Kube
@@ -61,6 +62,10 @@ def _no_daemons(site: Site) -> Sequence[Daemon]:
     return ()
 
 
+def _no_objects(sites: Sequence[Site]) -> Sequence[Document]:
+    return ()
+
+
 def _policies(rules: XtRuleset, site: Site) -> Policed:
     return policed(rules, site.kube, site.node.name, site.service_net)
 
@@ -69,23 +74,27 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
     """
     One network system, or one back end of it.
 
-    * ``annotations`` (node's name, its address) are what it publishes of a node in
-      the API.
+    * ``annotations`` (the node, the nodes' network) are what it publishes of a node in the API,
+      ``objects`` what it keeps there beside the nodes.
     * ``wiring`` are the lines for ip(8), in the node, that make its devices, attach its pods and lead
       to the other nodes; ``pod_wiring`` (site, pod) those inside a pod; ``fdb`` those for bridge(8).
-    * ``rules`` adds what the system writes to those of kube-proxy, with the sets it needs; ``sysctls``
-      are those of the node beyond forwarding and bridge netfilter.
+    * ``rules`` adds what the system writes to those of kube-proxy, with the sets it needs; ``agents``
+      are what the names of its own chains begin with.  ``sysctls`` are those of the node beyond
+      forwarding and bridge netfilter, ``device_sysctls`` those of devices that ``wiring`` makes.
     * ``files`` are what it and its CNI plugin leave on the node, relative to the node's root: each is
       put below ``nodes/NAME/``.
     * ``daemons`` are its processes on the node.
     """
 
     topology: str
-    annotations: Callable[[str, str], dict[str, str]]
+    annotations: Callable[[LabNode, IPv4Network], dict[str, str]]
     wiring: Callable[[Site], Sequence[str]]
     pod_wiring: Callable[[Site, LabNetns], Sequence[str]]
     fdb: Callable[[Site], Sequence[str]] = _nothing
     rules: Callable[[XtRuleset, Site], Policed] = _policies
+    agents: tuple[str, ...] = ()
+    objects: Callable[[Sequence[Site]], Sequence[Document]] = _no_objects
     sysctls: Callable[[Site], dict[str, str]] = _no_files
+    device_sysctls: Callable[[Site], dict[str, str]] = _no_files
     files: Callable[[Site], dict[str, str]] = _no_files
     daemons: Callable[[Site], Sequence[Daemon]] = _no_daemons

@@ -27,6 +27,7 @@ __all__ = [
     "listener",
     "machine",
     "pod_wiring",
+    "route_pod",
     "wire_wiring",
 ]
 
@@ -135,6 +136,15 @@ def attach_pod(
     if hairpin:
         lines.append(f"link set {device} type bridge_slave hairpin on")
     return tuple(lines)
+
+
+def route_pod(pod: LabNetns, device: str, mtu: int, mac: str) -> tuple[str, ...]:
+    """The lines, in the node, that give *pod* its eth0 and lead to its address by the other end, *device*."""
+    return (
+        _veth(f"{device} mtu {mtu} {_NO_GSO} address {mac}", pod, mtu=mtu),
+        f"link set {device} up",
+        f"route add {pod.addresses[0]}/32 dev {device} scope link",
+    )
 
 
 def pod_wiring(pod: LabNetns, prefixlen: int, gateway: str) -> tuple[str, ...]:

@@ -9,11 +9,13 @@ Not here: the bridge, the masquerade rules and all else that the back ends share
 import json
 import sys
 from collections.abc import Callable
+from ipaddress import IPv4Network
 
 from msgspec import Struct
 
 from nettrace.lab import tun_relay
 from nettrace.lab.blueprint import Daemon
+from nettrace.lab.cluster.workloads import LabNode
 from nettrace.lab.names import mac_of
 from nettrace.lab.topologies.pod_network import Site
 
@@ -44,9 +46,9 @@ class Backend(Struct, frozen=True, kw_only=True):
     daemon: Callable[[Site], Daemon] | None = None
     conf: str = ""
 
-    def published(self, node: str, address: str) -> dict[str, str]:
+    def published(self, node: LabNode, net: IPv4Network) -> dict[str, str]:
         """Return the annotations of a node (pkg/subnet/kube/annotations.go of flannel)."""
-        notes = self.annotations(node) | {"kube-subnet-manager": "true", "public-ip": address}
+        notes = self.annotations(node.name) | {"kube-subnet-manager": "true", "public-ip": node.address}
         return {f"flannel.alpha.coreos.com/{key}": notes[key] for key in sorted(notes)}
 
 

@@ -9,11 +9,13 @@ Source: kube-router, pkg/controllers/routing; daemonset/kubeadm-kuberouter.yaml 
 
 import json
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from nettrace.lab import bgp_routes
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.policies import Policed, policed
+from nettrace.lab.cluster.workloads import LabNode
 from nettrace.lab.topologies.added import with_rules
 from nettrace.lab.topologies.bridged import bridge_wiring, bridged_pod, leases
 from nettrace.lab.topologies.kubernetes import kubernetes
@@ -45,7 +47,7 @@ def kube_router(lab: str, root: Path, options: Options) -> Blueprint:
     return kubernetes(_NETWORK_OF_PODS, lab, root, options)
 
 
-def _annotations(node: str, address: str) -> dict[str, str]:
+def _annotations(node: LabNode, net: IPv4Network) -> dict[str, str]:
     return {}  # it reads the Nodes, and notes nothing on them
 
 
