@@ -43,7 +43,11 @@ def main() -> int:
         return 0 if agrees is not False else 1
     began = time.monotonic()
     report = Report()
+    kept = 0
     for report in search(chosen.pairs, chosen.seed, jobs=chosen.jobs, topology=chosen.topology):
+        for number in range(kept, len(report.found) if chosen.keep is not None else 0):
+            _keep(chosen.keep, chosen.seed, number + 1, report.found[number])
+        kept = len(report.found)
         if sys.stderr.isatty():
             print(f"\r{report.pairs} pairs, {len(report.found)} disagreed", end="", file=sys.stderr)
         elif report.pairs % _TELL == 0:
@@ -52,12 +56,9 @@ def main() -> int:
         print(file=sys.stderr)
     thin = _table(report)
     _reasons(report)
-    for number, (whole, small, sentences) in enumerate(report.found, 1):
+    for whole, small, sentences in report.found:
         print("\n# " + "\n# ".join(sentences))
         print(as_test(Case.of(small or whole)))
-        if chosen.keep is not None:
-            chosen.keep.mkdir(parents=True, exist_ok=True)
-            (chosen.keep / f"{number}.json").write_text(small or whole)
     share = 1 - report.met_rules / report.agreed if report.agreed else 1.0
     print(
         f"{report.broken} states that the kernel refused, {report.retried} pairs tried again, "
@@ -74,6 +75,15 @@ def main() -> int:
         f"{report.unknown} UNKNOWN ({report.unknown / max(1, report.pairs):.2%})"
     )
     return 1 if failed else 0
+
+
+def _keep(directory: Path, seed: int, number: int, found: tuple[str, str, list[str]]) -> None:
+    """Write a disagreement at once: a long run may be broken off."""
+    whole, small, sentences = found
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{seed}-{number}.json").write_text(small or whole)
+    (directory / f"{seed}-{number}.whole.json").write_text(whole)
+    (directory / f"{seed}-{number}.txt").write_text("".join(f"{line}\n" for line in sentences))
 
 
 def _table(report: Report) -> list[str]:
