@@ -17,26 +17,13 @@ from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.icmp import HOST_UNREACHABLE, NET_UNREACHABLE, PROHIBITED, send_error
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.routing import Failed, Found, address_type, flow_key, has_custom_rules, lookup, select_hop
-from nettrace.walk.skb import Decision, Skb
+from nettrace.walk.skb import Decision, Refusal, Skb
 from nettrace.walk.stages import Next
 
 __all__ = ["Refusal", "input_route", "refuse", "reverse_path", "route_input"]
 
 #: What ip_error answers for each errno of the lookup; others are silent.
 _ANSWERS = {"EHOSTUNREACH": HOST_UNREACHABLE, "ENETUNREACH": NET_UNREACHABLE, "EACCES": PROHIBITED}
-
-
-class Refusal:
-    """Why an input route was refused: verdict, words, the state that decided, and the errno behind it."""
-
-    __slots__ = ("errno", "reason", "ref", "text", "verdict")
-
-    def __init__(self, verdict: Verdict, reason: str, ref: str, text: str = "", errno: str = "") -> None:
-        self.verdict = verdict
-        self.reason = reason
-        self.ref = ref
-        self.text = text
-        self.errno = errno
 
 
 def route_input(run: Run, skb: Skb) -> Next:
@@ -46,6 +33,8 @@ def route_input(run: Run, skb: Skb) -> Next:
     Ends the leg where the kernel drops; an ICMP error goes back where ip_error sends one.
     """
     decided = skb.route
+    if skb.refused is not None:
+        refuse(run, namespace(run, skb.netns), skb, skb.refused)
     if decided is None:
         ns = namespace(run, skb.netns)
         if skb.packet.family == 6:

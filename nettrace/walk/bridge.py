@@ -8,7 +8,7 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
-from nettrace.walk.arrive import Refusal, input_route, refuse
+from nettrace.walk.arrive import input_route, refuse
 from nettrace.walk.arrive6 import input_route6, refuse6
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.fib import Failed
@@ -18,7 +18,7 @@ from nettrace.walk.nd import calls_ip6tables
 from nettrace.walk.neighbour import find_mac
 from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
-from nettrace.walk.skb import Skb, fragment_size
+from nettrace.walk.skb import Refusal, Skb, fragment_size
 from nettrace.walk.stages import Next
 
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
@@ -82,7 +82,8 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
     PREROUTING inside the bridge (br_nf_pre_routing).
 
     A packet whose destination it changed is routed here and now: to a neighbour on the
-    same bridge it stays bridged, with that neighbour's MAC; otherwise it goes up to the host.
+    same bridge it stays bridged, with that neighbour's MAC; otherwise it goes up to the host, also
+    with a route that is an error (blackhole, none): ip_error() ends it there.
     The input route asks for forwarding like any other: the exception that a comment in
     br_nf_pre_routing_finish speaks of is never reached, since ip_route_input reports no error.
     """
@@ -96,7 +97,11 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
         return
     decided = input_route(run, ns, skb, bridge.name)
     if isinstance(decided, Refusal):
-        refuse(run, ns, skb, decided)
+        if not decided.errno:
+            refuse(run, ns, skb, decided)
+        skb.refused = decided
+        skb.dest_mac = bridge.mac.lower()
+        return
     where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
     if decided.kind == "unicast" and decided.device == bridge.name:
         run.step(

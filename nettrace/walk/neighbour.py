@@ -13,7 +13,7 @@ from nettrace.model.links import Link, Neighbour
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arp import End, answer_lost, request_lost
-from nettrace.walk.arrive import Refusal, input_route
+from nettrace.walk.arrive import input_route
 from nettrace.walk.context import Run, Undecided, ended, undecided
 from nettrace.walk.icmp import HOST_UNREACHABLE, send_error
 from nettrace.walk.icmp6 import ADDRESS_UNREACHABLE, UNREACHABLE, send_error6
@@ -32,7 +32,7 @@ from nettrace.walk.segment import (
     allowed_out,
     segment,
 )
-from nettrace.walk.skb import Skb
+from nettrace.walk.skb import Refusal, Skb
 from nettrace.walk.source import select_address
 from nettrace.walk.stages import Next
 from nettrace.walk.vtep import carried, far_ends

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.routes import NextHop, Route
+from nettrace.model.step import Verdict
 
 __all__ = [
     "BROADCAST",
     "Conn",
     "Decision",
     "Flowing",
+    "Refusal",
     "Skb",
     "Tup",
     "Zone",
@@ -144,6 +146,23 @@ class Decision(NamedTuple):
     came_in: bool = False
 
 
+class Refusal:
+    """
+    Why an input route was refused: verdict, words, the state that decided, and the errno behind it.
+
+    With an errno the packet has a route that ends in ip_error(); without it has none at all.
+    """
+
+    __slots__ = ("errno", "reason", "ref", "text", "verdict")
+
+    def __init__(self, verdict: Verdict, reason: str, ref: str, text: str = "", errno: str = "") -> None:
+        self.verdict = verdict
+        self.reason = reason
+        self.ref = ref
+        self.text = text
+        self.errno = errno
+
+
 class Flowing(NamedTuple):
     """A frame that is inside another one: what comes out at the far end of a tunnel."""
 
@@ -174,6 +193,7 @@ class Skb:
     socket of this namespace sent what is inside: skb->sk stays that socket (skb_scrub_packet).
     ``iif`` is the device it was routed in by (inet_iif, IP6CB), None for a packet of this host's own;
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
+    ``refused`` is what br_netfilter found in place of a route, for the host to act on.
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
     fragments are that it travels in.
     """
@@ -204,6 +224,7 @@ class Skb:
     prefers: str | None = None
     hops: bool = False
     fragments: int | None = None
+    refused: Refusal | None = None
 
     @property
     def largest(self) -> int:

@@ -225,3 +225,21 @@ def test_whose_socket_an_outer_packet_has(benches: Benches, source: str, sport: 
     state = State(topology="vxlan", rules=(("node1", "iptables-restore", rules),))
     probe = Probe(source=source, dst="10.244.2.2", proto="tcp", dport=9376, sport=sport, talk=True)
     assert benches.agreed(state, probe).walk.outcome == "connected"
+
+
+def test_bridged_and_translated_without_a_route(benches: Benches) -> None:
+    """A packet that br_netfilter finds no way for goes up to the host, by the bridge's own ingress hook."""
+    rules = """add table ip one
+add chain ip one nat { type nat hook prerouting priority -100; policy accept; }
+add rule ip one nat dnat to 10.244.1.3
+add table inet dev
+add chain inet dev up { type filter hook ingress device cni0 priority 74; }
+add rule inet dev up counter
+"""
+    state = State(
+        topology="pods",
+        rules=(("node", "nft -f -", rules),),
+        commands=(("node", "ip rule add to 10.244.1.3 prio 9 blackhole", "ip rule del prio 9"),),
+    )
+    probe = Probe(source="pod1", dst="192.168.50.100", proto="udp", dport=53, sport=3970)
+    assert benches.agreed(state, probe).walk.verdict == "BLACKHOLED"
