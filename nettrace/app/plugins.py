@@ -18,6 +18,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.owed import Owed
 from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
+from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api.types import Detection, Topology
 
@@ -72,6 +73,21 @@ class Plugins:
         """Return what programs behind TUN devices of a namespace do with packets."""
         answers = self._manager.hook.nettrace_transit(snapshot=snapshot, netns=netns)
         return tuple(relay for relays in answers for relay in relays)
+
+    def maps(self, snapshot: Snapshot) -> tuple[SectionKey, ...]:
+        """Return the sections of the BPF maps that plugins can read, on every node."""
+        names = sorted({name for names in self._manager.hook.nettrace_maps() for name in names})
+        return tuple(SectionKey(f"node:{node}", f"bpf/{name}") for node in snapshot.nodes for name in names)
+
+    def map_words(self, snapshot: Snapshot, node: str) -> tuple[MapWords, ...]:
+        """Return the maps of a node that plugins can put into words, by id."""
+        answers = self._manager.hook.nettrace_map_words(snapshot=snapshot, node=node)
+        return tuple(sorted((m for found in answers for m in found), key=lambda m: (m.system, m.id)))
+
+    def service_tables(self, snapshot: Snapshot, node: str) -> tuple[ServiceTable, ...]:
+        """Return the Service tables of the data paths on a node that are no rule sets."""
+        found = self._manager.hook.nettrace_service_table(snapshot=snapshot, node=node)
+        return tuple(sorted(found, key=lambda table: table.system))
 
     def detect(self, snapshot: Snapshot) -> tuple[Detection, ...]:
         """Return the systems that are there, by name."""

@@ -10,10 +10,11 @@ from nettrace.app.context import Context
 from nettrace.model.errors import UserError
 from nettrace.model.nft import nft_path
 from nettrace.model.section import Known, MissingKind, SectionKey
+from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.xt import BACKENDS, XT_SECTIONS
 
-__all__ = ["SHOWN", "show"]
+__all__ = ["SHOWN", "programs", "service_tables", "show"]
 
 #: Word of the command line -> the sections it shows.
 SHOWN: dict[str, tuple[str, ...]] = {
@@ -42,7 +43,7 @@ def show(context: Context, what: str, *, of: str | None = None) -> Snapshot:
         names: tuple[str, ...] = ("services", "endpoint_slices", "nodes")
         context.read_unread([SectionKey("", f"kube/{name}") for name in names])
         services = context.snapshot.kube.services
-        if not isinstance(services, Known):
+        if not isinstance(services, Known) and not service_tables(context):
             raise UserError(
                 f"no Services are known: {services.reason or services.kind.value}",
                 where=context.label,
@@ -60,6 +61,37 @@ def show(context: Context, what: str, *, of: str | None = None) -> Snapshot:
         context.read(_all_chains(context.snapshot, chosen))
     snapshot = context.snapshot
     return replace(snapshot, namespaces={name: snapshot.namespaces[name] for name in chosen})
+
+
+def service_tables(context: Context) -> tuple[ServiceTable, ...]:
+    """Return the Service tables of data paths that are no rule sets, of every node."""
+    context.read_unread(context.plugins.maps(context.snapshot))
+    found = (context.plugins.service_tables(context.snapshot, node) for node in context.snapshot.nodes)
+    return tuple(table for tables in found for table in tables)
+
+
+def programs(context: Context, *, of: str | None = None) -> tuple[Snapshot, dict[str, tuple[MapWords, ...]]]:
+    """
+    Return the snapshot with the programs of BPF and the maps read, and by node the maps in words.
+
+    *of* narrows it to a namespace, or to a node with its maps.
+    """
+    chosen = _namespaces(context.snapshot, of)
+    nodes = {name: node for name, node in context.snapshot.nodes.items() if node.netns in chosen}
+    keys = [SectionKey(name, section) for name in chosen for section in ("links", "socket_programs")]
+    context.read_unread([*keys, *(SectionKey(f"node:{name}", "bpf") for name in nodes)])
+    maps = context.plugins.maps(replace(context.snapshot, nodes=nodes))
+    context.read_unread(maps)
+    words = {name: context.plugins.map_words(context.snapshot, name) for name in nodes}
+    snapshot = context.snapshot
+    return (
+        replace(
+            snapshot,
+            namespaces={name: snapshot.namespaces[name] for name in chosen},
+            nodes={name: snapshot.nodes[name] for name in nodes},
+        ),
+        words,
+    )
 
 
 def _namespaces(snapshot: Snapshot, of: str | None) -> list[str]:

@@ -17,8 +17,9 @@ __all__ = ["save", "take"]
 
 
 def take(context: Context) -> Snapshot:
-    """Read every section there is, and return the snapshot."""
+    """Read every section there is, with the maps that plugins can read, and return the snapshot."""
     context.read_all()
+    context.read_unread(context.plugins.maps(context.snapshot))
     return context.snapshot
 
 

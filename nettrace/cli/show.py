@@ -19,6 +19,7 @@ _WHAT = (
     "conntrack",
     "sockets",
     "policies",
+    "programs",
     "systems",
 )
 
@@ -35,15 +36,20 @@ def show(ctx: click.Context, what: str, of: str | None, *, source: Source, sink:
 
     A section that could not be read is listed with the reason, and the exit code is 3.  ``systems`` are the
     network systems of each node: why they are thought to be there, and whether what they owe it is.
+    ``programs`` are those of BPF on devices and cgroups, with the node's maps.
     """
     if what == "systems":
         ctx.exit(_systems(of, source, sink))
+    if what == "programs":
+        ctx.exit(_programs(of, source, sink))
+    from nettrace.app.show import service_tables
     from nettrace.app.show import show as run
     from nettrace.render.shown import show_document
 
     with source.open() as context:
         snapshot = run(context, what, of=of)
-        document = show_document(what, snapshot, context.label)
+        tables = service_tables(context) if what == "services" else ()
+        document = show_document(what, snapshot, context.label, tables=tables)
     sink.emit(document)
     ctx.exit(ExitCode.UNKNOWN if document.missing else ExitCode.OK)
 
@@ -60,3 +66,14 @@ def _systems(of: str | None, source: Source, sink: Sink) -> ExitCode:
         return ExitCode.PROBLEM
     unknown = document.missing or any(one.unknown for one in found.found)
     return ExitCode.UNKNOWN if unknown else ExitCode.OK
+
+
+def _programs(of: str | None, source: Source, sink: Sink) -> ExitCode:
+    from nettrace.app.show import programs
+    from nettrace.render.shown_bpf import programs_document
+
+    with source.open() as context:
+        snapshot, words = programs(context, of=of)
+        document = programs_document(snapshot, words, context.label)
+    sink.emit(document)
+    return ExitCode.UNKNOWN if document.missing else ExitCode.OK

@@ -11,7 +11,7 @@ netns                       threads that live in a namespace; in_netns() for a s
 session, wire, peers        the open netlink sockets of a namespace, and what goes over them
 links, neighbours, routes, programs, sysctls, sockets, conntrack, ipsets, ipvs
                             one section each
-bpf, cgroups                what bpf(2) tells, and the programs that are run for sockets
+bpf, bpf_state, cgroups     what bpf(2) tells, of a node, and of the sockets of processes
 nf_tables, xt, nft          rule sets: the kernel's list of chains, iptables' text, native base chains
 node, processes, kube       files and processes of a node, Kubernetes objects
 failure, modules, tools     how reading fails; what may be asked; running the system's tools

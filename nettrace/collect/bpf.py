@@ -12,21 +12,33 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec import Struct
 
 from nettrace.model.bpf import BpfEntry, BpfMap, BpfProgram, MapRef
 
-__all__ = ["Info", "attached", "described", "entries", "map_ids", "map_info", "program_ids", "program_info"]
+__all__ = [
+    "Info",
+    "attached",
+    "described",
+    "entries",
+    "map_ids",
+    "map_info",
+    "pinned_map",
+    "program_ids",
+    "program_info",
+]
 
 #: The number of bpf(2) by machine.
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 
 # enum bpf_cmd
-_LOOKUP, _NEXT_KEY, _PROG_NEXT_ID, _MAP_NEXT_ID = 1, 4, 11, 12
+_LOOKUP, _NEXT_KEY, _OBJECT_GET, _PROG_NEXT_ID, _MAP_NEXT_ID = 1, 4, 7, 11, 12
 _PROG_BY_ID, _MAP_BY_ID, _INFO, _QUERY, _LOOKUP_BATCH = 13, 14, 15, 16, 24
 
 _QUERY_EFFECTIVE = 1
+_READ_ONLY = 8  # BPF_F_RDONLY
 _ATTR = 144  # bytes of union bpf_attr that are used here; what is larger than the kernel's must be 0
 
 #: enum bpf_map_type, the kernel's names in lower case.
@@ -219,6 +231,21 @@ def map_info(number: int) -> BpfMap | None:
         raise
     try:
         return _info_of(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pinned_map(path: str) -> int | None:
+    """Return the id of the map that has a name in a BPF file system; None for what is no map."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    try:
+        descriptor = _bpf(_OBJECT_GET, _block("=QII", ctypes.addressof(name), 0, _READ_ONLY))
+    except OSError:
+        return None
+    try:
+        if str(Path(f"/proc/self/fd/{descriptor}").readlink()) != "anon_inode:bpf-map":
+            return None
+        return _info_of(descriptor).id
     finally:
         os.close(descriptor)
 

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 
 from nettrace.collect.batch import EVERYTHING, Shared, read_sections
+from nettrace.collect.bpf_state import read_bpf, read_maps
 from nettrace.collect.discover import Handle, read_record
 from nettrace.collect.failure import CollectError, as_section, missing
 from nettrace.collect.kube import absent, place_pods, read_manifests
@@ -25,11 +26,14 @@ from nettrace.collect.netns import Pool, netns_inode, still_there
 from nettrace.collect.node import node_processes, read_files
 from nettrace.collect.processes import Running, running
 from nettrace.collect.session import Session
+from nettrace.model.bpf import BpfProgram, BpfState
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known, Missing, MissingKind, Section, SectionKey
-from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
+from nettrace.model.snapshot import Netns, NodeState, Snapshot
 
 __all__ = ["Reader"]
+
+T = TypeVar("T")
 
 #: Sections for which the machine's processes are looked through.
 _OF_PROCESSES = frozenset({"resolver", "sockets", "socket_programs"})
@@ -181,8 +185,11 @@ class Reader:
     # --- nodes and objects ---------------------------------------------------------------
 
     def _read_node(self, node: NodeState, names: Iterable[str], processes: Sequence[Running]) -> NodeState:
-        found: dict[str, Section[dict[str, str]] | Section[tuple[Process, ...]]] = {}
+        found: dict[str, Any] = {}
+        maps = [name.removeprefix("bpf/") for name in names if name.startswith("bpf/")]
         for name in names:
+            if name.startswith("bpf/"):
+                continue
             if name == "files":
                 found[name] = as_section(lambda: self._files(node))
             elif name == "processes":
@@ -192,9 +199,28 @@ class Reader:
                     if (handle.node or handle.name) == node.name and handle.inode
                 }
                 found[name] = Known(node_processes(processes, inodes, node.netns))
+            elif name == "bpf":
+                found[name] = as_section(lambda: self._bpf(node))
             else:
                 raise ValueError(f"a node has no section called {name}")
-        return replace(node, **found)
+        node = replace(node, **found)
+        if maps and isinstance(node.bpf, Missing) and node.bpf.kind is MissingKind.NOT_READ:
+            node = replace(node, bpf=as_section(lambda: self._bpf(node)))
+        if maps and isinstance(node.bpf, Known):
+            node = replace(node, bpf=Known(read_maps(node.bpf.value, maps)))
+        return node
+
+    def _bpf(self, node: NodeState) -> BpfState:
+        """Ask for the programs of all the node's namespaces, and the maps that go with them."""
+        names = [handle.name for handle in self.handles if (handle.node or handle.name) == node.name]
+        empty = Snapshot(namespaces={name: Netns(name=name, node=node.name) for name in names})
+        read = self._read_spaces(dict.fromkeys(names, ("links", "socket_programs")), empty, running())
+        programs: list[BpfProgram] = []
+        for netns in read.namespaces.values():
+            programs += [p for link in _value(netns.links) for p in link.bpf]
+            programs += _value(netns.socket_programs)
+        alone = sum(handle.role == "node" for handle in self.handles) == 1
+        return read_bpf(programs, alone=alone)
 
     def _files(self, node: NodeState) -> dict[str, str]:
         if self._record is not None:
@@ -230,7 +256,11 @@ class Reader:
         }
 
 
-_NODE_SECTIONS = ("files", "processes")
+_NODE_SECTIONS = ("files", "processes", "bpf")
+
+
+def _value(section: Section[tuple[T, ...]]) -> tuple[T, ...]:
+    return section.value if isinstance(section, Known) else ()
 
 
 def _all_missing(netns: Netns, names: Iterable[str], reason: Missing) -> Netns:

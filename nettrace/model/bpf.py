@@ -79,11 +79,13 @@ class BpfState(Struct, frozen=True, kw_only=True):
     The programs that a node's devices and cgroups run, and the maps of the node.
 
     On a machine of one node these are all maps; where several nodes share a kernel, those that the
-    node's own programs use, directly or through programs that they call.
+    node's own programs use, directly or through programs that they call.  ``byteorder`` is that of the
+    machine, in which most numbers in maps are.
     """
 
     programs: tuple[BpfProgram, ...] = ()
     maps: tuple[BpfMap, ...] = ()
+    byteorder: str = "little"
 
 
 def what_was_found(programs: Iterable[BpfProgram]) -> str:

@@ -52,7 +52,8 @@ class SectionKey(Struct, frozen=True, order=True):
     or a chain: ``xt/nft``, ``xt/nft/nat``, ``xt/nft/nat/KUBE-SERVICES``, ``xt/legacy/nat``,
     ``xt6/...`` for ip6tables, ``nft/inet/filter/input`` and ``nft/ip/kube-proxy/@service-ips``
     for native nftables (nettrace.model.nft.nft_path);
-    ``kube/services`` for the cluster's objects.
+    ``kube/services`` for the cluster's objects; of a node ``bpf``, and ``bpf/NAME`` for the entries of
+    the maps of that name.
     """
 
     netns: str

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from nettrace.model.bpf import BpfProgram
+from nettrace.model.bpf import BpfMap, BpfProgram, BpfState, short_name
 from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import IpvsConnection, VirtualServer
 from nettrace.model.kube import Kube
@@ -24,7 +24,7 @@ from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Sectio
 from nettrace.model.sockets import ConntrackEntry, Socket
 from nettrace.model.xt import XT_SECTIONS, XtChain, XtRuleset, XtTable
 
-__all__ = ["SNAPSHOT_VERSION", "Netns", "NodeState", "Process", "Role", "Snapshot"]
+__all__ = ["SNAPSHOT_VERSION", "Netns", "NodeState", "Process", "Role", "Snapshot", "maps_called"]
 
 #: Raised whenever a reader of the previous version would misread the file.
 SNAPSHOT_VERSION = 2
@@ -89,13 +89,15 @@ class NodeState(Struct, frozen=True, kw_only=True):
 
     ``netns`` is the node's own namespace (hostNetwork).  ``files`` maps absolute paths (as
     the node sees them) to text, for the few files that owners leave: ``/run/flannel/subnet.env``,
-    Docker's container records, CNI configuration.
+    Docker's container records, CNI configuration.  The entries of maps in ``bpf`` are sections of their
+    own.
     """
 
     name: str
     netns: str
     files: Section[dict[str, str]] = NOT_READ
     processes: Section[tuple[Process, ...]] = NOT_READ
+    bpf: Section[BpfState] = NOT_READ
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -121,7 +123,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             return getattr(self.kube, key.name.removeprefix("kube/"))
         if key.netns.startswith("node:"):
             node = self.nodes.get(key.netns.removeprefix("node:"))
-            return getattr(node, key.name) if node else Missing(MissingKind.FAILED, f"no node {key.netns}")
+            if node is None:
+                return Missing(MissingKind.FAILED, f"no node {key.netns}")
+            if key.name.startswith("bpf/"):
+                return _maps(node.bpf, key.name.removeprefix("bpf/"))
+            return getattr(node, key.name)
         netns = self.namespaces.get(key.netns)
         if netns is None:
             return Missing(MissingKind.FAILED, f"no namespace {key.netns} in this snapshot")
@@ -154,7 +160,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             return replace(self, kube=replace(self.kube, **{key.name.removeprefix("kube/"): section}))
         if key.netns.startswith("node:"):
             name = key.netns.removeprefix("node:")
-            return replace(self, nodes={**self.nodes, name: replace(self.nodes[name], **{key.name: section})})
+            node = self.nodes[name]
+            if key.name.startswith("bpf/"):
+                node = replace(node, bpf=_with_maps(node.bpf, key, section))
+            else:
+                node = replace(node, **{key.name: section})
+            return replace(self, nodes={**self.nodes, name: node})
         netns = self.namespaces[key.netns]
         head, *rest = key.name.split("/", 3)
         if head == "nft" and rest:
@@ -190,6 +201,34 @@ def _put(holder: dict[str, Any], name: str, section: Any) -> None:
         holder.pop(name, None)
     else:
         holder[name] = section
+
+
+def maps_called(state: BpfState, name: str) -> tuple[BpfMap, ...]:
+    """Return the maps that may be called *name*: the kernel keeps 15 bytes of it, a pin all."""
+    short = short_name(name)
+    found = [one for one in state.maps if one.name == short]
+    return tuple(one for one in found if not one.pinned or one.pinned.rsplit("/", 1)[-1] == name)
+
+
+def _maps(state: Section[BpfState], name: str) -> Any:
+    """Return the maps called *name*; Missing as long as the entries of one were not read."""
+    if isinstance(state, Missing):
+        return state
+    found = maps_called(state.value, name)
+    unread = (one.entries for one in found if isinstance(one.entries, Missing))
+    return next((one for one in unread if one.kind is MissingKind.NOT_READ), Known(found))
+
+
+def _with_maps(state: Section[BpfState], key: SectionKey, section: Any) -> Section[BpfState]:
+    """Return the state with these maps (Known), or with their entries missing for a reason."""
+    if isinstance(state, Missing):
+        return section if isinstance(section, Missing) else state
+    if isinstance(section, Known):
+        new = {one.id: one for one in section.value}
+    else:
+        called = maps_called(state.value, key.name.removeprefix("bpf/"))
+        new = {one.id: replace(one, entries=section) for one in called}
+    return Known(replace(state.value, maps=tuple(new.get(one.id, one) for one in state.value.maps)))
 
 
 def _nft_section(ruleset: Section[NftRuleset], path: str) -> Any:

@@ -13,6 +13,7 @@ from nettrace.diagnose.cause import Cause
 from nettrace.model.owed import Owed
 from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
+from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api.types import Detection, Topology
 
@@ -68,6 +69,26 @@ class HookSpecs:
     @hookspec
     def nettrace_topologies(self) -> Sequence[Topology]:  # type: ignore[empty-body]
         """Return the networks that the plugin can build in a lab."""
+
+    @hookspec
+    def nettrace_maps(self) -> Sequence[str]:  # type: ignore[empty-body]
+        """
+        Name the BPF maps whose entries the plugin can read, in full.
+
+        Where they are to be shown or kept, they are read as ``SectionKey("node:NAME", "bpf/MAP")``.
+        """
+
+    @hookspec
+    def nettrace_map_words(self, snapshot: Snapshot, node: str) -> Sequence[MapWords]:  # type: ignore[empty-body]
+        """
+        Put the entries of the system's maps on *node* into words.
+
+        A map of a layout that is not known is among them, and says so.
+        """
+
+    @hookspec
+    def nettrace_service_table(self, snapshot: Snapshot, node: str) -> ServiceTable | None:
+        """Say for which addresses the system's own data path on *node* answers, with whom behind them."""
 
     @hookspec
     def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:  # type: ignore[empty-body]

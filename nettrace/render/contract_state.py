@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from nettrace.model.bpf import BpfMap, BpfProgram
 from nettrace.model.finding import Severity
 from nettrace.model.ipvs import VirtualServer
 from nettrace.model.kube import EndpointSlice, Service
@@ -16,6 +17,7 @@ from nettrace.model.lab import LabRecord
 from nettrace.model.links import Address, Link
 from nettrace.model.nft import NftBase
 from nettrace.model.routes import PolicyRule, Route
+from nettrace.model.service_table import MapWords, ServiceEntry
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket
 from nettrace.model.system import System
@@ -31,10 +33,13 @@ __all__ = [
     "ShowItem",
     "ShownChain",
     "ShownConntrack",
+    "ShownFrontend",
     "ShownLink",
+    "ShownMap",
     "ShownNativeChain",
     "ShownNetns",
     "ShownPolicyRule",
+    "ShownProgram",
     "ShownRoute",
     "ShownService",
     "ShownSet",
@@ -202,6 +207,45 @@ class ShownService(Struct, frozen=True, kw_only=True, tag_field="item", tag="ser
     slices: tuple[EndpointSlice, ...]
 
 
+class ShownFrontend(Struct, frozen=True, kw_only=True, tag_field="item", tag="frontend"):
+    """
+    An address that a data path answers for which is no rule set, from its own Service table.
+
+    ``service`` is whose address it is, NAMESPACE/NAME or "" if no object has it.  ``lacks`` and
+    ``beyond`` are ready endpoints that the table has not, and backends that are no ready endpoints;
+    null where that cannot be told.
+    """
+
+    node: str
+    system: str
+    entry: ServiceEntry
+    service: str = ""
+    lacks: tuple[str, ...] | None = None
+    beyond: tuple[str, ...] | None = None
+
+
+class ShownMap(Struct, frozen=True, kw_only=True, tag_field="item", tag="map"):
+    """
+    A BPF map of a node.
+
+    ``programs`` are those on the node's hooks that use it.  ``words`` are its entries as the system
+    that made it means them, null where no plugin knows the map.
+    """
+
+    node: str
+    map: BpfMap
+    programs: tuple[str, ...]
+    words: MapWords | None = None
+
+
+class ShownProgram(Struct, frozen=True, kw_only=True, tag_field="item", tag="program"):
+    """A program of BPF on a device of a namespace (``device``), or on a cgroup of its processes."""
+
+    netns: str
+    device: str
+    program: BpfProgram
+
+
 class ShownPolicy(Struct, frozen=True, kw_only=True, tag_field="item", tag="policy"):
     """
     A network policy: ``order`` is a priority, ``baseline``, or "" for a NetworkPolicy.
@@ -251,6 +295,9 @@ ShowItem: TypeAlias = (
     | ShownSet
     | ShownVirtualServer
     | ShownService
+    | ShownFrontend
+    | ShownProgram
+    | ShownMap
     | ShownPolicy
     | ShownConntrack
     | ShownSocket

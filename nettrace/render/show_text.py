@@ -9,16 +9,20 @@ from collections.abc import Sequence
 
 from nettrace.model.routes import TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, NextHop, PolicyRule, Route
 from nettrace.model.sockets import ConntrackEntry, Tuple
+from nettrace.render.bpf_text import frontend_lines, program_lines
 from nettrace.render.contract_state import (
     ShowDocument,
     ShowItem,
     ShownChain,
     ShownConntrack,
+    ShownFrontend,
     ShownLink,
+    ShownMap,
     ShownNativeChain,
     ShownNetns,
     ShownPolicy,
     ShownPolicyRule,
+    ShownProgram,
     ShownRoute,
     ShownService,
     ShownSet,
@@ -54,9 +58,17 @@ def show_page(document: ShowDocument, look: Look) -> Page:
         lines.extend(systems_lines(found, look) if found else [nothing_line(document.asked)])
     elif document.what in ("routes", "rules"):
         lines.extend(_grouped(document.items, look))
+    elif document.what == "programs":
+        programs = [item for item in document.items if isinstance(item, ShownProgram | ShownMap)]
+        lines.extend(program_lines(programs, look))
     elif document.items:
-        titles: list[str | Span] = [Span(name, Style.HEAD) for name in _TITLES[document.what]]
-        lines.extend(columns([titles, *(row for item in document.items for row in _rows(item, look))]))
+        kernel = [item for item in document.items if isinstance(item, ShownFrontend)]
+        rows = [row for item in document.items for row in _rows(item, look)]
+        if rows:
+            titles: list[str | Span] = [Span(name, Style.HEAD) for name in _TITLES[document.what]]
+            lines.extend(columns([titles, *rows]))
+        if kernel:
+            lines.extend([(), *frontend_lines(kernel)] if rows else frontend_lines(kernel))
     if not lines and not document.missing:
         lines.append(line(f"no {document.what} here"))
     for missing in document.missing:

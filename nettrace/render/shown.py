@@ -5,7 +5,7 @@ A section that is not known is listed as missing with its reason, never left out
 Lives here: the items of each word.  Not here: their columns (nettrace.render.show_text).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct, field
@@ -18,6 +18,7 @@ from nettrace.model.kube import Pod
 from nettrace.model.nft import nft_path
 from nettrace.model.policy import AdminPolicy
 from nettrace.model.section import Known, Section
+from nettrace.model.service_table import ServiceTable
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.system import System
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
@@ -41,6 +42,7 @@ from nettrace.render.contract_state import (
     ShownSystem,
     ShownVirtualServer,
 )
+from nettrace.render.shown_bpf import frontends
 
 __all__ = ["show_document", "systems_document"]
 
@@ -63,15 +65,21 @@ class _Found(Struct):
         return None
 
 
-def show_document(what: str, snapshot: Snapshot, context: str = "") -> ShowDocument:
+def show_document(
+    what: str, snapshot: Snapshot, context: str = "", *, tables: Sequence[ServiceTable] = ()
+) -> ShowDocument:
     """
-    List *what* of all namespaces in *snapshot*.
+    List *what* of all namespaces in *snapshot*, with Services the *tables* that answer for them.
 
     Raises KeyError for a word that is none of nettrace show's.
     """
     found = _Found()
     if what == "services":
-        _services(snapshot, found)
+        if not tables or isinstance(snapshot.kube.services, Known):
+            _services(snapshot, found)
+        shown, missing = frontends(snapshot, tables)
+        found.items.extend(shown)
+        found.missing.extend(missing)
     elif what == "policies":
         _policies(snapshot, found)
     else:

@@ -1,0 +1,152 @@
+"""Cilium's plugin without a kernel: what it recognises, names, and makes of bytes."""
+
+import pytest
+
+from nettrace.app.plugins import load_plugins
+from nettrace.model.bpf import BpfEntry, BpfMap, BpfProgram, BpfState
+from nettrace.model.links import Link
+from nettrace.model.section import Known, Missing, MissingKind
+from nettrace.model.service_table import ServiceTable
+from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
+from nettrace_plugins.cilium import plugin
+from nettrace_plugins.cilium.identities import identity_words
+from nettrace_plugins.cilium.services import service_table
+
+
+def node(**more: object) -> Snapshot:
+    """One node with Cilium's devices and programs, and whatever else."""
+    links = (
+        Link(index=1, name="lo", kind="loopback"),
+        Link(index=2, name="cilium_net", kind="veth"),
+        Link(index=3, name="cilium_host", kind="veth"),
+        Link(index=4, name="cilium_vxlan", kind="vxlan"),
+        Link(
+            index=5,
+            name="lxc0123456789ab",
+            kind="veth",
+            bpf=(BpfProgram(hook="tc ingress", id=42, name="cil_from_container"),),
+        ),
+        Link(index=6, name="lxcbr0", kind="bridge"),
+    )
+    connect = BpfProgram(hook="connect4", id=43, name="cil_sock4_conne", cgroup="/")
+    space = Netns(name="n", node="n", role="node", links=Known(links), socket_programs=Known((connect,)))
+    state = NodeState(name="n", netns="n", **more)  # type: ignore[arg-type]
+    return Snapshot(nodes={"n": state}, namespaces={"n": space})
+
+
+def test_what_it_is_recognised_by() -> None:
+    """Devices, programs, the agent and its files; the mode from the tunnel and who answers for Services."""
+    snapshot = node(
+        processes=Known((Process(pid=7, name="cilium-agent", netns="n"),)),
+        files=Known({"/etc/cni/net.d/05-cilium.conflist": "{}", "/etc/cni/net.d/10-other.conf": "{}"}),
+    )
+    found = plugin.nettrace_detect(snapshot)
+    assert found is not None
+    assert (found.name, found.mode, found.nodes) == ("cilium", "vxlan, Services by connect4", ("n",))
+    assert [one.text for one in found.evidence] == [
+        "cilium_net (veth)",
+        "cilium_host (veth)",
+        "cilium_vxlan (vxlan)",
+        "lxc0123456789ab (veth)",
+        "tc ingress cil_from_container (id 42)",
+        "connect4 cil_sock4_conne (id 43)",
+        "cilium-agent (7)",
+        "/etc/cni/net.d/05-cilium.conflist",
+    ]
+
+
+def test_where_it_is_not() -> None:
+    """A bridge of LXC is not Cilium's, nor are programs of others."""
+    link = Link(index=2, name="lxcbr0", kind="bridge", bpf=(BpfProgram(hook="xdp driver", id=1, name="xdp"),))
+    space = Netns(name="n", node="n", role="node", links=Known((link,)))
+    snapshot = Snapshot(nodes={"n": NodeState(name="n", netns="n")}, namespaces={"n": space})
+    assert plugin.nettrace_detect(snapshot) is None
+    assert plugin.nettrace_service_table(snapshot, "n") is None
+    assert list(plugin.nettrace_map_words(snapshot, "n")) == []
+
+
+def test_names() -> None:
+    """Devices and chains in words; what is not Cilium's has no name."""
+    plugins = load_plugins()
+    snapshot = node()
+
+    def name(thing: str) -> str | None:
+        return plugins.name(snapshot, "n", thing)
+
+    assert name("links/cilium_net") == "the other end of cilium_host"
+    assert name("links/lxc0123456789ab") == "Cilium's end of the veth of a pod"
+    assert name("xt/nat/CILIUM_POST_nat") == "Cilium: masquerade of its pods"
+    assert "of the agent before" in (name("xt/nat/OLD_CILIUM_POST_nat") or "")
+    assert name("links/lxcbr0") is None
+    assert name("xt/nat/PREROUTING") is None
+    assert name("10.0.0.1") is None
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (1, "identity 1 (host)"),
+        (6, "identity 6 (remote-node)"),
+        (100, "identity 100 (reserved)"),
+        (4711, "identity 4711 (a set of labels)"),
+        (16777217, "identity 16777217 (a CIDR, of this node's numbering)"),
+        (33554433, "identity 33554433 (a remote node, of this node's numbering)"),
+    ],
+)
+def test_identities(number: int, words: str) -> None:
+    """Reserved ones by their names, others by their scope (pkg/identity)."""
+    assert identity_words(number) == words
+
+
+def test_a_machine_of_the_other_byte_order() -> None:
+    """Addresses and ports are in network order, numbers in the machine's."""
+    services = BpfMap(
+        id=1,
+        name="cilium_lb4_serv",
+        type="hash",
+        key_size=12,
+        value_size=12,
+        max_entries=8,
+        entries=Known(
+            (
+                BpfEntry("0a60000a00350000" + "11000000", "00000000" + "0001" + "0007" + "00000000"),
+                BpfEntry("0a60000a00350001" + "11000000", "00000102" + "0000" + "0007" + "00000000"),
+            )
+        ),
+    )
+    backends = BpfMap(
+        id=2,
+        name="cilium_lb4_back",
+        type="hash",
+        key_size=4,
+        value_size=8,
+        max_entries=8,
+        entries=Known((BpfEntry("00000102", "0a000105" + "24a0" + "1100"),)),
+    )
+    table = service_table(BpfState(maps=(services, backends), byteorder="big"), "n")
+    assert isinstance(table, ServiceTable)
+    (entry,) = table.entries
+    assert (entry.address, entry.port, entry.proto) == ("10.96.0.10", 53, "udp")
+    assert [(one.address, one.port) for one in entry.backends] == [("10.0.1.5", 9376)]
+    assert table.unknown == ()
+
+
+def test_entries_that_were_not_read() -> None:
+    """That is said, not shown as an empty table."""
+    refused = Missing(MissingKind.DENIED, "operation not permitted: reading this needs root")
+    one = BpfMap(
+        id=9,
+        name="cilium_lb4_serv",
+        type="hash",
+        key_size=12,
+        value_size=12,
+        max_entries=8,
+        pinned="/sys/fs/bpf/tc/globals/cilium_lb4_services_v2",
+        entries=refused,
+    )
+    table = service_table(BpfState(maps=(one,)), "n")
+    assert table is not None
+    assert table.entries == ()
+    assert table.unknown == (
+        "cilium_lb4_services_v2 (map 9): operation not permitted: reading this needs root",
+    )
