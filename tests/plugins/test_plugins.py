@@ -131,7 +131,18 @@ def test_the_hooks_are_those_of_the_design() -> None:
     """detect, sections, name, owes, causes, topologies, transit: no more and no less."""
     assert hook_names() == [
         f"nettrace_{name}"
-        for name in ("causes", "detect", "name", "owes", "sections", "topologies", "transit")
+        for name in (
+            "causes",
+            "detect",
+            "map_words",
+            "maps",
+            "name",
+            "owes",
+            "sections",
+            "service_table",
+            "topologies",
+            "transit",
+        )
     ]
 
 
