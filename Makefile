@@ -43,6 +43,7 @@ systems: setup ## the whole reachability matrix of every network system's lab, a
 	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q \
 	    tests/acceptance/test_healthy.py \
 	    tests/acceptance/test_host_gw.py \
+	    tests/acceptance/test_debug.py \
 	    tests/acceptance/test_flannel_udp.py \
 	    tests/acceptance/test_kube_router.py \
 	    tests/acceptance/test_calico_bgp.py \

@@ -26,6 +26,8 @@ from nettrace.journal import Journal
 from nettrace.journal.book import IN_FORCE, OPEN
 from nettrace.model.canonical import digest
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     Change,
     ConntrackDelete,
     Exact,
@@ -160,6 +162,8 @@ def _touched(change: Change) -> SectionKey:
             section = "routes"
         case LinkSet():
             section = "links"
+        case AddressAdd() | AddressDelete():
+            section = "addresses"
         case FdbAdd() | FdbDelete():
             section = "fdb"
         case NeighbourAdd() | NeighbourDelete():

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 
 from nettrace.apply.kernel import apply_change
 from nettrace.apply.present import (
+    addresses_now,
     chain_now,
     devices_now,
     fdb_now,
@@ -21,6 +22,8 @@ from nettrace.apply.present import (
     sysctl_now,
 )
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     Change,
     FdbAdd,
@@ -36,6 +39,7 @@ from nettrace.model.change import (
     RuleReplace,
     SysctlSet,
 )
+from nettrace.model.edit_addresses import same_address
 from nettrace.model.edit_tables import same_fdb_key, same_route
 from nettrace.model.plan import ChainImage, PlannedChange
 from nettrace.model.xt import XtRule
@@ -181,6 +185,10 @@ def _is_due(path: str, inverse: Change, keep: tuple[int, ...]) -> bool:
             return not any(same_route(route, inverse.route) for route in routes_now(path))
         case RouteDelete():
             return any(same_route(route, inverse.route) for route in routes_now(path))
+        case AddressAdd():
+            return not any(same_address(one, inverse.address) for one in addresses_now(path))
+        case AddressDelete():
+            return any(same_address(one, inverse.address) for one in addresses_now(path))
         case FdbDelete():
             return any(same_fdb_key(entry, inverse.entry) for entry in fdb_now(path))
         case NeighbourDelete():
@@ -199,6 +207,8 @@ def _gone_device(path: str, change: Change) -> str:
             needed = [hop.device for hop in route.nexthops if hop.device is not None]
         case LinkSet():
             needed = [change.device]
+        case AddressAdd(address=address) | AddressDelete(address=address):
+            needed = [address.device]
         case FdbAdd(entry=entry) | FdbDelete(entry=entry):
             needed = [entry.device]
         case NeighbourAdd(entry=neighbour) | NeighbourDelete(entry=neighbour):

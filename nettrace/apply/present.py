@@ -12,18 +12,27 @@ from pathlib import Path
 from typing import TypeVar
 
 from nettrace.apply.tool import Refused, run
-from nettrace.collect.neighbours import read_fdb, read_neighbours
+from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.netns import in_netns
 from nettrace.collect.nf_tables import list_tables
 from nettrace.collect.routes import read_routes
 from nettrace.collect.session import Session
-from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
 from nettrace.model.xt import XtChain, XtRule
 from nettrace.parse.iptables import parse_chain, parse_rule, rule_text
 from nettrace.render.command import Argv
 
-__all__ = ["chain_now", "devices_now", "fdb_now", "neighbours_now", "normal", "routes_now", "sysctl_now"]
+__all__ = [
+    "addresses_now",
+    "chain_now",
+    "devices_now",
+    "fdb_now",
+    "neighbours_now",
+    "normal",
+    "routes_now",
+    "sysctl_now",
+]
 
 T = TypeVar("T")
 
@@ -60,6 +69,11 @@ def normal(rule: XtRule) -> XtRule:
 def routes_now(path: str) -> tuple[Route, ...]:
     """Return the routes of all tables."""
     return _read(path, read_routes)
+
+
+def addresses_now(path: str) -> tuple[Address, ...]:
+    """Return the addresses of all devices."""
+    return _read(path, read_addresses)
 
 
 def fdb_now(path: str) -> tuple[FdbEntry, ...]:

@@ -6,6 +6,8 @@ Lives here: the order in which candidates are tried, and equal ones told apart.
 
 from nettrace.diagnose.cause import Candidate
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -47,6 +49,8 @@ def reach(change: Change) -> int:
             return 1
         case LinkSet():
             return 1
+        case AddressAdd() | AddressDelete():
+            return 2
         case SysctlSet():
             return 2 if ".conf." in change.name and ".conf.all." not in change.name else 5
         case RouteAdd() | RouteDelete():

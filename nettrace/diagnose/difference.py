@@ -243,6 +243,8 @@ def _attribute(link: Link, attribute: str) -> str:
     """Return the value as LinkSet writes it, "" where the device has no such attribute."""
     if attribute == "mtu":
         return str(link.mtu)
+    if attribute == "address":
+        return link.mac
     holder = link if attribute in _OWN_ATTRIBUTES else link.port
     value = getattr(holder, attribute, None)
     return "" if value is None else "on" if value else "off"

@@ -10,12 +10,14 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
 from nettrace.model.sockets import ConntrackEntry
 from nettrace.model.xt import XtRule
 
 __all__ = [
+    "AddressAdd",
+    "AddressDelete",
     "ChainDelete",
     "ChainSet",
     "Change",
@@ -133,15 +135,29 @@ class LinkSet(Struct, frozen=True, kw_only=True, tag=True):
     """
     One attribute of a device.
 
-    ``attribute`` is ``up``, ``mtu``, ``promisc``, ``master`` (``ip link set``), ``hairpin``,
+    ``attribute`` is ``up``, ``mtu``, ``promisc``, ``master``, ``address`` (``ip link set``), ``hairpin``,
     ``isolated``, ``learning``, ``flood``, ``state`` (``bridge link set``); ``value`` is ``on``,
-    ``off``, a number as text, or for ``master`` a bridge's name, "" for none.
+    ``off``, a number as text, for ``master`` a bridge's name, "" for none, for ``address`` a MAC address.
     """
 
     netns: str
     device: str
     attribute: str
     value: str
+
+
+class AddressAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``ip addr add``."""
+
+    netns: str
+    address: Address
+
+
+class AddressDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``ip addr del``."""
+
+    netns: str
+    address: Address
 
 
 class FdbAdd(Struct, frozen=True, kw_only=True, tag=True):
@@ -190,6 +206,8 @@ Change: TypeAlias = (
     | RouteAdd
     | RouteDelete
     | LinkSet
+    | AddressAdd
+    | AddressDelete
     | FdbAdd
     | FdbDelete
     | NeighbourAdd

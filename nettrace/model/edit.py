@@ -1,11 +1,14 @@
 """
 Changes applied to the model: the snapshot as it would be.
 
-Lives here: ``edit``; what it does is in edit_sysctls, edit_xt, edit_tables and edit_links.
+Lives here: ``edit``; what it does is in edit_sysctls, edit_xt, edit_tables, edit_links and
+edit_addresses.
 Not here: the inverse (nettrace.model.undo), the kernel (nettrace.apply).
 """
 
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -23,6 +26,7 @@ from nettrace.model.change import (
     RuleReplace,
     SysctlSet,
 )
+from nettrace.model.edit_addresses import add_address, delete_address
 from nettrace.model.edit_links import edit_link
 from nettrace.model.edit_sysctls import set_sysctl
 from nettrace.model.edit_tables import (
@@ -59,6 +63,10 @@ def edit(snapshot: Snapshot, change: Change) -> Snapshot:
             return delete_route(snapshot, change)
         case LinkSet():
             return edit_link(snapshot, change)
+        case AddressAdd():
+            return add_address(snapshot, change)
+        case AddressDelete():
+            return delete_address(snapshot, change)
         case FdbAdd():
             return add_fdb(snapshot, change)
         case FdbDelete():

@@ -1,11 +1,12 @@
 """
 Attributes of devices, changed in the model, with what hangs on them.
 
-Lives here: ``up``, ``mtu``, ``promisc`` and the attributes of bridge ports; the routes,
+Lives here: ``up``, ``mtu``, ``promisc``, ``address`` and the attributes of bridge ports; the routes,
 neighbours and carriers that go and come with a device.
 Not here: creating and deleting devices, which no Change does.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,10 +20,13 @@ from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
 
-__all__ = ["PORT_ATTRIBUTES", "edit_link", "kernel_routes"]
+__all__ = ["PORT_ATTRIBUTES", "edit_link", "kernel_routes", "marked", "without_device"]
 
 #: Attributes of LinkSet that only a bridge port has; those but ``state`` are on or off.
 PORT_ATTRIBUTES = ("hairpin", "isolated", "learning", "flood", "state")
+
+#: As the kernel prints it.
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 #: Port states by number, include/uapi/linux/if_bridge.h: disabled, listening, learning, forwarding, blocking.
 _STATES = ("0", "1", "2", "3", "4")
@@ -49,6 +53,8 @@ def edit_link(snapshot: Snapshot, change: LinkSet) -> Snapshot:
         return _set_mtu(snapshot, netns, link, change.value)
     if change.attribute == "master":
         return _set_master(snapshot, netns, link, change.value)
+    if change.attribute == "address":
+        return _set_address(snapshot, netns, link, change.value)
     if change.attribute == "state":
         return _set_state(snapshot, netns, link, change.value)
     if change.value not in ("on", "off"):
@@ -88,6 +94,26 @@ def _set_state(snapshot: Snapshot, netns: Netns, link: Link, value: str) -> Snap
     port = replace(link.port, state=state)
     snapshot = _update(snapshot, netns.name, link.name, lambda old: replace(old, port=port))
     return _recheck(snapshot, netns.name, bridge.name) if bridge is not None and bridge.up else snapshot
+
+
+def _set_address(snapshot: Snapshot, netns: Netns, link: Link, mac: str) -> Snapshot:
+    """
+    Give a device another MAC address; its neighbours go, permanent ones too.
+
+    net/core/neighbour.c, neigh_changeaddr.  Bridges and their ports have entries of their own for it,
+    and IPv6 addresses made of it: neither is followed.
+    """
+    if not _MAC.fullmatch(mac):
+        raise ValueError(f"{mac} is no MAC address")
+    if link.kind == "bridge" or link.port is not None:
+        raise ValueError(f"{netns.name}: what else the MAC address of {link.name} decides is not followed")
+    if mac == link.mac:
+        return snapshot
+    snapshot = _update(snapshot, netns.name, link.name, lambda old: replace(old, mac=mac))
+    if isinstance(netns.neighbours, Known):
+        kept = tuple(n for n in netns.neighbours.value if n.device != link.name)
+        snapshot = snapshot.with_section(SectionKey(netns.name, "neighbours"), Known(kept))
+    return snapshot
 
 
 def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Snapshot:
@@ -201,7 +227,9 @@ def _take_down(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
     snapshot = _ports(_update(snapshot, netns.name, link.name, down), netns.name, link, up=False)
     addresses: tuple[Address, ...] = netns.addresses.value  # type: ignore[union-attr]
     routes: tuple[Route, ...] = netns.routes.value  # type: ignore[union-attr]
-    kept = tuple(route for route in (_without(route, link.name) for route in routes) if route is not None)
+    kept = tuple(
+        route for route in (without_device(route, link.name) for route in routes) if route is not None
+    )
     changed: dict[str, Any] = {
         "routes": Known(kept),
         "addresses": Known(tuple(a for a in addresses if a.device != link.name or family_of(a.address) == 4)),
@@ -226,7 +254,7 @@ def _ports(snapshot: Snapshot, netns: str, bridge: Link, *, up: bool) -> Snapsho
     return snapshot
 
 
-def _without(route: Route, device: str) -> Route | None:
+def without_device(route: Route, device: str) -> Route | None:
     """Return *route* after *device* went down: None if no next hop is left."""
     if all(hop.device != device for hop in route.nexthops):
         return route
@@ -253,8 +281,8 @@ def _bring_up(snapshot: Snapshot, netns: Netns, link: Link) -> Snapshot:
     snapshot = _ports(_update(snapshot, netns.name, link.name, up), netns.name, link, up=True)
     routes: tuple[Route, ...] = netns.routes.value  # type: ignore[union-attr]
     dead = not carrier and ignores_linkdown(netns, link.name)
-    back = tuple(_marked(route, link.name, dead=dead) for route in routes)
-    own = [_marked(r, link.name, dead=dead) for r in kernel_routes(netns.addresses.value, link)]  # type: ignore[union-attr]
+    back = tuple(marked(route, link.name, dead=dead) for route in routes)
+    own = [marked(r, link.name, dead=dead) for r in kernel_routes(netns.addresses.value, link)]  # type: ignore[union-attr]
     new = tuple(route for route in own if route not in back)
     changed = replace(snapshot.namespaces[netns.name], routes=Known((*back, *new)))
     return _carrier_around(snapshot.with_netns(changed), netns.name, link)
@@ -292,7 +320,7 @@ def _last_address(prefix: str) -> str:
     return ".".join(str(octet) for octet in value.to_bytes(4))
 
 
-def _marked(route: Route, device: str, *, dead: bool) -> Route:
+def marked(route: Route, device: str, *, dead: bool) -> Route:
     """Return *route* with its next hops over *device* dead or alive; local routes have no such mark."""
     if route.type == "local" or all(hop.device != device for hop in route.nexthops):
         return route
@@ -366,6 +394,6 @@ def _recheck(snapshot: Snapshot, netns: str, device: str) -> Snapshot:
     holder = snapshot.namespaces[netns]
     if isinstance(holder.routes, Known):
         dead = not carrier and ignores_linkdown(holder, device)
-        marked = tuple(_marked(route, device, dead=dead) for route in holder.routes.value)
-        snapshot = snapshot.with_netns(replace(holder, routes=Known(marked)))
+        routes = tuple(marked(route, device, dead=dead) for route in holder.routes.value)
+        snapshot = snapshot.with_netns(replace(holder, routes=Known(routes)))
     return _carrier_around(snapshot, netns, link)

@@ -11,6 +11,8 @@ from typing import Any
 from nettrace.model.addr import family_of
 from nettrace.model.canonical import snapshot_difference
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -67,6 +69,8 @@ def undo_of(snapshot: Snapshot, change: Change) -> Undo:
             return _route_delete(snapshot, after, change)
         case LinkSet():
             return _link(snapshot, after, change)
+        case AddressAdd() | AddressDelete():
+            return _address(snapshot, after, change)
         case FdbAdd() | FdbDelete():
             return _fdb(snapshot, after, change)
         case NeighbourAdd() | NeighbourDelete():
@@ -223,6 +227,8 @@ def _link(before: Snapshot, after: Snapshot, change: LinkSet) -> Undo:
     if change.attribute == "master":
         changes += _port_back(links[change.device], now, netns)
         changes += _neighbours_back(before, now, netns)
+    if change.attribute == "address":
+        changes += _neighbours_back(before, now, netns)
     if change.attribute == "up":
         changes += _routes_back(before, now, netns)
         changes += _neighbours_back(before, now, netns)
@@ -243,6 +249,8 @@ def _value_of(link: Link, attribute: str) -> str:
         return str(link.mtu)
     if attribute == "master":
         return link.master or ""
+    if attribute == "address":
+        return link.mac
     if attribute == "state":
         return str(link.port.state) if link.port is not None else "0"
     on: bool = getattr(link.port if attribute in PORT_ATTRIBUTES else link, attribute)
@@ -281,6 +289,17 @@ def _neighbours_back(before: Snapshot, now: Snapshot, netns: str) -> list[Change
         return []
     lost: list[Neighbour] = [n for n in then.value if n.state == "permanent" and n not in here.value]
     return [NeighbourAdd(netns=netns, entry=entry) for entry in lost]
+
+
+def _address(before: Snapshot, after: Snapshot, change: AddressAdd | AddressDelete) -> Undo:
+    """Take the address away or put it back, then the routes that went with it and do not come back."""
+    inverse: Change
+    if isinstance(change, AddressAdd):
+        inverse = AddressDelete(netns=change.netns, address=change.address)
+    else:
+        inverse = AddressAdd(netns=change.netns, address=change.address)
+    now = edit(after, inverse)
+    return _tried(before, after, (inverse, *_routes_back(before, now, change.netns)))
 
 
 # --- forwarding entries and neighbours -------------------------------------------------

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from nettrace.model.addr import family_of
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -31,7 +33,7 @@ from nettrace.model.change import (
 )
 from nettrace.model.edit_links import PORT_ATTRIBUTES
 from nettrace.model.edit_tables import many_remotes
-from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, NextHop, Route
 from nettrace.model.sockets import ConntrackEntry
 from nettrace.model.xt import XtRule
@@ -86,6 +88,10 @@ def argv(change: Change) -> Argv:
             return Argv((*_ip(change.route.dst), "route", "del", *_route(change.route)))
         case LinkSet():
             return _link(change)
+        case AddressAdd(address=address):
+            return Argv(("ip", "addr", "add", *_address(address)))
+        case AddressDelete(address=address):
+            return Argv(("ip", "addr", "del", *_address(address)))
         case FdbAdd(entry=entry):
             return Argv(
                 ("bridge", "fdb", "append" if many_remotes(entry) else "replace", *_fdb(entry), _age(entry))
@@ -231,6 +237,11 @@ def _link(change: LinkSet) -> Argv:
     if change.attribute == "master" and not change.value:
         return Argv(("ip", "link", "set", "dev", change.device, "nomaster"))
     return Argv(("ip", "link", "set", "dev", change.device, change.attribute, change.value))
+
+
+def _address(one: Address) -> list[str]:
+    scope = [] if one.scope == "global" else ["scope", one.scope]
+    return [f"{one.address}/{one.prefixlen}", "dev", one.device, *scope]
 
 
 def _fdb(entry: FdbEntry) -> list[str]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from nettrace.model.addr import in_prefix
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -76,6 +78,9 @@ def _taking_hold(change: Change, steps: Sequence[StepView]) -> StepView | None:
         case LinkSet():
             there = [step for step in here if step.device == change.device]
             return _first(step for step in (*there, *here) if step.stage is Stage.BRIDGE) or _first(there)
+        case AddressAdd(address=address) | AddressDelete(address=address):
+            deciding = (Stage.ROUTE, Stage.NEIGHBOUR)
+            return _first(s for s in here if s.stage in deciding and s.device in (None, address.device))
         case FdbAdd(entry=entry) | FdbDelete(entry=entry):
             deciding = (Stage.TUNNEL, Stage.BRIDGE)
             return _first(s for s in here if s.device == entry.device and s.stage in deciding)

@@ -18,7 +18,7 @@ from nettrace.lab.store import find
 from tests.acceptance import faults
 from tests.acceptance.faults import Scene
 
-__all__ = ["LEAVES", "Leaf", "edited"]
+__all__ = ["LEAVES", "Leaf", "edited", "near_pod", "on_client", "on_node", "on_peer"]
 
 Object = dict[str, Any]
 
@@ -30,7 +30,8 @@ class Leaf(NamedTuple):
     *cause* is where the flow has to end, *at* the check that it ends in.  *shell* are commands for
     members of the lab, *edit* changes the objects.  *call* are the options of ``nettrace debug``
     and *service* its argument, the Service under test where it is "".  *rebuilt*: the lab is built from
-    the changed objects, so that its rules are as they ask.  *proxy* is kube-proxy's mode.
+    the changed objects, so that its rules are as they ask.  *proxy* is kube-proxy's mode.  *mended*: its
+    repair is applied, the flow then goes to its end, and undo brings the fault back.  *topology* is the lab.
     """
 
     cause: str
@@ -42,6 +43,8 @@ class Leaf(NamedTuple):
     service: str = ""
     rebuilt: bool = False
     proxy: str = "iptables"
+    mended: bool = False
+    topology: str = "flannel-vxlan"
 
 
 def edited(scene: Scene, edit: Callable[[Scene, list[Object]], None], into: Path) -> Path:
@@ -220,14 +223,15 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def _near_pod(scene: Scene) -> str:
+def near_pod(scene: Scene) -> str:
+    """The endpoint on the client's node."""
     near = min(scene.client)
     return next(pod for pod, node in scene.node_of.items() if node == near)
 
 
 def no_listener(scene: Scene) -> None:
     """The application of one pod is gone."""
-    _kill(scene, _near_pod(scene))
+    _kill(scene, near_pod(scene))
 
 
 def no_dns_server(scene: Scene) -> None:
@@ -239,12 +243,12 @@ def no_dns_server(scene: Scene) -> None:
 
 def listens_on_localhost(scene: Scene) -> list[tuple[str, str]]:
     """The application listens on 127.0.0.1 only; it ends by itself after a minute."""
-    _kill(scene, _near_pod(scene))
+    _kill(scene, near_pod(scene))
     code = (
         "import socket, time; s = socket.socket(); s.setsockopt(1, 2, 1); "
         f"s.bind(('127.0.0.1', {scene.target_port})); s.listen(); time.sleep(60)"
     )
-    return [(_near_pod(scene), f'python3 -c "{code}" >/dev/null 2>&1 & sleep 1')]
+    return [(near_pod(scene), f'python3 -c "{code}" >/dev/null 2>&1 & sleep 1')]
 
 
 def _resolv_conf(scene: Scene, change: Callable[[str], str]) -> None:
@@ -321,22 +325,28 @@ def old_mode(scene: Scene) -> list[tuple[str, str]]:
 def _device(scene: Scene, *commands: str) -> list[tuple[str, str]]:
     """Commands on the client's node, with VETH for the port of its endpoint and CLIENT for the client's."""
     near = min(scene.client)
-    veth = faults.veth_of(scene, near, _near_pod(scene))
+    veth = faults.veth_of(scene, near, near_pod(scene))
     client = faults.veth_of(scene, near, scene.client[near])
     return [(near, one.replace("VETH", veth).replace("CLIENT", client)) for one in commands]
 
 
-def _on_node(*commands: str) -> Callable[[Scene], list[tuple[str, str]]]:
-    """Make a fault of shell commands on the client's node; PEERCIDR, POD and VIP stand for addresses."""
+def on_node(*commands: str) -> Callable[[Scene], list[tuple[str, str]]]:
+    """
+    Make a fault of shell commands on the client's node.
+
+    PEERCIDR, POD, VIP, OUTSIDE, PEER and CLIENTIP stand for addresses, VETH and CLIENT for ports.
+    """
 
     def inject(scene: Scene) -> list[tuple[str, str]]:
         near = min(scene.client)
         far = next(node for node in scene.pod_cidr if node != near)
         known = {
             "PEERCIDR": scene.pod_cidr[far],
-            "POD": scene.endpoints[_near_pod(scene)],
+            "POD": scene.endpoints[near_pod(scene)],
             "VIP": scene.cluster_ip,
             "OUTSIDE": scene.outside_ip,
+            "PEERNODE": scene.node_ip[far],
+            "PEER": scene.endpoints[next(p for p, n in scene.node_of.items() if n == far)],
         }
         return [(who, _filled(one, known)) for who, one in _device(scene, *commands)]
 
@@ -349,12 +359,12 @@ def _filled(command: str, known: dict[str, str]) -> str:
     return command
 
 
-def _on_client(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
+def on_client(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
     """Make a fault of a shell command in the client pod."""
     return lambda scene: [(scene.client[min(scene.client)], command)]
 
 
-def _on_peer(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
+def on_peer(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
     """Make a fault of a shell command on the other node."""
     return lambda scene: [(next(n for n in scene.pod_cidr if n != min(scene.client)), command)]
 
@@ -408,50 +418,50 @@ LEAVES = (
     Leaf("rules-flushed", "dns", shell=flushed),
     Leaf("iptables-legacy-nft-mix", "kube-proxy", shell=both_backends),
     Leaf("proxy-mode-switch-leftover", "kube-proxy", shell=old_mode),
-    Leaf("veth-host-down", "pods", shell=_on_node("ip link set VETH down")),
-    Leaf("veth-detached", "pods", shell=_on_node("ip link set VETH nomaster")),
-    Leaf("bridge-down", "dns", shell=_on_node("ip link set cni0 down")),
-    Leaf("bridge-port-disabled", "pods", shell=_on_node("bridge link set dev VETH state 0")),
+    Leaf("veth-host-down", "pods", shell=on_node("ip link set VETH down")),
+    Leaf("veth-detached", "pods", shell=on_node("ip link set VETH nomaster")),
+    Leaf("bridge-down", "dns", shell=on_node("ip link set cni0 down")),
+    Leaf("bridge-port-disabled", "pods", shell=on_node("bridge link set dev VETH state 0")),
     Leaf(
         "bridge-port-isolated",
         "path",
-        shell=_on_node("bridge link set dev VETH isolated on", "bridge link set dev CLIENT isolated on"),
+        shell=on_node("bridge link set dev VETH isolated on", "bridge link set dev CLIENT isolated on"),
     ),
-    Leaf("pod-default-route-missing", "dns", shell=_on_client("ip route del default")),
-    Leaf("pod-default-route-missing", "dns", shell=_on_client("ip route replace default via 10.244.1.254")),
+    Leaf("pod-default-route-missing", "dns", shell=on_client("ip route del default")),
+    Leaf("pod-default-route-missing", "dns", shell=on_client("ip route replace default via 10.244.1.254")),
     Leaf(
         "stale-permanent-neigh",
         "pods",
-        shell=_on_node("ip neigh replace POD lladdr 02:00:00:00:00:99 dev cni0 nud permanent"),
+        shell=on_node("ip neigh replace POD lladdr 02:00:00:00:00:99 dev cni0 nud permanent"),
     ),
-    Leaf("reject-route", "path", shell=_on_node("ip route replace blackhole PEERCIDR")),
-    Leaf("wrong-next-hop", "path", shell=_on_node("ip route replace PEERCIDR via OUTSIDE")),
+    Leaf("reject-route", "path", shell=on_node("ip route replace blackhole PEERCIDR")),
+    Leaf("wrong-next-hop", "path", shell=on_node("ip route replace PEERCIDR via OUTSIDE")),
     Leaf(
         "policy-rule-hijack",
         "dns",
-        shell=_on_node(
+        shell=on_node(
             "ip route add default via OUTSIDE dev eth0 table 52", "ip rule add prio 5270 lookup 52"
         ),
     ),
-    Leaf("node-no-default-route", "dns", shell=_on_node("ip route del default"), call=("--from-node",)),
-    Leaf("iface-forwarding-off", "dns", shell=_on_node("sysctl -qw net.ipv4.conf.cni0.forwarding=0")),
-    Leaf("tunnel-link-down", "path", shell=_on_node("ip link set flannel.1 down")),
-    Leaf("hairpin-masq-missing", "hairpin", shell=_on_node(_UNMARKED)),
-    Leaf("overlay-udp-blocked", "path", shell=_on_peer("iptables -I INPUT -p udp --dport 8472 -j DROP")),
+    Leaf("node-no-default-route", "dns", shell=on_node("ip route del default"), call=("--from-node",)),
+    Leaf("iface-forwarding-off", "dns", shell=on_node("sysctl -qw net.ipv4.conf.cni0.forwarding=0")),
+    Leaf("tunnel-link-down", "path", shell=on_node("ip link set flannel.1 down")),
+    Leaf("hairpin-masq-missing", "hairpin", shell=on_node(_UNMARKED)),
+    Leaf("overlay-udp-blocked", "path", shell=on_peer("iptables -I INPUT -p udp --dport 8472 -j DROP")),
     Leaf(
         "forward-reject-host-prohibited",
         "dns",
-        shell=_on_node("iptables -I FORWARD -j REJECT --reject-with icmp-host-prohibited"),
+        shell=on_node("iptables -I FORWARD -j REJECT --reject-with icmp-host-prohibited"),
     ),
-    Leaf("input-drop-kills-node-clients", "pods", shell=_on_node("iptables -P INPUT DROP")),
-    Leaf("notrack-on-service", "rules", shell=_on_node("iptables -t raw -A PREROUTING -d VIP -j NOTRACK")),
+    Leaf("input-drop-kills-node-clients", "pods", shell=on_node("iptables -P INPUT DROP")),
+    Leaf("notrack-on-service", "rules", shell=on_node("iptables -t raw -A PREROUTING -d VIP -j NOTRACK")),
     Leaf(
         "masq-pod-to-pod",
         "path",
-        shell=_on_node("iptables -t nat -I POSTROUTING -o flannel.1 -j MASQUERADE"),
+        shell=on_node("iptables -t nat -I POSTROUTING -o flannel.1 -j MASQUERADE"),
     ),
-    Leaf("nft-foreign-drop", "dns", shell=_on_node(_FOREIGN)),
-    Leaf("nft-table-gone", "dns", shell=_on_node("nft delete table ip kube-proxy"), proxy="nftables"),
+    Leaf("nft-foreign-drop", "dns", shell=on_node(_FOREIGN)),
+    Leaf("nft-table-gone", "dns", shell=on_node("nft delete table ip kube-proxy"), proxy="nftables"),
     Leaf("netpol-default-deny", "path", before=ingress_denied),
     Leaf("dns-policy-egress-blocked", "dns", before=egress_denied),
     *(Leaf(cause, at, shell=faults.FAULTS[cause].inject) for cause, at in _OF_NODE.items()),

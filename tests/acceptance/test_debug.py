@@ -3,6 +3,7 @@ The guided Service flow: every leaf that a lab of namespaces can have, made by t
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,14 +12,24 @@ import pytest
 
 from nettrace.app.context import open_context
 from nettrace.app.debug import case_of, debug
+from nettrace.app.repair import undo
+from nettrace.app.snapshot import take
+from nettrace.model.canonical import canonical_netns
 from nettrace.model.guide import CheckState
 from tests.acceptance.bench import Bench, bench
+from tests.acceptance.debug_tree import ALL_LEAVES, SAMPLE
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import LEAVES, Leaf, edited
+from tests.acceptance.leaves import Leaf, edited
 from tests.acceptance.scenes import kubernetes_scene
 from tests.kernel.labs import a_lab
 
-DEBUG = ("debug", "svc/default/hostnames")
+#: All leaves: ``NETTRACE_TEST_SWEEP=1 pytest tests/acceptance/test_debug.py`` (some minutes).
+SWEEP = bool(os.environ.get("NETTRACE_TEST_SWEEP"))
+CHOSEN = ALL_LEAVES if SWEEP else SAMPLE
+
+
+def _name(leaf: Leaf) -> str:
+    return f"{ALL_LEAVES.index(leaf):03}-{leaf.cause}"
 
 
 def _options(leaf: Leaf, scene: Scene) -> dict[str, str | bool]:
@@ -30,29 +41,61 @@ def _options(leaf: Leaf, scene: Scene) -> dict[str, str | bool]:
     return {"from_pod": scene.client[near]}
 
 
-@pytest.mark.parametrize("leaf", LEAVES, ids=[f"{n:02}-{leaf.cause}" for n, leaf in enumerate(LEAVES)])
+@pytest.mark.parametrize("leaf", CHOSEN, ids=[_name(leaf) for leaf in CHOSEN])
 def test_the_flow_ends_at_the_leaf(leaf: Leaf, tmp_path: Path) -> None:
-    """The fault is made, and the flow ends at its cause, in the check that is about it."""
+    """The fault is made, and the flow ends at its cause; repaired it goes to its end, and undo is undo."""
     with ExitStack() as stack:
-        lab = Bench(stack.enter_context(a_lab("flannel-vxlan", proxy=leaf.proxy)).name)
+        lab = Bench(stack.enter_context(a_lab(leaf.topology, proxy=leaf.proxy)).name)
         scene = kubernetes_scene(lab)
         manifests = edited(scene, leaf.edit, tmp_path / "objects") if leaf.edit is not None else None
         if leaf.rebuilt:
-            lab = Bench(stack.enter_context(a_lab("flannel-vxlan", manifests=manifests)).name)
+            built = a_lab(leaf.topology, proxy=leaf.proxy, manifests=manifests)
+            lab = Bench(stack.enter_context(built).name)
+            scene = scene._replace(bench=lab)
             manifests = None
         if leaf.before is not None:
             leaf.before(scene)
         for member, command in leaf.shell(scene) if leaf.shell is not None else ():
             lab.shell(member, command)
+        before = _state(lab) if leaf.mended else None
         with open_context(lab=lab.name, manifests=manifests) as context:
             case = case_of(context, leaf.service or f"svc/{scene.service}", **_options(leaf, scene))  # type: ignore[arg-type]
-            report = debug(context, case)
-    last = report.checks[-1]
-    told = [(one.id, one.state.value, one.conclusion) for one in report.checks]
-    assert (report.leaf, last.id) == (leaf.cause, leaf.at), told
-    assert report.state is CheckState.PROBLEM
-    assert all(one.state in (CheckState.PASSED, CheckState.SKIPPED) for one in report.checks[:-1]), told
-    assert last.findings[0].repairs, "a finding says what to do"
+            report = debug(context, case, decide=lambda check, planned: leaf.mended)
+        told = [(one.id, one.state.value, one.conclusion) for one in report.checks]
+        place = next(
+            i for i, one in enumerate(report.checks) if one.state is not CheckState.SKIPPED and one.cause
+        )
+        found = report.checks[place]
+        assert (found.cause, found.id) == (leaf.cause, leaf.at), told
+        assert found.state is CheckState.PROBLEM
+        around = (*report.checks[:place], *report.checks[place + 1 :])
+        assert all(one.state in (CheckState.PASSED, CheckState.SKIPPED) for one in around), told
+        assert found.findings[0].repairs, "a finding says what to do"
+        if not leaf.mended:
+            assert (report.leaf, report.state) == (leaf.cause, CheckState.PROBLEM)
+            return
+        assert [(done.cause, done.kept) for done in report.repairs] == [(leaf.cause, True)]
+        assert report.state is CheckState.PASSED
+        _connects(lab, leaf, scene)
+        undo(label=context.label)
+        assert _state(lab) == before
+
+
+def _state(lab: Bench) -> dict[str, object]:
+    """The lab's whole state in canonical form."""
+    with open_context(lab=lab.name) as context:
+        return {name: canonical_netns(netns) for name, netns in take(context).namespaces.items()}
+
+
+def _connects(lab: Bench, leaf: Leaf, scene: Scene) -> None:
+    """Real connections, by a client that shares no code with nettrace."""
+    near = min(scene.client)
+    who, address, port = scene.client[near], scene.cluster_ip, scene.port
+    if "--external" in leaf.call:
+        who, address, port = "internet", scene.node_ip[near], scene.node_port
+    elif "--from-node" in leaf.call:
+        who = near
+    assert {one["outcome"] for one in lab.connect(who, address, port, times=12)} == {"connected"}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from nettrace.apply.tool import Refused
 from nettrace.collect.netns import in_netns
 from nettrace.model.canonical import snapshot_difference
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -32,7 +34,7 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit import edit
-from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.undo import undo_of
 from nettrace.parse.iptables import parse_rule
@@ -124,6 +126,14 @@ OTHER: list[Change] = [
     link("v0", "promisc", "on"),
     link("v1", "master", "br0"),
     link("v0", "mtu", "1400"),
+    link("flannel.1", "address", "02:00:00:00:00:99"),
+    link("v1", "address", "02:00:00:00:00:98"),
+    AddressAdd(netns="", address=Address(device="br0", address="10.9.0.1", prefixlen=24)),
+    AddressAdd(netns="", address=Address(device="br0", address="10.1.0.1", prefixlen=16)),
+    AddressAdd(netns="", address=Address(device="lo", address="10.1.0.2", prefixlen=32)),
+    AddressAdd(netns="", address=Address(device="lo", address="10.1.0.77", prefixlen=32, scope="host")),
+    AddressDelete(netns="", address=Address(device="v1", address="10.2.0.1", prefixlen=30)),
+    AddressDelete(netns="", address=Address(device="flannel.1", address="10.244.1.0", prefixlen=32)),
     link("br0", "up", "off"),
     link("v1", "up", "off"),
     link("v0", "up", "off"),

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from nettrace.model.canonical import snapshot_difference
 from nettrace.model.change import (
+    AddressAdd,
+    AddressDelete,
     ChainDelete,
     ChainSet,
     Change,
@@ -211,10 +213,22 @@ def changes(draw: Any, state: Snapshot) -> Change:
             return RouteAdd(netns="node", route=same_key, replaces=old)
         return RouteAdd(netns="node", route=new)
     if kind is LinkSet:
-        attribute = draw(st.sampled_from(("up", "mtu", "promisc", "master", *PORT_ATTRIBUTES)))
-        some = {"mtu": ("1300", "1450", "1500"), "master": ("", "br0"), "state": ("0", "3", "4")}
+        attribute = draw(st.sampled_from(("up", "mtu", "promisc", "master", "address", *PORT_ATTRIBUTES)))
+        macs = ("02:00:00:00:00:77", "02:00:00:00:00:78")
+        some = {
+            "address": macs,
+            "mtu": ("1300", "1450", "1500"),
+            "master": ("", "br0"),
+            "state": ("0", "3", "4"),
+        }
         value = draw(st.sampled_from(some.get(attribute, ("on", "off"))))
         return LinkSet(netns="node", device=draw(st.sampled_from(DEVICES)), attribute=attribute, value=value)
+    if kind in (AddressAdd, AddressDelete):
+        held = draw(st.sampled_from((*ADDRESSES, "10.9.0.1")))
+        length = draw(st.sampled_from((16, 24, 31, 32)))
+        new = Address(device=draw(st.sampled_from(DEVICES)), address=held, prefixlen=length)
+        there = draw(st.sampled_from(node.addresses.value)) if node.addresses.value else new
+        return kind(netns="node", address=there if kind is AddressDelete else new)  # type: ignore[no-any-return]
     if kind is FdbAdd:
         return FdbAdd(netns="node", entry=draw(fdb_entries(draw(st.integers(0, 5)))))
     if kind is FdbDelete:

@@ -10,7 +10,16 @@ from nettrace.model.change import ChainDelete, ChainSet, NeighbourDelete, RouteA
 from nettrace.model.finding import Safety
 from nettrace.model.kube import KubeNode
 from nettrace.model.links import FdbEntry, Link, Neighbour
-from nettrace.model.owed import Owed, OwedChain, OwedFdb, OwedJump, OwedNeighbour, OwedRoute, OwedRule
+from nettrace.model.owed import (
+    Owed,
+    OwedChain,
+    OwedFdb,
+    OwedJump,
+    OwedLink,
+    OwedNeighbour,
+    OwedRoute,
+    OwedRule,
+)
 from nettrace.model.relay import Relay
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import NOT_READ, Known, SectionKey
@@ -24,6 +33,7 @@ from tests.diagnose.faults import delete, rule_at
 from tests.diagnose.worlds import World, cluster
 
 PEER_MAC = "02:0f:00:00:01:01"
+OWN_MAC = "02:0f:00:00:00:01"
 
 
 def owes(snapshot: Snapshot, node: str = "node-a") -> tuple[Owed, ...]:
@@ -55,7 +65,7 @@ def with_nodes(snapshot: Snapshot, **changes: Any) -> Snapshot:
 
 def test_three_things_a_peer() -> None:
     """Each VXLAN peer is owed a route, a permanent neighbour and a forwarding entry, with their source."""
-    route, neighbour, fdb, chain, jump = owes(cluster().snapshot)
+    own, route, neighbour, fdb, chain, jump = owes(cluster().snapshot)
     assert isinstance(route, OwedRoute)
     hop = NextHop(device="flannel.1", via="10.244.2.0", onlink=True)
     assert route.route == Route(dst="10.244.2.0/24", nexthops=(hop,))
@@ -68,6 +78,10 @@ def test_three_things_a_peer() -> None:
     assert {item.source for item in (route, neighbour, fdb)} == {"annotations of Node node-b"}
     assert isinstance(chain, OwedChain)
     assert isinstance(jump, OwedJump)
+    assert isinstance(own, OwedLink)
+    assert (own.device, own.attribute) == ("flannel.1", "address")
+    assert own.value == OWN_MAC
+    assert own.source == "annotations of Node node-a"
     assert {item.owner for item in (route, chain, jump)} == {"flanneld"}
     assert chain.source == SUBNET_ENV
 
@@ -123,7 +137,7 @@ def test_host_gw_routes_lead_straight_to_the_node() -> None:
     assert isinstance(route, OwedRoute)
     assert route.route == direct
     files = {NET_CONF: '{"Backend": {"Type": "vxlan", "DirectRouting": true}}'}
-    (route,) = owes(with_files(snapshot, files))
+    (_, route) = owes(with_files(snapshot, files))
     assert isinstance(route, OwedRoute)
     assert route.route == direct
     for text in ('{"Backend": {"Type": "vxlan"}}', '{"Backend": 1}', "nonsense"):
@@ -214,7 +228,7 @@ def test_the_new_layout_is_asked_for_where_nothing_is() -> None:
 
 
 def test_a_forgotten_neighbour_has_a_name() -> None:
-    """A missing VTEP neighbour is flannel-arp-missing, a VTEP that leads elsewhere flannel-fdb-missing."""
+    """A missing VTEP neighbour is flannel-arp-missing, a VTEP that leads elsewhere fdb-stale-remote."""
     world = cluster()
     section = world.snapshot.namespaces["node-a"].neighbours
     assert isinstance(section, Known)
@@ -228,7 +242,7 @@ def test_a_forgotten_neighbour_has_a_name() -> None:
     node = replace(world.snapshot.namespaces["node-a"], fdb=Known(elsewhere))
     wrong = World(world.snapshot.with_netns(node), world.names)
     found = diagnosed(wrong, "pod/client-near", "pod/hostnames-1")
-    assert [f.cause for f in found.findings] == ["flannel-fdb-missing"]
+    assert [f.cause for f in found.findings] == ["fdb-stale-remote"]
     assert "sends elsewhere what is for" in found.findings[0].message
 
 

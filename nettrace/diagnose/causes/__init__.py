@@ -7,6 +7,7 @@ guided flow (nettrace.diagnose.guide) finds it.
 """
 
 from nettrace.diagnose.cause import Cause
+from nettrace.diagnose.causes.bridge_address_missing import BRIDGE_ADDRESS_MISSING
 from nettrace.diagnose.causes.bridge_down import BRIDGE_DOWN
 from nettrace.diagnose.causes.bridge_nf_off import BRIDGE_NF_OFF
 from nettrace.diagnose.causes.bridge_port_disabled import BRIDGE_PORT_DISABLED
@@ -19,6 +20,7 @@ from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
 from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
+from nettrace.diagnose.causes.fdb_stale_remote import FDB_STALE_REMOTE
 from nettrace.diagnose.causes.firewall_rule_drop import FIREWALL_RULE_DROP
 from nettrace.diagnose.causes.forward_policy_drop import FORWARD_POLICY_DROP
 from nettrace.diagnose.causes.forward_reject_host_prohibited import FORWARD_REJECT_HOST_PROHIBITED
@@ -31,6 +33,7 @@ from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT
 from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
+from nettrace.diagnose.causes.martian_local_source import MARTIAN_LOCAL_SOURCE
 from nettrace.diagnose.causes.masq_pod_to_pod import MASQ_POD_TO_POD
 from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
 from nettrace.diagnose.causes.netpol import (
@@ -52,6 +55,7 @@ from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
 from nettrace.diagnose.causes.pod_default_route_missing import POD_DEFAULT_ROUTE_MISSING
 from nettrace.diagnose.causes.pod_not_listening import POD_NOT_LISTENING
 from nettrace.diagnose.causes.pod_route_missing import POD_ROUTE_MISSING
+from nettrace.diagnose.causes.pod_wrong_netmask import POD_WRONG_NETMASK
 from nettrace.diagnose.causes.policy_rule_hijack import POLICY_RULE_HIJACK
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.causes.reject_route import REJECT_ROUTE
@@ -79,11 +83,21 @@ from nettrace.diagnose.causes.svc_wrong_targetport import SVC_WRONG_TARGETPORT
 from nettrace.diagnose.causes.tunnel_link_down import TUNNEL_LINK_DOWN
 from nettrace.diagnose.causes.veth_detached import VETH_DETACHED
 from nettrace.diagnose.causes.veth_host_down import VETH_HOST_DOWN
+from nettrace.diagnose.causes.vni_mismatch import VNI_MISMATCH
+from nettrace.diagnose.causes.vtep_mac_mismatch import VTEP_MAC_MISMATCH
+from nettrace.diagnose.causes.vxlan_port_mismatch import VXLAN_PORT_MISMATCH
 from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    BRIDGE_ADDRESS_MISSING,
+    FDB_STALE_REMOTE,
+    MARTIAN_LOCAL_SOURCE,
+    POD_WRONG_NETMASK,
+    VNI_MISMATCH,
+    VTEP_MAC_MISMATCH,
+    VXLAN_PORT_MISMATCH,
     NFT_TABLE_GONE,
     BRIDGE_DOWN,
     BRIDGE_PORT_DISABLED,

@@ -18,15 +18,13 @@ _LASTING = "restart flanneld on this node; it reads the same annotations"
 def _fdb(context: Context) -> Iterator[Candidate]:
     for difference in context.differences:
         owed = difference.owed
-        if isinstance(owed, OwedFdb) and owed.owner == OWNER:
+        if isinstance(owed, OwedFdb) and owed.owner == OWNER and difference.restored.absent:
             place = where(context.snapshot, owed.netns)
-            what = "does not know where" if difference.restored.absent else "sends elsewhere what is for"
             yield owed_candidate(
                 context,
                 "flannel-fdb-missing",
                 [difference],
-                f"{place} {what} {difference.about} ({owed.entry.mac})"
-                + (" is" if difference.restored.absent else ""),
+                f"{place} does not know where {difference.about} ({owed.entry.mac}) is",
                 safety=Safety.GUARDED,
                 overwritten=_OVERWRITTEN,
                 lasting=_LASTING,
@@ -54,7 +52,7 @@ FLANNEL_FDB_MISSING = Cause(
     title="flannel's VXLAN device does not know where a peer is",
     what=(
         "flannel.1 learns nothing: flanneld tells it, for each peer, to which node's address the peer's "
-        "VTEP MAC leads. That entry is missing, or names another address."
+        "VTEP MAC leads. That entry is missing."
     ),
     shows="The pods of one peer node cannot be reached; those of others can.",
     dies="In the VXLAN device: no destination for the MAC, dropped silently.",

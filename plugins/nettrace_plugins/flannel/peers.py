@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from nettrace.model.addr import family_of, in_prefix, network_of
 from nettrace.model.links import Address, FdbEntry, Neighbour
-from nettrace.model.owed import Owed, OwedFdb, OwedNeighbour, OwedRoute
+from nettrace.model.owed import Owed, OwedFdb, OwedLink, OwedNeighbour, OwedRoute
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -36,12 +36,23 @@ def owed_for_peers(snapshot: Snapshot, node: str) -> Iterator[Owed]:
             about="the pods of all nodes",
             route=Route(dst=env.network, nexthops=(NextHop(device="flannel0"),)),
         )
+    device = f"flannel.{own.vni}"
+    if own.backend == "vxlan" and own.mac and _has(snapshot, netns, device):
+        yield OwedLink(
+            netns=netns,
+            owner=OWNER,
+            source=own.source,
+            about="its own VXLAN end",
+            device=device,
+            attribute="address",
+            value=own.mac,
+        )
     for peer in peers:
         if peer.backend != own.backend:
             continue
-        device = uplink(snapshot, netns, peer.public_ip) if direct else None
-        if device is not None:
-            yield _direct(netns, peer, device)
+        wire = uplink(snapshot, netns, peer.public_ip) if direct else None
+        if wire is not None:
+            yield _direct(netns, peer, wire)
         elif own.backend == "vxlan" and peer.vni == own.vni and peer.mac:
             yield from _tunnelled(netns, peer, f"flannel.{own.vni}")
 

@@ -1,0 +1,128 @@
+"""
+Leaves about addresses, tunnels and the ways between nodes, each repaired where there is a repair.
+
+Lives here: the shell commands of the catalogue of faults that make them.
+"""
+
+import json
+from collections.abc import Callable
+
+from tests.acceptance import faults
+from tests.acceptance.faults import Scene
+from tests.acceptance.leaves import Leaf, near_pod, on_node
+
+__all__ = ["NETWORK_LEAVES"]
+
+
+def _near(scene: Scene) -> str:
+    return min(scene.client)
+
+
+def _far(scene: Scene) -> str:
+    return next(node for node in scene.pod_cidr if node != _near(scene))
+
+
+def bridge_address(scene: Scene) -> list[tuple[str, str]]:
+    """The bridge of the client's node loses its address."""
+    shown = json.loads(scene.bench.shell(_near(scene), "ip -j -4 addr show cni0"))[0]["addr_info"][0]
+    return [(_near(scene), f"ip addr del {shown['local']}/{shown['prefixlen']} dev cni0")]
+
+
+def endpoint_on_node(scene: Scene) -> list[tuple[str, str]]:
+    """The client's node has the address of its own endpoint."""
+    return [(_near(scene), f"ip addr add {scene.endpoints[near_pod(scene)]}/32 dev lo")]
+
+
+def client_on_node(scene: Scene) -> list[tuple[str, str]]:
+    """The client's node has the client's address."""
+    shown = json.loads(scene.bench.shell(scene.client[_near(scene)], "ip -j -4 addr show eth0"))
+    return [(_near(scene), f"ip addr add {shown[0]['addr_info'][0]['local']}/32 dev lo")]
+
+
+def wide_netmask(scene: Scene) -> list[tuple[str, str]]:
+    """The client takes all pods for its neighbours."""
+    pod = scene.client[_near(scene)]
+    shown = json.loads(scene.bench.shell(pod, "ip -j -4 addr show eth0"))[0]["addr_info"][0]
+    gateway = json.loads(scene.bench.shell(pod, "ip -j route show default"))[0]["gateway"]
+    address = shown["local"]
+    commands = (
+        f"ip addr del {address}/{shown['prefixlen']} dev eth0; ip addr add {address}/16 dev eth0; "
+        f"ip route replace default via {gateway}"
+    )
+    return [(pod, commands)]
+
+
+def other_vtep_mac(scene: Scene) -> list[tuple[str, str]]:
+    """The far node's VXLAN device has another MAC than its Node says."""
+    return [(_far(scene), "ip link set flannel.1 address 02:00:00:00:00:99")]
+
+
+def _made_anew(*, vni: int, port: int) -> Callable[[Scene], list[tuple[str, str]]]:
+    """Make the far node's VXLAN device again, with all that was on it."""
+
+    def inject(scene: Scene) -> list[tuple[str, str]]:
+        near, far = _near(scene), _far(scene)
+        mac = json.loads(scene.bench.shell(near, "ip -j link show flannel.1"))[0]["address"]
+        own = json.loads(scene.bench.shell(far, "ip -j link show flannel.1"))[0]
+        address = json.loads(scene.bench.shell(far, "ip -j -4 addr show flannel.1"))[0]["addr_info"][0][
+            "local"
+        ]
+        vtep = scene.pod_cidr[near].split("/")[0]
+        rest = f"dev eth0 local {scene.node_ip[far]} dstport {port} nolearning"
+        commands = (
+            "ip link del flannel.1",
+            f"ip link add flannel.1 address {own['address']} mtu {own['mtu']} type vxlan id {vni} {rest}",
+            f"ip addr add {address}/32 dev flannel.1",
+            "ip link set flannel.1 up",
+            f"ip neigh add {vtep} lladdr {mac} dev flannel.1 nud permanent",
+            f"bridge fdb add {mac} dev flannel.1 dst {scene.node_ip[near]} self permanent",
+            f"ip route add {scene.pod_cidr[near]} via {vtep} dev flannel.1 onlink",
+        )
+        return [(far, "; ".join(commands))]
+
+    return inject
+
+
+def old_address(scene: Scene) -> list[tuple[str, str]]:
+    """The peer's VTEP is looked for at an address that nobody has."""
+    near = _near(scene)
+    for entry in json.loads(scene.bench.shell(near, "bridge -j fdb show dev flannel.1")):
+        if entry.get("dst") == scene.node_ip[_far(scene)]:
+            gone = entry["dst"].rsplit(".", 1)[0] + ".77"
+            return [(near, f"bridge fdb replace {entry['mac']} dev flannel.1 dst {gone} self permanent")]
+    raise AssertionError("no entry for the peer")
+
+
+def no_neighbour(scene: Scene) -> list[tuple[str, str]]:
+    """The peer's VTEP has no MAC any more."""
+    vtep = scene.pod_cidr[_far(scene)].split("/")[0]
+    return [(_near(scene), f"ip neigh del {vtep} dev flannel.1")]
+
+
+NETWORK_LEAVES = (
+    Leaf("bridge-address-missing", "dns", shell=bridge_address, mended=True),
+    Leaf("martian-local-source", "pods", shell=endpoint_on_node, mended=True),
+    Leaf("martian-local-source", "dns", shell=client_on_node, mended=True),
+    Leaf("pod-wrong-netmask", "path", shell=wide_netmask, mended=True),
+    Leaf("vtep-mac-mismatch", "path", shell=other_vtep_mac, mended=True),
+    Leaf("vni-mismatch", "path", shell=_made_anew(vni=2, port=8472)),
+    Leaf("vxlan-port-mismatch", "path", shell=_made_anew(vni=1, port=4789)),
+    Leaf("fdb-stale-remote", "path", shell=old_address, mended=True),
+    Leaf("flannel-arp-missing", "path", shell=no_neighbour, mended=True),
+    Leaf("rp-filter-strict", "path", shell=faults.rp_filter_strict, mended=True),
+    Leaf(
+        "service-jump-missing",
+        "dns",
+        shell=faults.service_jump_missing,
+        mended=True,
+    ),
+    Leaf(
+        "service-output-jump-missing",
+        "dns",
+        shell=on_node(
+            "iptables -t nat -D OUTPUT -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES"
+        ),
+        call=("--from-node",),
+        mended=True,
+    ),
+)
