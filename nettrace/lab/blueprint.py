@@ -10,9 +10,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from nettrace.model.bpf import BpfMap
 from nettrace.model.lab import LabNetns
 
-__all__ = ["Blueprint", "Daemon", "Options"]
+__all__ = ["Blueprint", "Daemon", "Opaque", "OpaqueProgram", "Options"]
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -61,6 +62,25 @@ class Daemon(Struct, frozen=True, kw_only=True):
     settled: tuple[str, ...] = ()
 
 
+class OpaqueProgram(Struct, frozen=True, kw_only=True):
+    """A program of BPF on tc: on which device, on which ``side`` (``ingress``, ``egress``), its name."""
+
+    device: str
+    side: str
+    name: str
+
+
+class Opaque(Struct, frozen=True, kw_only=True):
+    """
+    The programs on the devices of one namespace, and the maps that all of them use.
+
+    They let everything pass, which nothing shows.  ``maps`` have entries, and no ids yet.
+    """
+
+    programs: tuple[OpaqueProgram, ...]
+    maps: tuple[BpfMap, ...] = ()
+
+
 class Blueprint(Struct, frozen=True, kw_only=True):
     """
     One lab.  All mappings are keyed by names under /run/netns.
@@ -69,7 +89,8 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     device exists (devices take over conf.default when they are made), then ``wiring``, one
     stage after the other, the namespaces of one stage at the same time, each a list of lines
     for ip(8) ``-batch``; then ``device_sysctls``, those of single devices, ``fdb`` for bridge(8), ``sets``
-    for ``ipset restore``, ``native`` for nft, and ``rules``, which name the sets, for iptables-restore.
+    for ``ipset restore``, ``native`` for nft, and ``rules``, which name the sets, for iptables-restore;
+    ``programs`` are of BPF.
     ``files`` are relative to the lab's directory.  ``agents`` are what the names of the chains begin with
     that the nodes' agents own: they write them whole, and take away those that they no longer want.
     """
@@ -83,6 +104,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     sets: dict[str, str] = field(default_factory=dict)
     native: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
+    programs: dict[str, Opaque] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()
     agents: tuple[str, ...] = ()
     has_manifests: bool = False

@@ -27,6 +27,7 @@ from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.build import set_sysctls, start_all, write_files
 from nettrace.lab.cluster.documents import Document, name_of, read_directory
 from nettrace.lab.processes import end_all, is_running, left_by, living_in
+from nettrace.lab.programs import hang
 from nettrace.lab.proxy import program_native
 from nettrace.lab.reprogram import reprogrammed
 from nettrace.lab.tools import (
@@ -291,6 +292,8 @@ def _carry_out(
         if pod is not None and all(entry.pod != pod for entry in new.namespaces):
             shutil.rmtree(root / "pods" / pod, ignore_errors=True)
     _rewire(record, old, new, wanted, lock)
+    for netns, opaque in new.programs.items():
+        hang(netns, opaque)
     objects = [text for name, text in new.files.items() if name.startswith("manifests/")]
     documents = [document for text in objects for document in parse_documents(text, "the lab's manifests")]
     kube = kube_from_documents(documents, "the lab's manifests")

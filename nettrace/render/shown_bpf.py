@@ -46,7 +46,8 @@ def programs_document(
         told = {one.id: one for one in words.get(node.name, ())}
         for one in node.bpf.value.maps:
             users = [p for p in node.bpf.value.programs if any(ref.id == one.id for ref in p.maps)]
-            names = tuple(dict.fromkeys(f"{p.name or 'BPF'} (id {p.id})" for p in users))
+            by_id = {p.id: p.name or "BPF" for p in reversed(users)}  # one program hangs in several places
+            names = tuple(f"{name} (id {ident})" for ident, name in sorted(by_id.items()))
             items.append(
                 ShownMap(node=node.name, map=_without_bytes(one), programs=names, words=told.get(one.id))
             )

@@ -158,6 +158,7 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
         sets={netns: one.sets for netns, one in enforced.items()},
         rules={netns: save_text(one.rules) for netns, one in enforced.items()},
         native={netns_of[node.name]: native_rules(made.kube, node.name) for node in nodes if native},
+        programs={site.netns: opaque for site in sites if (opaque := pod_network.programs(site)) is not None},
         daemons=(
             internet_daemon(root, internet),
             *(

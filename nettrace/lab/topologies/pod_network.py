@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from nettrace.lab.blueprint import Daemon, Options
+from nettrace.lab.blueprint import Daemon, Opaque, Options
 from nettrace.lab.cluster.documents import Document
 from nettrace.lab.cluster.policies import Policed, policed
 from nettrace.lab.cluster.workloads import LabNode
@@ -54,6 +54,10 @@ def _nothing(site: Site) -> Sequence[str]:
     return ()
 
 
+def _no_programs(site: Site) -> Opaque | None:
+    return None
+
+
 def _no_files(site: Site) -> dict[str, str]:
     return {}
 
@@ -83,7 +87,7 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
       forwarding and bridge netfilter, ``device_sysctls`` those of devices that ``wiring`` makes.
     * ``files`` are what it and its CNI plugin leave on the node, relative to the node's root: each is
       put below ``nodes/NAME/``.
-    * ``daemons`` are its processes on the node.
+    * ``daemons`` are its processes on the node, ``programs`` those of BPF on the node's devices.
     """
 
     topology: str
@@ -98,3 +102,4 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
     device_sysctls: Callable[[Site], dict[str, str]] = _no_files
     files: Callable[[Site], dict[str, str]] = _no_files
     daemons: Callable[[Site], Sequence[Daemon]] = _no_daemons
+    programs: Callable[[Site], Opaque | None] = _no_programs

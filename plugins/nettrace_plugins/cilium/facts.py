@@ -17,7 +17,6 @@ from nettrace.model.xt import BACKENDS
 
 __all__ = [
     "CHAINS",
-    "CONFIG",
     "PROGRAMS",
     "agent",
     "chains",
@@ -34,8 +33,6 @@ __all__ = [
 CHAINS = ("CILIUM_", "OLD_CILIUM_")
 #: Its programs since 1.13 (bpf/bpf_lxc.c, bpf_host.c, bpf_overlay.c, bpf_xdp.c, bpf_sock.c).
 PROGRAMS = ("cil_",)
-#: What an agent that was started with a configuration leaves (pkg/defaults, pkg/option).
-CONFIG = "/run/cilium/state/agent-runtime-config.json"
 
 _DEVICES = {
     "cilium_host": "Cilium's router: the node's end of the pair that leads to its pods' gateway",

@@ -115,7 +115,8 @@ def _slot(key: Bytes, value: Bytes) -> str:
     slot = key.number(size + 2, 2)
     if slot:
         return f"{front} slot {slot}: backend {value.number(0, 4)}"
-    return f"{front}: {value.number(4, 2)} backends, reverse NAT {value.network(6, 2)}"
+    count = value.number(4, 2)
+    return f"{front}: {count} backend{'s' * (count != 1)}, reverse NAT {value.network(6, 2)}"
 
 
 def _backend(key: Bytes, value: Bytes) -> str:

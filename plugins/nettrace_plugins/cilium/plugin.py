@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from nettrace.model.bpf import BpfState
+from nettrace.model.owed import Owed
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
-from nettrace.plugin_api import Detection, hookimpl
+from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.cilium.facts import (
     device_words,
     evidence,
@@ -16,9 +17,19 @@ from nettrace_plugins.cilium.facts import (
 )
 from nettrace_plugins.cilium.identities import address_words, map_words
 from nettrace_plugins.cilium.layouts import MAPS
+from nettrace_plugins.cilium.owes import OWNER, owed_routes
 from nettrace_plugins.cilium.services import SYSTEM, service_table
 
 __all__ = ["Cilium", "plugin"]
+
+
+_SECTIONS = ("links", "socket_programs", "routes", "xt/nft")
+_TOPOLOGY = Topology(
+    name="cilium",
+    summary="a cluster with Cilium's devices, chains and maps, and programs that nobody can look into",
+    builder="nettrace_plugins.cilium.topology:cilium",
+    cluster=True,
+)
 
 
 class Cilium:
@@ -42,7 +53,11 @@ class Cilium:
         if not nodes:
             return None
         return Detection(
-            name=SYSTEM, mode="; ".join(sorted(modes - {""})), nodes=tuple(nodes), evidence=tuple(found)
+            name=SYSTEM,
+            mode="; ".join(sorted(modes - {""})),
+            nodes=tuple(nodes),
+            evidence=tuple(found),
+            owners=(OWNER,),
         )
 
     @hookimpl
@@ -52,7 +67,7 @@ class Cilium:
         for node in snapshot.nodes.values():
             holder = f"node:{node.name}"
             found += [SectionKey(holder, "files"), SectionKey(holder, "processes")]
-            found += [SectionKey(node.netns, name) for name in ("links", "socket_programs", "xt/nft")]
+            found += [SectionKey(node.netns, name) for name in _SECTIONS]
         return found
 
     @hookimpl
@@ -69,6 +84,16 @@ class Cilium:
         if node is None or not thing or not (thing[0].isdigit() or ":" in thing):
             return None
         return address_words(_state(snapshot, node), thing, _devices(snapshot, netns))
+
+    @hookimpl
+    def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
+        """Return the routes that Cilium has to have made on *node*."""
+        return tuple(owed_routes(snapshot, node))
+
+    @hookimpl
+    def nettrace_topologies(self) -> Sequence[Topology]:
+        """Return Cilium's lab."""
+        return (_TOPOLOGY,)
 
     @hookimpl
     def nettrace_maps(self) -> Sequence[str]:

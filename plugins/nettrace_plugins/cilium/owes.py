@@ -1,0 +1,88 @@
+"""
+The routes that Cilium owes a node.
+
+Lives here: the ways to other nodes' pods, as far as nodes and devices tell which there have to be.
+Source: cilium/cilium pkg/datapath/linux/node.go (updateDirectRoutes, nodeUpdate), pkg/annotation.
+"""
+
+from collections.abc import Iterator
+
+from nettrace.model.addr import canonical_address, canonical_prefix, family_of
+from nettrace.model.kube import KubeNode
+from nettrace.model.owed import Owed, OwedRoute
+from nettrace.model.routes import NextHop, Route
+from nettrace.model.section import Known
+from nettrace.model.snapshot import Snapshot
+from nettrace_plugins.cilium.facts import mode
+
+__all__ = ["ANNOTATION", "OWNER", "owed_routes"]
+
+OWNER = "cilium-agent"
+#: Prefix of the annotations of Nodes (annotate-k8s-node).
+ANNOTATION = "network.cilium.io/"
+
+
+def owed_routes(snapshot: Snapshot, node: str) -> Iterator[Owed]:
+    """
+    Yield the routes to the pods of other nodes.
+
+    Through a tunnel they all lead to cilium_host.  With native routing the agent makes them only if told to
+    (auto-direct-node-routes), which no state says outright: they are owed where one of them stands.
+    """
+    state = snapshot.nodes.get(node)
+    nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
+    own = next((one for one in nodes if one.name == node), None)
+    if state is None or own is None or f"{ANNOTATION}ipv4-cilium-host" not in own.annotations:
+        return
+    peers = [(one, cidr) for one in nodes if one.name != node and (cidr := _pod_cidr(one))]
+    kind = mode(snapshot, state.netns)
+    if kind in ("vxlan", "geneve"):
+        router = _address(own.annotations[f"{ANNOTATION}ipv4-cilium-host"])
+        if router:
+            hop = NextHop(device="cilium_host", via=router)
+            for peer, cidr in peers:
+                yield _route(state.netns, peer, Route(dst=cidr, nexthops=(hop,), prefsrc=router))
+        return
+    standing = {
+        (route.dst, hop.via): hop.device
+        for route in _routes(snapshot, state.netns)
+        for hop in route.nexthops
+        if route.type == "unicast"
+    }
+    ways = [(peer, cidr, peer.internal_ips[0]) for peer, cidr in peers if peer.internal_ips]
+    devices = {standing[cidr, via] for _, cidr, via in ways if (cidr, via) in standing}
+    if kind and len(devices) == 1:
+        device = devices.pop()
+        for peer, cidr, via in ways:
+            hop = NextHop(device=device, via=via)
+            yield _route(state.netns, peer, Route(dst=cidr, nexthops=(hop,), protocol="kernel"))
+
+
+def _route(netns: str, peer: KubeNode, route: Route) -> OwedRoute:
+    return OwedRoute(
+        netns=netns,
+        owner=OWNER,
+        source=f"annotations of Node {peer.name}",
+        about=f"the pods of {peer.name}",
+        route=route,
+    )
+
+
+def _routes(snapshot: Snapshot, netns: str) -> tuple[Route, ...]:
+    section = snapshot.namespaces[netns].routes if netns in snapshot.namespaces else None
+    return section.value if isinstance(section, Known) else ()
+
+
+def _pod_cidr(node: KubeNode) -> str:
+    try:
+        return canonical_prefix(node.annotations.get(f"{ANNOTATION}ipv4-pod-cidr", ""))
+    except ValueError:
+        return ""
+
+
+def _address(text: str) -> str:
+    try:
+        address = canonical_address(text)
+    except ValueError:
+        return ""
+    return address if family_of(address) == 4 else ""
