@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 import nettrace
+from nettrace.app.plugins import load_plugins
 from nettrace.diagnose import Goal
 from nettrace.diagnose.cause import Explanation
 from nettrace.diagnose.causes import CAUSES
@@ -26,7 +27,7 @@ from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from nettrace.model.xt import Accept, Conntrack, XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, rule_text
-from tests.diagnose.asking import ALL_CAUSES, candidates, context, diagnosed, first, walked
+from tests.diagnose.asking import candidates, context, diagnosed, first, walked
 from tests.diagnose.faults import FAULTS
 from tests.diagnose.worlds import NO_OBJECTS, World, cluster, docker_host
 
@@ -38,7 +39,7 @@ DOCS = Path(nettrace.__file__).parent.parent / "docs" / "causes"
 # --- words -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cause", ALL_CAUSES, ids=lambda cause: cause.id)
+@pytest.mark.parametrize("cause", load_plugins().causes(), ids=lambda cause: cause.id)
 def test_every_cause_explains_itself(cause: Any) -> None:
     """Each cause has a kebab-case id, all of its words, and a page that says the same."""
     assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", cause.id)
@@ -51,8 +52,10 @@ def test_every_cause_explains_itself(cause: Any) -> None:
 
 def test_the_pages_are_those_of_the_causes() -> None:
     """docs/causes lists every cause once and no other; scripts/cause_pages.py writes it."""
-    assert (DOCS / "README.md").read_text() == index_page(ALL_CAUSES)
-    assert {path.stem for path in DOCS.glob("*.md")} == {cause.id for cause in ALL_CAUSES} | {"README"}
+    assert (DOCS / "README.md").read_text() == index_page(load_plugins().causes())
+    assert {path.stem for path in DOCS.glob("*.md")} == {cause.id for cause in load_plugins().causes()} | {
+        "README"
+    }
 
 
 def test_the_core_names_no_network_system_as_owner() -> None:
