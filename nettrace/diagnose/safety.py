@@ -17,7 +17,7 @@ from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Needs, Outcome, Path, Walk
-from nettrace.model.xt import Conntrack, State, XtRule
+from nettrace.model.xt import Conntrack, Rpfilter, State, XtRule
 from nettrace.walk.walker import walk
 
 __all__ = ["SafetySet", "worse"]
@@ -165,7 +165,8 @@ def _denial(snapshot: Snapshot, walked: Walk) -> Step | None:
     """
     Return the rule's step that denies the request on purpose, if all branches are denied so.
 
-    A policy is nobody's word about this flow, and what INVALID hits is an accident of state.
+    A policy is nobody's word about this flow, and what INVALID hits is an accident of state, as is what
+    rpfilter hits of the routes.
     """
     found: Step | None = None
     for path in walked.paths:
@@ -184,7 +185,10 @@ def _denial(snapshot: Snapshot, walked: Walk) -> Step | None:
 
 
 def _is_about_state(rule: XtRule) -> bool:
-    return any(isinstance(m, Conntrack | State) and "INVALID" in m.states for m in rule.matches)
+    return any(
+        isinstance(m, Rpfilter) or (isinstance(m, Conntrack | State) and "INVALID" in m.states)
+        for m in rule.matches
+    )
 
 
 def _place(step: Step) -> str:

@@ -27,9 +27,16 @@ class Break(NamedTuple):
     differs: int = 1
 
 
+#: What a fault may touch: routes, neighbours that somebody wrote, ARP of devices, rules, sets.
+_LOOK = (
+    "ip route show; ip neigh show nud permanent; bridge fdb show; cd /proc/sys/net/ipv4/conf; "
+    "grep . */proxy_arp; iptables-save -t nat; if which ipset >/dev/null; then ipset save | sort; fi"
+)
+
+
 def state(scene: Scene) -> dict[str, str]:
-    """The routes and rules of each node, counters left out."""
-    shown = {node: scene.bench.shell(node, "ip route show; iptables-save -t nat") for node in scene.node_ip}
+    """What a fault may touch on each node, counters left out."""
+    shown = {node: scene.bench.shell(node, _LOOK) for node in scene.node_ip}
     return {node: re.sub(r"#.*\n|\[\d+:\d+\]", "", text) for node, text in shown.items()}
 
 
@@ -46,11 +53,14 @@ def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], li
     code = (1,) if fault.differs else (0,)
     shown = lab.nettrace("show", "systems", "--lab", lab.name, "-o", "json", expect=code).json["items"]
     wrong = [(item["system"]["name"], len(item["system"]["differs"])) for item in shown]
-    assert [one for one in wrong if one[1]] == ([(fault.system, fault.differs)] if fault.differs else [])
+    expected = [(fault.system, fault.differs)] if fault.differs else []
+    assert [one for one in wrong if one[1]] == expected, (wrong, expected)
 
     said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(1,)).json
     assert said["outcome"] == fault.outcome
-    assert {t["outcome"] for t in lab.connect(who, address, port)} == {fault.outcome}
+    patience = 4.5 if fault.outcome == "unreachable" else 0.9  # ARP is given up after 3 s
+    seen = {t["outcome"] for t in lab.connect(who, address, port, seconds=patience)}
+    assert seen == {fault.outcome}, seen
     assert [finding["cause"] for finding in said["findings"]][:1] == [fault.cause]
 
     lab.nettrace("repair", "apply", fault.cause, "--lab", lab.name, "--yes", expect=(0,))

@@ -94,6 +94,8 @@ def test_being_mended_is_not_worse() -> None:
         assert walk_twice(hurt, world, fault.source(world), fault.target(world)) == ""
     state = world.edited(rule("-m conntrack --ctstate INVALID,NEW -j DROP"))
     assert walk_twice(state, world, CLIENT, OTHER) == ""
+    back = world.edited(rule("-m rpfilter -j DROP", "PREROUTING", "raw"))
+    assert walk_twice(back, world, CLIENT, OTHER) == ""
     denied = world.edited(rule("-s 10.244.1.10/32 -j REJECT"))
     assert walk_twice(denied, world, CLIENT, OTHER) == (
         "it would get through, and rule 1 of FORWARD on node-a denies it"

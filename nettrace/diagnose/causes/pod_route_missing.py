@@ -45,6 +45,8 @@ def route_candidates(context: Context, cause: str) -> Iterator[Candidate]:
         owed = difference.owed
         if not isinstance(owed, OwedRoute) or not _is_asked(context, owed):
             continue
+        if owed.subject.startswith("pod/"):
+            continue  # the way to a pod of the node's own: its system's to name
         name, what = _route_cause(context, owed, absent=difference.restored.absent)
         if name == cause:
             place = where(context.snapshot, owed.netns)

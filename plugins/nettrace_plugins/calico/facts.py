@@ -25,6 +25,7 @@ __all__ = [
     "OWNER",
     "Pool",
     "Published",
+    "all_pods",
     "blocks_of",
     "custom",
     "devices",
@@ -181,14 +182,15 @@ def runs_on(snapshot: Snapshot, node: str) -> bool:
     return state is not None and any(name.startswith(WORKLOAD) for name in devices(snapshot, state.netns))
 
 
-def local_pods(snapshot: Snapshot, node: str) -> tuple[Pod, ...]:
-    """Return the running pods of a node that have an address of their own."""
+def all_pods(snapshot: Snapshot) -> tuple[Pod, ...]:
+    """Return the running pods that have an address of their own."""
     pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
-    return tuple(
-        pod
-        for pod in pods
-        if pod.node_name == node and not pod.host_network and pod.phase == "Running" and pod.ips
-    )
+    return tuple(pod for pod in pods if not pod.host_network and pod.phase == "Running" and pod.ips)
+
+
+def local_pods(snapshot: Snapshot, node: str) -> tuple[Pod, ...]:
+    """Return those of them that run on a node."""
+    return tuple(pod for pod in all_pods(snapshot) if pod.node_name == node)
 
 
 def mode_of(snapshot: Snapshot, block: str, own: Published, peer: Published) -> str:

@@ -20,7 +20,7 @@ from nettrace.parse.iptables import rule_text
 from nettrace_plugins.kube_router.facts import RouterNode, nodes_of
 from nettrace_plugins.kube_router.owes import OWNER
 
-__all__ = ["BGP_PORT", "KUBE_ROUTER_BGP_DOWN", "session"]
+__all__ = ["BGP_PORT", "KUBE_ROUTER_BGP_DOWN", "blocking", "session", "silent"]
 
 BGP_PORT = 179
 
@@ -44,7 +44,7 @@ def session(snapshot: Snapshot, netns: str, peer: str) -> bool | None:
     )
 
 
-def _silent(snapshot: Snapshot, node: NodeState) -> bool:
+def silent(snapshot: Snapshot, node: NodeState) -> bool:
     """Is it known that nobody on *node* waits for BGP?"""
     sockets = _sockets(snapshot, node.netns)
     return sockets is not None and not any(
@@ -76,12 +76,12 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
             note=f"BGP between {here.name} and {peer.name}",
         )
     ]
-    mute = [one for one in ends if _silent(snapshot, one)]
+    mute = [one for one in ends if silent(snapshot, one)]
     evidence += [
         Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {BGP_PORT}", note=one.name)
         for one in mute
     ]
-    blocks = [found for one in ends for found in _blocking(snapshot, one.netns)]
+    blocks = [found for one in ends for found in blocking(snapshot, one.netns)]
     evidence += blocks
     why, lasting = (
         "",
@@ -107,7 +107,7 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
     )
 
 
-def _blocking(snapshot: Snapshot, netns: str) -> Iterator[Evidence]:
+def blocking(snapshot: Snapshot, netns: str) -> Iterator[Evidence]:
     """Yield the rules of a namespace's own chains that refuse TCP packets for the port of BGP."""
     for name in ("INPUT", "OUTPUT"):
         for backend, chain in chains_in(snapshot, netns, "filter", name):
