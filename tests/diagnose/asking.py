@@ -6,9 +6,9 @@ Lives here: what the tests do again and again.
 
 from typing import Any
 
+from nettrace.app.plugins import load_plugins
 from nettrace.diagnose import Diagnosis, Goal, diagnose
 from nettrace.diagnose.cause import Cause, Context
-from nettrace.diagnose.causes import CAUSES
 from nettrace.diagnose.search import context_of
 from nettrace.kube.iptables import owed_kube_proxy
 from nettrace.kube.resolve import resolve
@@ -33,7 +33,7 @@ __all__ = [
     "walked",
 ]
 
-ALL_CAUSES: tuple[Cause, ...] = (*CAUSES, *flannel.nettrace_causes(), *docker.nettrace_causes())
+ALL_CAUSES: tuple[Cause, ...] = tuple(load_plugins().causes())
 
 
 def owed_of(snapshot: Snapshot) -> tuple[Owed, ...]:

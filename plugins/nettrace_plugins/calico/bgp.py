@@ -162,7 +162,7 @@ def _autodetected(context: Context, one: Published) -> Candidate:
 
 CALICO_WRONG_AUTODETECT = Cause(
     id="calico-wrong-autodetect",
-    title="Calico took a wrong interface for the node's",
+    title="a Calico node took a wrong interface for its own",
     what=(
         "calico-node looks for the node's address itself, by default on the first interface that looks "
         "valid, which may be a bridge of libvirt or a second network card. Peers and tunnels then use that."

@@ -158,7 +158,7 @@ CALICO_WORKLOAD_ROUTE_MISSING = Cause(
 
 CALICO_VTEP_MISSING = Cause(
     id="calico-vtep-missing",
-    title="Calico's VXLAN device does not know a peer's end",
+    title="a Calico node does not know a peer's VXLAN end",
     what=(
         "Nothing is learned on vxlan.calico: Felix tells it each peer's MAC address, and to which node that "
         "leads."
