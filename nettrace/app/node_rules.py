@@ -16,6 +16,7 @@ from nettrace.kube.nft_found import listed_tables
 from nettrace.kube.nft_read import found_table, sections_of
 from nettrace.model.errors import UserError
 from nettrace.model.ipset import IpSet
+from nettrace.model.late import at_hand
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.xt import BACKENDS, XtRuleset
@@ -178,7 +179,7 @@ def _whole(context: Context, netns: str, word: str, missing: dict[str, str]) -> 
             continue
         wanted += [
             SectionKey(netns, f"{word}/{table}/{name}")
-            for name, chain in body.value.chains.items()
+            for name, chain in at_hand(body.value.chains)
             if isinstance(chain, Missing)
             and chain.kind is MissingKind.NOT_READ
             and (name.startswith("KUBE-") or name.isupper())

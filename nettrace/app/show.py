@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from nettrace.app.context import Context
 from nettrace.model.errors import UserError
+from nettrace.model.late import at_hand
 from nettrace.model.nft import nft_path
 from nettrace.model.section import Known, MissingKind, SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
@@ -121,7 +122,7 @@ def _all_chains(snapshot: Snapshot, chosen: list[str]) -> list[SectionKey]:
                     continue
                 keys.extend(
                     SectionKey(name, f"{word}/{table}/{chain}")
-                    for chain, body in section.value.chains.items()
+                    for chain, body in at_hand(section.value.chains)
                     if not isinstance(body, Known) and body.kind is MissingKind.NOT_READ
                 )
         native = snapshot.section(SectionKey(name, "nft"))

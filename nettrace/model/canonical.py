@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from nettrace.model.edit_tables import route_key
 from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import VirtualServer
+from nettrace.model.late import changed
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftElement, NftRule, NftRuleset, NftSet
 from nettrace.model.packet import EPHEMERAL
@@ -133,8 +134,7 @@ def _narrowed(one: Section[Any], other: Section[Any]) -> Section[Any]:
         kept = {name: _narrowed(table, others.get(name, NOT_READ)) for name, table in mine.items()}
         return Known(XtRuleset({n: t for n, t in kept.items() if mine[n] is not others.get(n)}))
     if isinstance(one.value, XtTable):
-        chains = one.value.chains
-        return Known(XtTable({n: c for n, c in chains.items() if c is not other.value.chains.get(n)}))
+        return Known(XtTable(changed(one.value.chains, other.value.chains)))
     return one
 
 

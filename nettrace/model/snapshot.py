@@ -185,7 +185,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             table = tables.get(rest[1], Known(XtTable({})))
             if isinstance(table, Missing):
                 raise ValueError(f"{key}: table {rest[1]} is {table.kind}")
-            chains = dict(table.value.chains)
+            chains = table.value.chains.copy()
             _put(chains, rest[2], section)
             tables[rest[1]] = Known(XtTable(chains))
         return self.with_netns(replace(netns, **{attribute: Known(XtRuleset(tables))}))

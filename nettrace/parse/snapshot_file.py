@@ -14,6 +14,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import SNAPSHOT_VERSION, Netns, Snapshot
 from nettrace.model.xt import XtChain, XtRuleset
+from nettrace.parse.late_chains import LateNetns, with_late_chains
 from nettrace.parse.strict import StrictError, decode_strictly
 
 __all__ = ["API_VERSION", "decode_snapshot", "encode_snapshot"]
@@ -21,6 +22,8 @@ __all__ = ["API_VERSION", "decode_snapshot", "encode_snapshot"]
 API_VERSION = "nettrace/v1"
 _KIND = "Snapshot"
 _GZIP_MAGIC = b"\x1f\x8b"
+#: Bytes of JSON above which chains are parsed when they are looked at.
+_LARGE = 4_000_000
 _AGAIN = "take it again: nettrace snapshot -o FILE"
 
 
@@ -35,6 +38,12 @@ class _SnapshotFile(Snapshot, frozen=True, kw_only=True):
 
     apiVersion: str  # noqa: N815 - the field's name in the file
     kind: str
+
+
+class _LargeFile(_SnapshotFile, frozen=True, kw_only=True):
+    """The same with chains that are still JSON."""
+
+    namespaces: dict[str, LateNetns]  # type: ignore[assignment]
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -58,20 +67,26 @@ def decode_snapshot(data: bytes, where: str) -> Snapshot:
     Return the snapshot in *data*: JSON, or JSON in gzip.
 
     *where* names the file in errors.  UserError for data that is cut off, not JSON, of
-    another kind, of a newer version, misspelt anywhere, or at odds with itself.
+    another kind, of a newer version, misspelt anywhere, or at odds with itself.  In a large file
+    a chain of iptables is looked at when it is needed: one that does not hold what it should is
+    then ``Missing(FAILED)`` with its place.
     """
     text = _unpacked(data, where)
     _check_header(text, where)
+    large = len(text) > _LARGE
     try:
-        read = decode_strictly(text, _SnapshotFile)
+        read = decode_strictly(text, _LargeFile if large else _SnapshotFile)
     except StrictError as error:
         raise UserError(
             f"not a snapshot: {_lowered(error.what)}", where=f"{where}: {error.path}", hint=_AGAIN
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(error, where) from None
-    snapshot = Snapshot(**{name: getattr(read, name) for name in Snapshot.__struct_fields__})
-    _check_names(snapshot, where)
+    fields = {name: getattr(read, name) for name in Snapshot.__struct_fields__}
+    if isinstance(read, _LargeFile):
+        fields["namespaces"] = {n: with_late_chains(one, where) for n, one in read.namespaces.items()}
+    snapshot = Snapshot(**fields)
+    _check_names(snapshot, where, counters=not large)
     return snapshot
 
 
@@ -135,7 +150,7 @@ def _not_json(error: Exception, where: str) -> UserError:
     return UserError(f"not a snapshot: {error}", where=where, hint=_AGAIN)
 
 
-def _check_names(snapshot: Snapshot, where: str) -> None:
+def _check_names(snapshot: Snapshot, where: str, *, counters: bool) -> None:
     """Refuse a snapshot whose parts contradict each other: a walk of it would be about nothing."""
 
     def check(right: bool, what: str, path: str) -> None:
@@ -150,7 +165,7 @@ def _check_names(snapshot: Snapshot, where: str) -> None:
     for name, netns in snapshot.namespaces.items():
         path = f'$.namespaces["{name}"]'
         check(netns.name == name, f"namespace {name} is called {netns.name}", f"{path}.name")
-        short = _uncounted(netns)
+        short = _uncounted(netns) if counters else ""
         check(not short, "a chain has counters, but not one a rule", f"{path}.{short}")
 
 

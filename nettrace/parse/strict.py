@@ -25,6 +25,7 @@ _PLAIN: dict[type[inspect.Type], Any] = {
     inspect.FloatType: float,
     inspect.IntType: int,
     inspect.NoneType: None,
+    inspect.RawType: msgspec.Raw,
     inspect.StrType: str,
 }
 

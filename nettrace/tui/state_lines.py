@@ -17,6 +17,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, XtRuleset
 from nettrace.parse.iptables import rule_text
+from nettrace.parse.late_chains import outline
 from nettrace.parse.nft import rule_text as native_text
 from nettrace.render.packet_text import end
 from nettrace.render.page import Look, Span, Style, line
@@ -171,25 +172,37 @@ def _chains(snapshot: Snapshot, missing: list[Entry]) -> Iterator[_Chain]:
                 chains = body.value.chains
                 built_in = [name for name in BUILTIN_CHAINS.get(table, ()) if name in chains]
                 for name in [*built_in, *sorted(set(chains) - set(built_in))]:
-                    chain = chains[name]
-                    if isinstance(chain, Missing):
-                        _not_known(missing, f"{place}/{table}/{name}", chain)
-                    elif chain.value is not None:
-                        yield _xt_chain(netns.name, command, table, name, chain.value)
+                    about = outline(chains, name)
+                    if isinstance(about, Missing):
+                        _not_known(missing, f"{place}/{table}/{name}", about)
+                    else:
+                        yield _xt_chain(netns.name, command, table, name, chains, *about)
 
 
-def _xt_chain(netns: str, command: str, table: str, name: str, chain: XtChain) -> _Chain:
-    counters = chain.counters
-    return _Chain(
-        netns,
-        command,
-        table,
-        name,
-        about=f"policy {chain.policy}" if chain.policy else f"{len(chain.rules)} rules",
-        length=len(chain.rules),
-        rule=lambda index: rule_text(chain.rules[index]),
-        packets=lambda index: counters[index].packets if counters is not None else None,
-    )
+def _xt_chain(
+    netns: str,
+    command: str,
+    table: str,
+    name: str,
+    chains: dict[str, Section[XtChain]],
+    policy: str | None,
+    length: int,
+) -> _Chain:
+    """A chain of which only the length is known: its rules are parsed when one is looked at."""
+
+    def rule(index: int) -> str:
+        section = chains[name]
+        if isinstance(section, Missing):
+            return f"? not known: {section.reason}"
+        return rule_text(section.value.rules[index])
+
+    def packets(index: int) -> int | None:
+        section = chains[name]
+        counters = section.value.counters if isinstance(section, Known) else None
+        return counters[index].packets if counters is not None else None
+
+    about = f"policy {policy}" if policy else f"{length} rules"
+    return _Chain(netns, command, table, name, about=about, length=length, rule=rule, packets=packets)
 
 
 def _native_chains(snapshot: Snapshot, missing: list[Entry]) -> Iterator[_Chain]:
