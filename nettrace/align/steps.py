@@ -250,7 +250,9 @@ class _Leg:
                 return self._received(index, step, here, packet)
             case Stage.ROUTE:
                 return self._routed(index, step, here, packet)
-            case Stage.CONNTRACK if step.after is not None and _ends(step.before) != _ends(step.after):
+            case Stage.CONNTRACK | Stage.IPVS if step.after is not None and _ends(step.before) != _ends(
+                step.after
+            ):
                 changed = any(_fits(hit.packet, packet) for hit in here)
                 if not changed and self._visits.stops_in(index):
                     return None, ""

@@ -12,7 +12,10 @@ from nettrace.model.step import Stage, Step
 __all__ = ["Visits", "is_tunnelled"]
 
 #: Stages that only a packet of the IP layer reaches.
-_ROUTED = frozenset({Stage.ROUTE, Stage.HOOK, Stage.CONNTRACK, Stage.FORWARD, Stage.DELIVER})
+#: Stages that write other addresses into a packet.
+_TRANSLATES = (Stage.CONNTRACK, Stage.IPVS)
+
+_ROUTED = frozenset({Stage.ROUTE, Stage.HOOK, Stage.CONNTRACK, Stage.IPVS, Stage.FORWARD, Stage.DELIVER})
 
 
 def is_tunnelled(packet: Packet) -> bool:
@@ -59,7 +62,7 @@ class Visits:
         found = {self._steps[index].device}
         for step in self._rest(index):
             found.add(step.device)
-            if step.stage in (Stage.ROUTE, Stage.CONNTRACK):
+            if step.stage in (Stage.ROUTE, *_TRANSLATES):
                 break
         return frozenset(device for device in found if device is not None)
 
@@ -70,7 +73,7 @@ class Visits:
                 return False
             if step.stage is Stage.ROUTE and step.verdict != "local":
                 return True
-            if step.stage is Stage.CONNTRACK and _target(step.before) != _target(step.after or step.before):
+            if step.stage in _TRANSLATES and _target(step.before) != _target(step.after or step.before):
                 return True
         return True
 

@@ -21,6 +21,7 @@ class Stage(StrEnum):
     BRIDGE = "bridge"  # the bridge decides on a port
     HOOK = "hook"  # a rule, or the end of a chain, at a netfilter hook
     CONNTRACK = "conntrack"  # a binding is made or found
+    IPVS = "ipvs"  # a virtual server is asked, or a real server's answer rewritten
     ROUTE = "route"  # policy rules and routing tables
     FORWARD = "forward"  # forwarding switch, TTL, MTU
     NEIGHBOUR = "neighbour"  # ARP or ND
@@ -73,7 +74,8 @@ class Why(Struct, frozen=True):
     policy; ``xt6`` for ip6tables), ``NETNS/nft/FAMILY/TABLE/CHAIN/N`` for nftables' own rules,
     ``NETNS/routes/TABLE/PREFIX``, ``NETNS/sysctls/NAME``, ``NETNS/links/DEVICE``,
     ``NETNS/fdb/DEVICE/MAC``, ``NETNS/neighbours/DEVICE/ADDRESS``,
-    ``NETNS/sockets/PROTO/PORT``, ``NETNS/conntrack/...``.  ``text`` is what stands there.
+    ``NETNS/ipvs/PROTO/ADDRESS/PORT``, ``NETNS/sockets/PROTO/PORT``, ``NETNS/conntrack/...``.
+    ``text`` is what stands there.
     """
 
     ref: str

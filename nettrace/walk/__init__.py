@@ -7,7 +7,7 @@ Not here: what should be (nettrace.kube), why it is not (nettrace.diagnose).
 
 From the outside in: walker (branches) > exchange (packets of a conversation) > leg (one
 packet, stage after stage) > the stages: send, receive, arrive, forward, deliver, leave,
-neighbour, bridge, tunnel.  Stages call hooks > rules > matches, targets; conntrack and nat;
+neighbour, bridge, tunnel.  Stages call hooks > rules > matches, targets; conntrack and nat; ipvs;
 routing and source.  context is one run's memory, skb what travels.
 """
 

@@ -18,7 +18,18 @@ from nettrace.model.step import Stage, Step, Verdict, Why
 from nettrace.walk.limits import Limits
 from nettrace.walk.skb import Conn, Decision, Skb, Tup
 
-__all__ = ["Answer", "Carried", "Delivery", "Ended", "Run", "Undecided", "Wanted", "ended", "undecided"]
+__all__ = [
+    "Answer",
+    "Carried",
+    "Delivery",
+    "Ended",
+    "Run",
+    "Stolen",
+    "Undecided",
+    "Wanted",
+    "ended",
+    "undecided",
+]
 
 
 class Wanted(Exception):
@@ -46,6 +57,13 @@ class Ended(Exception):
         self.verdict = verdict
         self.reason = reason
         self.errno = errno
+
+
+class Stolen(Ended):
+    """IPVS took the packet out of the hook it was at, and sends it on by OUTPUT (NF_STOLEN)."""
+
+    def __init__(self) -> None:
+        super().__init__(Verdict.DELIVERED, "sent on by IPVS")
 
 
 def ended(verdict: Verdict, reason: str = "", errno: str | None = None) -> NoReturn:
@@ -133,6 +151,7 @@ class Run:
     remembered: dict[Hashable, int] = field(default_factory=dict)
     replaying: dict[str, int] | None = None
     conns: dict[str, list[Conn]] = field(default_factory=dict)
+    bound: dict[str, list[Any]] = field(default_factory=dict)  # connections of IPVS, by namespace
     neighbours: dict[tuple[str, str, str], str] = field(default_factory=dict)
     learned_ports: dict[tuple[str, str, str], str] = field(default_factory=dict)
     learned_ends: dict[tuple[str, str, str], str] = field(default_factory=dict)  # of VXLAN devices

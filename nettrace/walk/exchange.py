@@ -20,8 +20,8 @@ from nettrace.walk.context import Answer, Delivery, Run, Undecided
 from nettrace.walk.leg import Walked, walk_leg
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.outcome import of_answer, of_errno
+from nettrace.walk.output import output_route
 from nettrace.walk.routing import Failed
-from nettrace.walk.send import output_route
 from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.stages import Next
 

@@ -9,7 +9,7 @@ Source: net/ipv4/ip_forward.c.
 from msgspec.structs import replace
 
 from nettrace.model.step import Stage, Verdict
-from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.context import Run, Stolen, ended, undecided
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
 from nettrace.walk.namespace import namespace
@@ -68,6 +68,9 @@ def forward(run: Run, skb: Skb) -> Next:
         text=f"{switch} = 1",
         note=note,
     )
-    run_hook(run, skb, HookPoint(ns, "forward", skb.device, route.device))
+    try:
+        run_hook(run, skb, HookPoint(ns, "forward", skb.device, route.device))
+    except Stolen:  # an ICMP error that IPVS sends on
+        return Next.LOCAL_OUT
     skb.own = False
     return Next.POSTROUTING

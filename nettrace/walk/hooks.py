@@ -2,8 +2,8 @@
 A netfilter hook: everybody who registered there, in the order of priorities.
 
 Lives here: which tables a hook has, both iptables back ends, native nftables chains, the one
-nat hook, where conntrack comes in.
-Not here: the rules of a chain (rules), connections (conntrack), translation (nat).
+nat hook, where conntrack and IPVS come in.
+Not here: the rules of a chain (rules), connections (conntrack), translation (nat), virtual servers (ipvs).
 Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c
 (nf_hook_slow), net/netfilter/nf_nat_core.c (nf_nat_inet_fn).
 """
@@ -16,6 +16,7 @@ from nettrace.model.step import Stage
 from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XtRuleset
 from nettrace.walk.conntrack import clashes, confirm, track
 from nettrace.walk.context import Run, Wanted
+from nettrace.walk.ipvs import ipvs_turns
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 from nettrace.walk.nat import MANIP_OF, leave_alone, needs_rules, translate
@@ -94,6 +95,7 @@ def _parties(run: Run, skb: Skb, point: HookPoint, reroute: Reroute | None) -> l
             found += [
                 _xt_party(run, skb, point, place, priority, again) for place in _places(run, point, table)
             ]
+    found += [Party(turn.priority, "ipvs", turn.name, turn.go) for turn in ipvs_turns(run, skb, point)]
     for chain in _native(run, skb, point):
         if chain.type != "nat":
             found.append(_native_party(run, skb, point, chain, reroute if chain.type == "route" else None))

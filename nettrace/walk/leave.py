@@ -199,5 +199,6 @@ def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
     skb.in_port = None
     if far.name != ns.name:
         skb.packet = replace(skb.packet, mark=0)
+        skb.ipvs = False
     skb.netns, skb.device = far.name, other.name
     return Next.RECEIVE

@@ -9,7 +9,7 @@ net/ipv4/ip_input.c.
 
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arrive6 import take_frame6
-from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.context import Run, Stolen, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
 from nettrace.walk.macvlan import taken_above
 from nettrace.walk.namespace import namespace
@@ -113,7 +113,10 @@ def ip_receive(run: Run, skb: Skb) -> Next:
 
 
 def local_in(run: Run, skb: Skb) -> Next:
-    """INPUT."""
+    """INPUT; what IPVS takes there it sends on."""
     ns = namespace(run, skb.netns)
-    run_hook(run, skb, HookPoint(ns, "input", skb.device, None))
+    try:
+        run_hook(run, skb, HookPoint(ns, "input", skb.device, None))
+    except Stolen:
+        return Next.LOCAL_OUT
     return Next.DELIVER

@@ -16,8 +16,8 @@ from nettrace.model.relay import Relay
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.namespace import Namespace, namespace
+from nettrace.walk.output import output_route
 from nettrace.walk.routing import Failed
-from nettrace.walk.send import output_route
 from nettrace.walk.skb import Flowing, Skb
 from nettrace.walk.stages import Next
 

@@ -121,7 +121,12 @@ def _in_table(
 
 
 def _usable(ns: Namespace, routes: tuple[Route, ...]) -> list[_Entry]:
-    """Return the next hops that are not dead, each as the kernel's own route."""
+    """
+    Return the next hops that are not dead, each as the kernel's own route.
+
+    An address that was given to a device that is down is this host's all the same
+    (addrconf_f6i_alloc: fc_ignore_dev_down), as on kube-ipvs0.
+    """
     found: list[_Entry] = []
     for route in routes:
         if "from" in route.more:
@@ -132,7 +137,7 @@ def _usable(ns: Namespace, routes: tuple[Route, ...]) -> list[_Entry]:
         for hop in route.nexthops or (NextHop(device="lo"),):
             if hop.device is not None and hop.device != "lo":
                 link = ns.link(hop.device)
-                if not link.up:
+                if not link.up and route.type not in ("local", "anycast"):
                     continue
                 ignored = ns.conf_max(hop.device, "ignore_routes_with_linkdown", family=6)[0]
                 if hop.dead and (link.carrier or ignored):

@@ -197,6 +197,8 @@ def dropped(run: Run, skb: Skb, point: HookPoint, reason: str) -> None:
 
 def _tells_sender(run: Run, skb: Skb, point: HookPoint) -> bool:
     """Does the send call of the client itself fail (EPERM)?"""
+    if skb.ipvs:
+        return False  # IPVS sent it on and told the sender that all is well
     return skb.own and run.leg == "request" and point.hook in ("output", "postrouting")
 
 

@@ -1,71 +1,32 @@
 """
 A packet that this host sends itself: source, route, OUTPUT, and the route once more.
 
-Lives here: ip_route_output_key, OUTPUT, ip_route_me_harder.
-Not here: packets that come in (arrive), leaving the host (leave).
-Sources: net/ipv4/route.c (ip_route_output_key_hash_rcu, __mkroute_output),
-net/ipv4/netfilter.c (ip_route_me_harder).
+Lives here: source and first route, OUTPUT, ip_route_me_harder.
+Not here: the lookup (output), packets that come in (arrive), leaving the host (leave).
+Source: net/ipv4/netfilter.c (ip_route_me_harder).
 """
 
 from typing import NoReturn
 
 from msgspec.structs import replace
 
-from nettrace.model.addr import is_loopback, is_multicast
 from nettrace.model.links import Link
-from nettrace.model.routes import NextHop, Route
 from nettrace.model.step import Stage, Verdict
-from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.context import Run, Stolen, ended, undecided
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import Namespace, namespace
-from nettrace.walk.output6 import hop_limit, output_route6
+from nettrace.walk.output import output_route
+from nettrace.walk.output6 import hop_limit
 from nettrace.walk.point import HookPoint
 from nettrace.walk.programs import socket_sends
-from nettrace.walk.routing import Failed, address_type, flow_key, lookup, select_hop
+from nettrace.walk.routing import Failed, address_type
 from nettrace.walk.skb import Decision, Skb, fragment_size
-from nettrace.walk.source import select_address, source_for
 from nettrace.walk.stages import Next
 
-__all__ = ["local_out", "output_route", "send", "send_by_port"]
+__all__ = ["local_out", "send", "send_by_port"]
 
 #: IP and TCP headers: what the MSS leaves of an MTU.
 _HEADERS = {4: 40, 6: 60}
-
-
-def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
-    """
-    Return the route of a packet that this namespace sends, with the source a socket would get.
-
-    A device that the socket is bound to is taken to reach everything when no route says so.
-    """
-    packet = skb.packet
-    if packet.family == 6:
-        return output_route6(run, ns, skb)
-    if is_multicast(packet.dst) or packet.dst == "255.255.255.255":
-        undecided(f"{packet.dst} is not one host; such packets are not walked", f"{ns.name}/routes")
-    key = flow_key(packet, oif=skb.bound)
-    found = lookup(run, ns, key)
-    if isinstance(found, Failed):
-        if skb.bound is None:
-            return found
-        onlink = Route(dst=f"{packet.dst}/32", nexthops=(NextHop(device=skb.bound),), scope="link")
-        source = select_address(ns, skb.bound, None, 253)
-        return Decision("unicast", skb.bound, None, onlink, onlink.nexthops[0], source or "")
-    route = found.route
-    if route.type == "broadcast":
-        undecided(f"{packet.dst} is a broadcast address of {ns.name}, which is not walked", found.ref)
-    hop = select_hop(run, ns, found, key)
-    source = source_for(ns, route, hop, packet.dst) or ""
-    if route.type == "local":
-        return Decision("local", "lo", None, route, hop, source)
-    if hop is None or hop.device is None:
-        undecided(f"route {found.text} names no device", found.ref, found.text)
-    src = packet.src or source
-    if src and is_loopback(src) and hop.device != "lo":
-        value, name = ns.conf_max(hop.device, "route_localnet")
-        if not value:
-            return Failed("EINVAL", f"{ns.name}/sysctls/{name}", f"{src} may not leave while {name} is 0")
-    return Decision("unicast", hop.device, hop.via, route, hop, source)
 
 
 def send(run: Run, skb: Skb) -> Next:
@@ -198,10 +159,17 @@ def _no_route(run: Run, skb: Skb, failed: Failed, *, visible: bool = True) -> No
 
 
 def local_out(run: Run, skb: Skb) -> Next:
-    """OUTPUT.  Its chains see the device of the first route even after the second one."""
+    """
+    OUTPUT.  Its chains see the device of the first route even after the second one.
+
+    What IPVS sends on passes all of it, the node's own packets from the beginning again.
+    """
     ns = namespace(run, skb.netns)
     route = skb.route
-    run_hook(run, skb, HookPoint(ns, "output", None, route.device if route else None), reroute=_reroute)
+    try:
+        run_hook(run, skb, HookPoint(ns, "output", None, route.device if route else None), reroute=_reroute)
+    except Stolen:
+        return Next.LOCAL_OUT
     return Next.POSTROUTING
 
 

@@ -195,7 +195,8 @@ class Skb:
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
     ``refused`` is what br_netfilter found in place of a route, for the host to act on.
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
-    fragments are that it travels in.
+    fragments are that it travels in; ``ipvs`` that IPVS has done with it in this namespace
+    (ipvs_property).
     """
 
     packet: Packet
@@ -225,6 +226,7 @@ class Skb:
     hops: bool = False
     fragments: int | None = None
     refused: Refusal | None = None
+    ipvs: bool = False
 
     @property
     def largest(self) -> int:

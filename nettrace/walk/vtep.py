@@ -15,9 +15,9 @@ from nettrace.model.links import FdbEntry, Link, VxlanAttrs
 from nettrace.model.packet import Packet, PortRange
 from nettrace.walk.context import Carried, Run, undecided
 from nettrace.walk.namespace import Namespace
+from nettrace.walk.output import output_route
 from nettrace.walk.output6 import hop_limit
 from nettrace.walk.routing import Failed
-from nettrace.walk.send import output_route
 from nettrace.walk.skb import Flowing, Skb
 from nettrace.walk.stages import Next
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -53,19 +54,27 @@ class Machine:
         except FileExistsError:
             return True
         (self.folder / "tests").write_text("\n".join(self.nodeids), encoding="utf-8")
-        command = (
-            f'timeout -k 5 {_LONGEST} scripts/vm -w "$1" env {_REPORTS}="$1/reports" '
-            'python -m pytest -q --color=no -p no:cacheprovider -p no:xdist "@$1/tests" '
-            '>"$1/output" 2>"$1/errors"; '
-            'echo $? >"$1/code.new"; mv "$1/code.new" "$1/code"'
-        )
-        self.process = subprocess.Popen(
-            ["bash", "-c", command, "bash", str(self.folder)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # whoever kills us kills the guest
+        guard = ["setpriv", "--pdeathsig", "TERM", "timeout", "-k", "5", str(_LONGEST)]
+        run = ["scripts/vm", "-w", str(self.folder), "python", "-m", "pytest", "-q", "--color=no"]
+        mine = ["-p", "no:cacheprovider", "-p", "no:xdist", f"@{self.folder}/tests"]
+        with (self.folder / "output").open("wb") as output, (self.folder / "errors").open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*guard, *run, *mine],
+                cwd=ROOT,
+                env={**os.environ, _REPORTS: str(self.folder / "reports")},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+            )
+        Thread(target=self._wait, args=(self.process,), daemon=True).start()
         return True
+
+    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        """Tell the other workers of the guest's end."""
+        code = process.wait()
+        (self.folder / "code.new").write_text(str(code), encoding="ascii")
+        (self.folder / "code.new").rename(self.folder / "code")
 
     def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """Yield the reports of a test as they come; skipped where no guest starts, failed where it died."""
@@ -125,7 +134,7 @@ class Machine:
         if self.process is None:
             return
         if at_once and self.process.poll() is None:
-            os.killpg(self.process.pid, 15)
+            self.process.terminate()
         self.process.wait()
 
 
