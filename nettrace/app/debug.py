@@ -7,28 +7,20 @@ Not here: the checks (nettrace.diagnose.guide).
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from nettrace.app.ask import ask
 from nettrace.app.context import Context
+from nettrace.app.guide_driver import Driver
 from nettrace.app.remember import CONNECTED, Question
 from nettrace.app.repair import apply, plan
-from nettrace.app.trace import BRIEF, PATIENT, diagnosis_of, walk_of
-from nettrace.diagnose import Diagnosis
-from nettrace.diagnose.guide import Ask, Case, Connect, Diagnose, GuideCheck, Query, checks_for
+from nettrace.diagnose.guide import Case, checks_for
 from nettrace.diagnose.guide.objects import endpoints, find_service, node_of, pod_netns, pods
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Safety
 from nettrace.model.guide import Check, CheckState, GuideReport, RepairDone
 from nettrace.model.kube import Pod
-from nettrace.model.lookup import DnsAnswer, Lookup
-from nettrace.model.observation import Observed
 from nettrace.model.plan import RepairPlan
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.walk import Walk
-from nettrace.observe.connect import connect
-from nettrace.observe.dns import query
 from nettrace.parse.target import Target, parse_target
 
 __all__ = ["Decide", "case_of", "debug"]
@@ -55,12 +47,12 @@ def debug(
     """
     done: list[Check] = []
     repairs: list[RepairDone] = []
-    driver = _Driver(context, with_probe=with_probe)
+    driver = Driver(context, with_probe=with_probe)
     leaf = ""
     for one in checks_for(case):
         tried_: set[str] = set()
         while True:
-            found = driver.run(one, case)
+            found = driver.run(one.run(case))
             done.append(found)
             on_check(found)
             leaf = found.cause if found.state is CheckState.PROBLEM else ""
@@ -73,7 +65,7 @@ def debug(
             repairs.append(mended)
             if not mended.kept:
                 break
-            driver = _Driver(driver.context.again(), with_probe=with_probe)
+            driver = Driver(driver.context.again(), with_probe=with_probe)
         if found.state is CheckState.PROBLEM:
             break
     return GuideReport(
@@ -85,65 +77,6 @@ def debug(
         live=driver.probes,
         repairs=tuple(repairs),
     )
-
-
-class _Driver:
-    """Answers what checks ask for, each flow walked once."""
-
-    def __init__(self, context: Context, *, with_probe: bool) -> None:
-        self.context = context
-        self.probes = with_probe and context.live
-        self._walked: dict[tuple[str, str], tuple[Walk, Diagnosis]] = {}
-
-    def run(self, one: GuideCheck, case: Case) -> Check:
-        """Drive one check to its end; what a user can put right ends it as UNKNOWN with those words."""
-        making = one.run(case)
-        answer: Any = None
-        while True:
-            try:
-                request = making.send(answer)
-            except StopIteration as end:
-                found: Check = end.value
-                return found
-            answer = self._answer(request)
-
-    def _answer(self, request: Any) -> Any:
-        match request:
-            case Ask(question=question):
-                return ask(self.context, question)
-            case Diagnose(source=source, target=target):
-                return self._diagnosed(source, target)
-            case Query(lookup=lookup):
-                return self._queried(lookup)
-            case Connect(walk=walk, count=count):
-                return self._connected(walk, count)
-        raise TypeError(f"nobody answers {request!r}")
-
-    def _diagnosed(self, source: str, target: str) -> tuple[Walk, Diagnosis]:
-        if (source, target) not in self._walked:
-            walked = walk_of(self.context, Question(source=source, target=target))
-            # Somebody says that it does not work: that it should is the goal, whatever policies say.
-            self._walked[source, target] = walked, diagnosis_of(self.context, walked, connected=True)
-        return self._walked[source, target]
-
-    def _queried(self, lookup: Lookup) -> DnsAnswer | None:
-        return query(self.context.path(lookup.netns), lookup) if self.probes else None
-
-    def _connected(self, walk: Walk, count: int) -> Observed | None:
-        packet = walk.flow.packet
-        if not self.probes or walk.flow.origin.device is not None:
-            return None
-        if packet.proto not in ("tcp", "udp", "icmp", "icmpv6"):
-            return None
-        return connect(
-            self.context.path(walk.flow.origin.netns),
-            packet.src or None,
-            packet.dst,
-            packet.dport.single if packet.dport is not None else None,
-            packet.proto,
-            timeout=PATIENT if any(path.delay for path in walk.paths) else BRIEF,
-            count=count,
-        )
 
 
 def _offer(

@@ -14,6 +14,7 @@ import pluggy
 from nettrace.collect.plugins import load_manager
 from nettrace.diagnose.cause import Cause
 from nettrace.diagnose.causes import CAUSES
+from nettrace.model.cni import CniPlugin
 from nettrace.model.errors import UserError
 from nettrace.model.owed import Owed
 from nettrace.model.relay import Relay
@@ -93,6 +94,13 @@ class Plugins:
         """Return the systems that are there, by name."""
         found = self._manager.hook.nettrace_detect(snapshot=snapshot)
         return tuple(sorted(found, key=lambda detection: detection.name))
+
+    def delegate(self, snapshot: Snapshot, node: str, plugin: CniPlugin) -> CniPlugin:
+        """Return the CNI plugin that *plugin* hands on to on a node; itself if it does the work."""
+        answer: CniPlugin | None = self._manager.hook.nettrace_delegate(
+            snapshot=snapshot, node=node, plugin=plugin
+        )
+        return answer or plugin
 
     def name(self, snapshot: Snapshot, netns: str, thing: str) -> str | None:
         """Return what a plugin calls *thing*; see nettrace.plugin_api.hookspecs."""

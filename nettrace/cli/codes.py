@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nettrace.model.check import CheckReport
-    from nettrace.model.guide import GuideReport
+    from nettrace.model.guide import GuideReport, PodReport
     from nettrace.model.ingress_report import IngressReport
     from nettrace.model.report import TraceReport
 
@@ -70,7 +70,7 @@ def of_ingress(report: "IngressReport") -> ExitCode:
     return worst(codes)
 
 
-def of_guide(report: "GuideReport") -> ExitCode:
+def of_guide(report: "GuideReport | PodReport") -> ExitCode:
     """Return the code of a guided flow: a cause is a problem, what could not be decided inconclusive."""
     from nettrace.model.guide import CheckState
 

@@ -11,25 +11,27 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nettrace.collect.processes import Running, command_line
+from nettrace.model.cni import CONF_DIRECTORIES
 from nettrace.model.snapshot import Process
 
 __all__ = ["node_processes", "read_files"]
 
+_CONF_SUFFIXES = (".conf", ".conflist", ".json")
+
 #: Below a node's root: CNI's directories, and what owners of the packet path leave there.
 _PATTERNS = (
-    "etc/cni/net.d/*.conf",
-    "etc/cni/net.d/*.conflist",
+    *(f"{directory[1:]}/*{suffix}" for directory in CONF_DIRECTORIES for suffix in _CONF_SUFFIXES),
     "etc/calico/confd/config/bird*.cfg",
-    "etc/cni/net.d/*.json",
     "etc/docker/daemon.json",
     "etc/kube-flannel/net-conf.json",
     "run/flannel/subnet.env",
     "var/lib/calico/mtu",
     "var/lib/calico/nodename",
-    "var/lib/cni/networks/*/[0-9]*",
+    "var/lib/cni/results/*",
     "var/lib/docker/containers/*/config.v2.json",
     "var/lib/docker/containers/*/hostconfig.json",
 )
+_DATA_DIRECTORY = "var/lib/cni/networks"  # host-local's own default
 _FILE_CAP = 1 << 20  # bytes
 _FILES_CAP = 4096  # files of one node
 
@@ -68,8 +70,32 @@ def _all(root: Path) -> Iterable[Path]:
 
 
 def _chosen(root: Path) -> Iterable[Path]:
+    leases = [_DATA_DIRECTORY]
     for pattern in _PATTERNS:
-        yield from sorted(_glob(root, pattern.split("/")))
+        for path in sorted(_glob(root, pattern.split("/"))):
+            yield path
+            if path.parent.name.startswith(("net.d", "cni-network")):
+                leases += _data_directories(path)
+    for directory in dict.fromkeys(leases):
+        for name in ("[0-9a-f]*", "last_reserved_ip.*"):
+            yield from sorted(_glob(root, [*directory.strip("/").split("/"), "*", name]))
+
+
+def _data_directories(path: Path) -> Iterable[str]:
+    """Yield where a network configuration has host-local keep its leases."""
+    try:
+        conf = json.loads(path.read_text(errors="replace"))
+    except (OSError, ValueError):
+        return  # whoever reads it says so
+    pending = [conf]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if value.get("type") == "host-local" and isinstance(value.get("dataDir"), str):
+                yield value["dataDir"]
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
 
 
 def _glob(root: Path, parts: list[str]) -> Iterable[Path]:
@@ -86,6 +112,8 @@ def _glob(root: Path, parts: list[str]) -> Iterable[Path]:
 
 
 def _without_secrets(path: Path, text: str) -> str:
+    if path.parent.name == "results":
+        return _without_conf(text)
     if path.name != "config.v2.json":
         return text
     try:
@@ -96,6 +124,18 @@ def _without_secrets(path: Path, text: str) -> str:
     if isinstance(config, dict):
         for name in ("Env", "Cmd", "Entrypoint"):
             config.pop(name, None)
+        return json.dumps(record)
+    return text
+
+
+def _without_conf(text: str) -> str:
+    """Leave the configuration out that libcni keeps beside each result: it stands in its own file."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(record, dict):
+        record.pop("config", None)
         return json.dumps(record)
     return text
 

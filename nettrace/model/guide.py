@@ -1,16 +1,17 @@
 """
-The guided Service flow: its steps, what each checked and saw, and where it ended.
+The guided flows, of a Service and of a pod: their steps, what each checked and saw, where they ended.
 
 Lives here: types.  nettrace.diagnose.guide decides, nettrace.app.debug drives it.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
 
 from nettrace.model.finding import Evidence, Finding
 
-__all__ = ["Axis", "Check", "CheckState", "GuideReport", "RepairDone"]
+__all__ = ["Axis", "Check", "CheckState", "GuideReport", "PodReport", "RepairDone"]
 
 
 class Axis(StrEnum):
@@ -20,6 +21,8 @@ class Axis(StrEnum):
     DNS = "dns"
     ENDPOINTS = "endpoints"  # the objects, and the pods behind them
     RULES = "rules"  # kube-proxy and what the node does
+    NODE = "node"  # a pod's node: its share of the network, its CNI configuration
+    ADDRESS = "address"  # a pod's address: lease, sandbox, status
 
 
 class CheckState(StrEnum):
@@ -87,12 +90,37 @@ class GuideReport(Struct, frozen=True, kw_only=True):
     @property
     def state(self) -> CheckState:
         """Problem where one is left, else unknown where something could not be decided, else passed."""
-        states = {check.state for check in self.checks if check.cause not in self._mended}
-        for one in (CheckState.PROBLEM, CheckState.UNKNOWN):
-            if one in states:
-                return one
-        return CheckState.PASSED
+        return _summed(check for check in self.checks if check.cause not in self._mended)
 
     @property
     def _mended(self) -> set[str]:
         return {done.cause for done in self.repairs if done.kept}
+
+
+class PodReport(Struct, frozen=True, kw_only=True):
+    """
+    The whole of a pod's flow.
+
+    ``pod`` is namespace/name, ``node`` the node it is on, "" for none.  ``leaf`` and ``live`` are as
+    in the report of a Service.
+    """
+
+    pod: str
+    node: str
+    context: str
+    checks: tuple[Check, ...]
+    leaf: str = ""
+    live: bool = False
+
+    @property
+    def state(self) -> CheckState:
+        """Problem, else unknown where something could not be decided, else passed."""
+        return _summed(self.checks)
+
+
+def _summed(checks: Iterable[Check]) -> CheckState:
+    states = {check.state for check in checks}
+    for one in (CheckState.PROBLEM, CheckState.UNKNOWN):
+        if one in states:
+            return one
+    return CheckState.PASSED

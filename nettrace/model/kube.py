@@ -125,7 +125,11 @@ class PodContainer(Struct, frozen=True, kw_only=True):
 
 
 class Pod(Struct, frozen=True, kw_only=True):
-    """A Pod.  ``netns`` is the snapshot's namespace that holds it, where known."""
+    """
+    A Pod.  ``netns`` is the snapshot's namespace that holds it, where known.
+
+    ``created`` is when (RFC 3339), "" where the object does not say it.
+    """
 
     name: str
     namespace: str = "default"
@@ -138,6 +142,8 @@ class Pod(Struct, frozen=True, kw_only=True):
     phase: str = "Running"
     containers: tuple[PodContainer, ...] = ()
     netns: str | None = None
+    uid: str = ""
+    created: str = ""
 
     @property
     def key(self) -> str:

@@ -53,7 +53,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` is the
     outline of native nftables; each chain and each set in it is a section of its own.
     ``resolver`` is the resolv.conf of whoever lives in it, ``socket_programs`` the BPF on the cgroups
-    of these processes, which is run for their sockets.
+    of these processes, which is run for their sockets, ``containers`` the ids of the containers whose
+    processes live in it and ``pod_uid`` the UID of their pod, as far as control groups say them.
     """
 
     name: str
@@ -61,6 +62,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     role: Role = "other"
     handle: str = ""
     inode: int = 0
+    containers: tuple[str, ...] = ()
+    pod_uid: str = ""
     links: Section[tuple[Link, ...]] = NOT_READ
     addresses: Section[tuple[Address, ...]] = NOT_READ
     routes: Section[tuple[Route, ...]] = NOT_READ

@@ -31,6 +31,8 @@ def pod(fields: Fields) -> Pod:
         ready=conditions.get("Ready") == "True" if conditions else True,
         phase=status.text("phase", "Running"),
         containers=tuple(_container(entry) for entry in (*spec.objects("containers"), *beside)),
+        uid=metadata.text("uid"),
+        created=metadata.text("creationTimestamp"),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pluggy
 
 from nettrace.diagnose.cause import Cause
+from nettrace.model.cni import CniPlugin
 from nettrace.model.owed import Owed
 from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
@@ -65,6 +66,15 @@ class HookSpecs:
     @hookspec
     def nettrace_causes(self) -> Sequence[Cause]:  # type: ignore[empty-body]
         """Return the causes that only this system has."""
+
+    @hookspec(firstresult=True)
+    def nettrace_delegate(self, snapshot: Snapshot, node: str, plugin: CniPlugin) -> CniPlugin | None:
+        """
+        Say to which CNI plugin one of the system's own hands on, with which settings, on *node*.
+
+        Where it cannot (its agent has not written what it needs), the answer is *plugin* with
+        ``problem``.  None for plugins that are not the system's.
+        """
 
     @hookspec
     def nettrace_topologies(self) -> Sequence[Topology]:  # type: ignore[empty-body]

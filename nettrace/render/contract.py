@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from nettrace.model.guide import Axis, CheckState, RepairDone
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.policy_verdict import Enforced
 from nettrace.model.step import Stage, Verdict
@@ -19,6 +18,7 @@ from nettrace.model.walk import Outcome
 from nettrace.render.contract_check import CheckReportDocument
 from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_finding import EvidenceView, FindingView, RepairView
+from nettrace.render.contract_guide import GuideCheckView, GuideDocument, PodDebugDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.version import API_VERSION, ApiVersion
 
@@ -46,6 +46,7 @@ __all__ = [
     "ObservedView",
     "PacketView",
     "PathView",
+    "PodDebugDocument",
     "Port",
     "PredictedView",
     "RepairDocument",
@@ -427,46 +428,6 @@ class DropDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Dro
     confirmed: SeenStepView | None
 
 
-class GuideCheckView(Struct, frozen=True, kw_only=True):
-    """
-    One check of the guided flow.
-
-    ``checked`` is what was looked at and done, ``seen`` what stands there, ``conclusion`` what
-    follows.  ``about`` is the Service under test where it is not the one that was asked for,
-    ``flow`` the source and target of the packets it is about.
-    """
-
-    id: str
-    axis: Axis
-    title: str
-    state: CheckState
-    checked: tuple[str, ...]
-    seen: tuple[EvidenceView, ...]
-    conclusion: str
-    findings: tuple[FindingView, ...]
-    about: str | None
-    flow: tuple[str, str] | None
-
-
-class GuideDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="ServiceDebug"):
-    """
-    The answer of ``nettrace debug``.
-
-    ``leaf`` is the cause that it ended at, null if every check passed; ``state`` sums the checks
-    up.  ``live``: real queries and connections were made.
-    """
-
-    api_version: ApiVersion = field(name="apiVersion", default=API_VERSION)
-    service: str
-    client: str
-    context: str
-    live: bool
-    state: CheckState
-    leaf: str | None
-    checks: tuple[GuideCheckView, ...]
-    repairs: tuple[RepairDone, ...]
-
-
 class IngressCheckView(Struct, frozen=True, kw_only=True):
     """One thing that was checked of the Ingress object."""
 
@@ -517,6 +478,7 @@ Document: TypeAlias = (
     WalkDocument
     | IngressDocument
     | GuideDocument
+    | PodDebugDocument
     | FindingDocument
     | RepairPlanDocument
     | RepairDocument

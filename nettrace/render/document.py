@@ -17,7 +17,7 @@ from nettrace.model.dropped import DropSeen
 from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.flow import Flow, ObjectRef
-from nettrace.model.guide import Check, GuideReport
+from nettrace.model.guide import Check, GuideReport, PodReport
 from nettrace.model.lab import LabRecord
 from nettrace.model.observation import Agreement, Attempt, Drop, Frame, Hit, Observed
 from nettrace.model.packet import Packet, PortRange
@@ -49,6 +49,7 @@ from nettrace.render.contract import (
     PacketView,
     PartingView,
     PathView,
+    PodDebugDocument,
     Port,
     PredictedView,
     RepairDocument,
@@ -73,6 +74,7 @@ __all__ = [
     "labs_document",
     "packet_view",
     "plan_document",
+    "pod_document",
     "repair_document",
     "walk_document",
 ]
@@ -111,6 +113,19 @@ def guide_document(report: GuideReport, snapshot: Snapshot | None = None) -> Gui
         leaf=report.leaf or None,
         checks=tuple(guide_check(check, snapshot) for check in report.checks),
         repairs=report.repairs,
+    )
+
+
+def pod_document(report: PodReport, snapshot: Snapshot | None = None) -> PodDebugDocument:
+    """Make the document of a pod's guided flow."""
+    return PodDebugDocument(
+        pod=report.pod,
+        node=report.node or None,
+        context=report.context,
+        live=report.live,
+        state=report.state,
+        leaf=report.leaf or None,
+        checks=tuple(guide_check(check, snapshot) for check in report.checks),
     )
 
 

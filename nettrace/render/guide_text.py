@@ -1,15 +1,23 @@
 """
-The guided Service flow on a page: each check with what it looked at, what it saw, what follows.
+The guided flows on a page: each check with what it looked at, what it saw, what follows.
 
-Lives here: the guided flow for people.
+Lives here: the guided flows, of a Service and of a pod, for people.
 """
 
 from nettrace.model.guide import Axis, CheckState
-from nettrace.render.contract import GuideCheckView, GuideDocument
+from nettrace.render.contract import GuideCheckView, GuideDocument, PodDebugDocument
 from nettrace.render.finding_text import finding_page
 from nettrace.render.page import Line, Look, Page, Span, Style, line, wrapped
 
-__all__ = ["guide_check_page", "guide_head", "guide_page", "verdict_page"]
+__all__ = [
+    "guide_check_page",
+    "guide_head",
+    "guide_page",
+    "pod_head",
+    "pod_page",
+    "pod_verdict_page",
+    "verdict_page",
+]
 
 _STYLES = {
     CheckState.PASSED: Style.GOOD,
@@ -23,6 +31,8 @@ _AXES = {
     Axis.DNS: "DNS",
     Axis.ENDPOINTS: "Endpoints",
     Axis.RULES: "kube-proxy and node",
+    Axis.NODE: "Node",
+    Axis.ADDRESS: "Address",
 }
 
 
@@ -40,6 +50,26 @@ def guide_head(service: str, client: str, context: str, *, live: bool) -> Page:
         line(Span(f"Service {service}", Style.HEAD), f", called from {client}"),
         line(Span(f"on {context}, {said}", Style.DIM)),
     )
+
+
+def pod_page(document: PodDebugDocument, look: Look) -> Page:
+    """Lay a pod's flow out."""
+    head = pod_head(document.pod, document.node or "", document.context)
+    checks = (guide_check_page(check, look, context=document.context) for check in document.checks)
+    return (*head, *(one for page in checks for one in page), *pod_verdict_page(document, look))
+
+
+def pod_head(pod: str, node: str, context: str) -> Page:
+    """Lay the first lines of a pod's flow out."""
+    return (
+        line(Span(f"Pod {pod}", Style.HEAD), f", on {node}" if node else ", on no node"),
+        line(Span(f"on {context}: how it comes to its address, step by step", Style.DIM)),
+    )
+
+
+def pod_verdict_page(document: PodDebugDocument, look: Look) -> Page:
+    """Lay the last line out: where it ended."""
+    return (line(""), _verdict(document.state, document.leaf, "Nothing is wrong with its address."))
 
 
 def guide_check_page(check: GuideCheckView, look: Look, *, context: str = "") -> Page:
@@ -80,12 +110,17 @@ def verdict_page(document: GuideDocument, look: Look) -> Page:
         style = Style.GOOD if done.kept else Style.BAD
         note = f"  nettrace repair undo {done.entry}" if done.kept else f"  {done.reason}"
         lines.append(line(Span(f"{word}: {done.cause}", style), Span(note, Style.DIM)))
-    match document.state:
-        case CheckState.PROBLEM:
-            said = f"It ends at {document.leaf}." if document.leaf else "It fails, and no known cause fits."
-            lines.append(line(Span(said, Style.BAD)))
-        case CheckState.UNKNOWN:
-            lines.append(line(Span("No cause was found, and not everything could be decided.", Style.UNSURE)))
-        case _:
-            lines.append(line(Span("Nothing is wrong with it, as far as this client sees.", Style.GOOD)))
+    good = "Nothing is wrong with it, as far as this client sees."
+    lines.append(_verdict(document.state, document.leaf, good))
     return tuple(lines)
+
+
+def _verdict(state: CheckState, leaf: str | None, good: str) -> Line:
+    match state:
+        case CheckState.PROBLEM:
+            said = f"It ends at {leaf}." if leaf else "It fails, and no known cause fits."
+            return line(Span(said, Style.BAD))
+        case CheckState.UNKNOWN:
+            return line(Span("No cause was found, and not everything could be decided.", Style.UNSURE))
+        case _:
+            return line(Span(good, Style.GOOD))

@@ -15,6 +15,7 @@ from nettrace.render.contract import (
     GuideDocument,
     HistoryDocument,
     IngressDocument,
+    PodDebugDocument,
     RepairDocument,
     RepairPlanDocument,
     WalkDocument,
@@ -47,6 +48,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "Drop": DropDocument,
     "Expected": ExpectedDocument,
     "ServiceDebug": GuideDocument,
+    "PodDebug": PodDebugDocument,
     "ExpectDiff": ExpectDiffDocument,
     "CheckReport": CheckReportDocument,
 }

@@ -12,6 +12,7 @@ from nettrace.render.contract import (
     GuideDocument,
     HistoryDocument,
     IngressDocument,
+    PodDebugDocument,
     RepairDocument,
     RepairPlanDocument,
     WalkDocument,
@@ -21,7 +22,7 @@ from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.expect_text import diff_page, expected_page
 from nettrace.render.finding_text import finding_page
-from nettrace.render.guide_text import guide_page
+from nettrace.render.guide_text import guide_page, pod_page
 from nettrace.render.ingress_text import ingress_page
 from nettrace.render.page import Look, Page, plain
 from nettrace.render.plan_text import history_page, plan_page
@@ -65,6 +66,8 @@ def page(document: Document, look: Look) -> Page:
             return expected_page(document, look)
         case GuideDocument():
             return guide_page(document, look)
+        case PodDebugDocument():
+            return pod_page(document, look)
         case ExpectDiffDocument():
             return diff_page(document, look)
 

@@ -87,3 +87,26 @@ def test_secret_arguments_are_masked() -> None:
     assert _masked(words) == (
         *("x", "--token=***", "--password", "***", "--port", "80", "--api-key", "--v=2", "--auth-token"),
     )
+
+
+def test_leases_where_the_configuration_has_them(tmp_path: Path) -> None:
+    """host-local's leases are read from its own directory and from one that a configuration names."""
+    conf = {
+        "name": "kind",
+        "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "dataDir": "/run/leases"}}],
+    }
+    write(tmp_path, "/etc/cni/net.d/10-kindnet.conflist", json.dumps(conf))
+    write(tmp_path, "/run/leases/kind/10.1.0.2", "abc\neth0")
+    write(tmp_path, "/run/leases/kind/lock", "")
+    write(tmp_path, "/var/lib/cni/networks/cbr0/10.2.0.2", "def\neth0")
+    found = set(read_files(tmp_path))
+    assert {"/run/leases/kind/10.1.0.2", "/var/lib/cni/networks/cbr0/10.2.0.2"} <= found
+    assert "/run/leases/kind/lock" not in found
+
+
+def test_the_runtimes_cni_cache_without_configurations(tmp_path: Path) -> None:
+    """Who was attached is kept, the configuration that stands beside it is not."""
+    record = {"kind": "cniCacheV1", "containerId": "abc", "config": "c2VjcmV0", "result": {"ips": []}}
+    write(tmp_path, "/var/lib/cni/results/cbr0-abc-eth0", json.dumps(record))
+    kept = json.loads(read_files(tmp_path)["/var/lib/cni/results/cbr0-abc-eth0"])
+    assert kept == {"kind": "cniCacheV1", "containerId": "abc", "result": {"ips": []}}

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from nettrace.lab import store
-from nettrace.lab.cni import Attachment, attach, detach, pod_args
+from nettrace.lab.cni import Attachment, PluginFailed, attach, detach, pod_args
 from nettrace.model.lab import LAB_ROOT, LabNetns, LabRecord
 from tests.kernel.bed import Bed, Space
 from tests.kernel.labs import lab_name
@@ -73,6 +73,7 @@ class CniBed:
         self.nodes: dict[str, Space] = {}
         self.pods: dict[str, Pod] = {}
         self.cidrs: dict[str, str] = {}
+        self.count = 0
         self.extra: list[dict[str, Any]] = []
         self.wire = bed.new("wire")
         self.wire.ip("link add br0 type bridge")
@@ -114,7 +115,8 @@ class CniBed:
     ) -> Pod:
         """Make a pod and have the plugins of *conf* attach it; *ports* are (host's, container's)."""
         namespace, _, name = key.partition("/")
-        space = self.bed.new(f"p{len(self.pods)}-{name}")
+        self.count += 1
+        space = self.bed.new(f"p{self.count}-{name}")
         space.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
         container = uuid.uuid4().hex * 2
         attachment = Attachment(
@@ -126,8 +128,12 @@ class CniBed:
         )
         made = Pod(key, node, space, attachment, conf)
         made.host_ports = tuple(ports)
+        try:
+            result = attach(conf, attachment, self.files(node))
+        except PluginFailed:
+            self.bed.delete(space)
+            raise
         self.pods[key] = made
-        result = attach(conf, attachment, self.files(node))
         made.address = result["ips"][0]["address"].partition("/")[0]
         return made
 

@@ -128,11 +128,12 @@ def test_a_plugin_that_cannot_be_imported() -> None:
 
 
 def test_the_hooks_are_those_of_the_design() -> None:
-    """detect, sections, name, owes, causes, topologies, transit: no more and no less."""
+    """detect, sections, name, owes, causes, delegate, topologies, transit: no more and no less."""
     assert hook_names() == [
         f"nettrace_{name}"
         for name in (
             "causes",
+            "delegate",
             "detect",
             "map_words",
             "maps",

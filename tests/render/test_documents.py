@@ -25,7 +25,7 @@ from nettrace.model.change import Exact, NoUndo
 from nettrace.model.dropped import DropSeen, Predicted
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Finding, Severity
-from nettrace.model.guide import Axis, Check, CheckState, GuideReport, RepairDone
+from nettrace.model.guide import Axis, Check, CheckState, GuideReport, PodReport, RepairDone
 from nettrace.model.ingress import IngressRoute
 from nettrace.model.ingress_report import IngressPart, IngressReport
 from nettrace.model.lab import LabNetns, LabRecord
@@ -48,6 +48,7 @@ from nettrace.render.document import (
     history_document,
     labs_document,
     plan_document,
+    pod_document,
     repair_document,
     walk_document,
 )
@@ -236,6 +237,26 @@ MADE: dict[str, Callable[[TraceReport], Document]] = {
             ),
             leaf=report.findings[0].cause,
             repairs=(RepairDone(cause="a-cause", entry="0123abcd", kept=False, reason="it did not help"),),
+        )
+    ),
+    "PodDebug": lambda report: pod_document(
+        PodReport(
+            pod="shop/api-0",
+            node="",
+            context="lab shop",
+            checks=(
+                Check(
+                    id="lease",
+                    axis=Axis.ADDRESS,
+                    title="Was an address given to it?",
+                    state=CheckState.PROBLEM,
+                    checked=("3 leases in /var/lib/cni/networks/cbr0 on node-a",),
+                    seen=report.findings[0].evidence,
+                    conclusion=report.findings[0].message,
+                    findings=report.findings,
+                ),
+            ),
+            leaf=report.findings[0].cause,
         )
     ),
     "ExpectDiff": lambda report: diff_document(DEPARTED),

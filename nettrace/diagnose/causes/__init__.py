@@ -12,6 +12,11 @@ from nettrace.diagnose.causes.bridge_down import BRIDGE_DOWN
 from nettrace.diagnose.causes.bridge_nf_off import BRIDGE_NF_OFF
 from nettrace.diagnose.causes.bridge_port_disabled import BRIDGE_PORT_DISABLED
 from nettrace.diagnose.causes.bridge_port_isolated import BRIDGE_PORT_ISOLATED
+from nettrace.diagnose.causes.cni_bridge_old_address import CNI_BRIDGE_OLD_ADDRESS
+from nettrace.diagnose.causes.cni_conf_broken import CNI_CONF_BROKEN
+from nettrace.diagnose.causes.cni_conf_leftover import CNI_CONF_LEFTOVER
+from nettrace.diagnose.causes.cni_conf_missing import CNI_CONF_MISSING
+from nettrace.diagnose.causes.cni_subnet_mismatch import CNI_SUBNET_MISMATCH
 from nettrace.diagnose.causes.dns_coredns_down import DNS_COREDNS_DOWN
 from nettrace.diagnose.causes.dns_hostnetwork import DNS_HOSTNETWORK
 from nettrace.diagnose.causes.dns_no_record import DNS_NO_RECORD
@@ -29,6 +34,9 @@ from nettrace.diagnose.causes.hairpin_off import HAIRPIN_OFF
 from nettrace.diagnose.causes.iface_forwarding_off import IFACE_FORWARDING_OFF
 from nettrace.diagnose.causes.input_drop_kills_node_clients import INPUT_DROP_KILLS_NODE_CLIENTS
 from nettrace.diagnose.causes.ip_forward_off import IP_FORWARD_OFF
+from nettrace.diagnose.causes.ipam_leaked_ips import IPAM_LEAKED_IPS
+from nettrace.diagnose.causes.ipam_lease_missing import IPAM_LEASE_MISSING
+from nettrace.diagnose.causes.ipam_range_exhausted import IPAM_RANGE_EXHAUSTED
 from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
 from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
@@ -52,10 +60,16 @@ from nettrace.diagnose.causes.node_no_default_route import NODE_NO_DEFAULT_ROUTE
 from nettrace.diagnose.causes.notrack_on_service import NOTRACK_ON_SERVICE
 from nettrace.diagnose.causes.overlay_udp_blocked import OVERLAY_UDP_BLOCKED
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
+from nettrace.diagnose.causes.pod_address_missing import POD_ADDRESS_MISSING
 from nettrace.diagnose.causes.pod_default_route_missing import POD_DEFAULT_ROUTE_MISSING
+from nettrace.diagnose.causes.pod_ip_stale import POD_IP_STALE
 from nettrace.diagnose.causes.pod_not_listening import POD_NOT_LISTENING
 from nettrace.diagnose.causes.pod_route_missing import POD_ROUTE_MISSING
+from nettrace.diagnose.causes.pod_sandbox_missing import POD_SANDBOX_MISSING
+from nettrace.diagnose.causes.pod_unscheduled import POD_UNSCHEDULED
 from nettrace.diagnose.causes.pod_wrong_netmask import POD_WRONG_NETMASK
+from nettrace.diagnose.causes.podcidr_duplicate import PODCIDR_DUPLICATE
+from nettrace.diagnose.causes.podcidr_missing import PODCIDR_MISSING
 from nettrace.diagnose.causes.policy_rule_hijack import POLICY_RULE_HIJACK
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.causes.reject_route import REJECT_ROUTE
@@ -169,4 +183,18 @@ CAUSES: tuple[Cause, ...] = (
     SVC_SELECTOR_MISMATCH,
     SVC_WRONG_NAMESPACE,
     SVC_WRONG_TARGETPORT,
+    POD_UNSCHEDULED,
+    PODCIDR_MISSING,
+    PODCIDR_DUPLICATE,
+    CNI_CONF_MISSING,
+    CNI_CONF_BROKEN,
+    CNI_CONF_LEFTOVER,
+    CNI_SUBNET_MISMATCH,
+    CNI_BRIDGE_OLD_ADDRESS,
+    IPAM_RANGE_EXHAUSTED,
+    IPAM_LEAKED_IPS,
+    IPAM_LEASE_MISSING,
+    POD_SANDBOX_MISSING,
+    POD_ADDRESS_MISSING,
+    POD_IP_STALE,
 )

@@ -9,6 +9,18 @@ Not here: answering the requests (nettrace.app.debug), the diagnosis of one flow
 
 from nettrace.diagnose.guide.case import Case
 from nettrace.diagnose.guide.checks import CHECKS, GuideCheck, checks_for
-from nettrace.diagnose.guide.request import Ask, Connect, Diagnose, Query, Request
+from nettrace.diagnose.guide.request import Ask, Asking, Connect, Delegate, Diagnose, Query, Request
 
-__all__ = ["CHECKS", "Ask", "Case", "Connect", "Diagnose", "GuideCheck", "Query", "Request", "checks_for"]
+__all__ = [
+    "CHECKS",
+    "Ask",
+    "Asking",
+    "Case",
+    "Connect",
+    "Delegate",
+    "Diagnose",
+    "GuideCheck",
+    "Query",
+    "Request",
+]
+__all__ += ["checks_for"]

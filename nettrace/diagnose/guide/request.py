@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec import Struct
 
 from nettrace.diagnose.diagnosis import Diagnosis
+from nettrace.model.cni import CniPlugin
 from nettrace.model.lookup import DnsAnswer, Lookup
 from nettrace.model.observation import Observed
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
@@ -21,10 +22,12 @@ __all__ = [
     "Ask",
     "Asking",
     "Connect",
+    "Delegate",
     "Diagnose",
     "Query",
     "Request",
     "connected",
+    "delegated",
     "diagnosed",
     "queried",
     "section",
@@ -60,7 +63,14 @@ class Connect(Struct, frozen=True):
     count: int
 
 
-Request: TypeAlias = Ask | Diagnose | Query | Connect
+class Delegate(Struct, frozen=True):
+    """To which CNI plugin does *plugin* hand on, on a node?"""
+
+    node: str
+    plugin: CniPlugin
+
+
+Request: TypeAlias = Ask | Diagnose | Query | Connect | Delegate
 
 #: A check, or a part of one, that comes to a T.
 Asking: TypeAlias = Generator[Request, Any, T]
@@ -87,6 +97,12 @@ def section(key: SectionKey) -> Asking[Any]:
 def diagnosed(source: str, target: str) -> Asking[tuple[Walk, Diagnosis]]:
     """Return the walk of a flow and its diagnosis."""
     found: tuple[Walk, Diagnosis] = yield Diagnose(source, target)
+    return found
+
+
+def delegated(node: str, plugin: CniPlugin) -> Asking[CniPlugin]:
+    """Return the CNI plugin that *plugin* hands on to; itself if it does the work."""
+    found: CniPlugin = yield Delegate(node, plugin)
     return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nettrace.diagnose.cause import Cause
+from nettrace.model.cni import CniPlugin
 from nettrace.model.finding import Evidence
 from nettrace.model.links import Link
 from nettrace.model.owed import Owed
@@ -11,6 +12,7 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.flannel.causes import FLANNEL_ARP_MISSING, FLANNEL_FDB_MISSING
+from nettrace_plugins.flannel.delegate import delegated
 from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers, subnet_env
 from nettrace_plugins.flannel.host_gw import HOSTGW_NO_L2
 from nettrace_plugins.flannel.masquerade import CHAIN, owed_masquerade
@@ -135,6 +137,11 @@ class Flannel:
     def nettrace_topologies(self) -> Sequence[Topology]:
         """Return a cluster for each back end."""
         return _TOPOLOGIES
+
+    @hookimpl
+    def nettrace_delegate(self, snapshot: Snapshot, node: str, plugin: CniPlugin) -> CniPlugin | None:
+        """Return what flannel's CNI plugin hands on to, with this node's part of the network."""
+        return delegated(snapshot, node, plugin) if plugin.type == "flannel" else None
 
     @hookimpl
     def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:
