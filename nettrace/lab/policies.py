@@ -15,7 +15,10 @@ from nettrace.lab import store
 from nettrace.lab.addresses import network
 from nettrace.lab.cluster.documents import Document, name_of, read_directory, written
 from nettrace.lab.cluster.policies import TOP_CHAINS, Policed, policed
+from nettrace.lab.reconcile import blueprint_of, merged
+from nettrace.lab.reprogram import reprogrammed
 from nettrace.lab.tools import netns_path, restore_rules, restore_sets, run
+from nettrace.lab.topologies.kubernetes import DECLARED
 from nettrace.model.lab import LabRecord
 from nettrace.model.section import Known
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset, XtTable
@@ -40,6 +43,9 @@ def add_policies(record: LabRecord, documents: Sequence[Document]) -> None:
 
 def enforce(record: LabRecord) -> None:
     """Bring every node of the lab to what the policies in its manifests ask for."""
+    if store.read_blueprint(record).agents:
+        _enforce_by_network(record)
+        return
     documents = read_directory(Path(record.manifests or ""))
     kube = kube_from_documents(documents, f"lab {record.name}")
     service_net = network(record.options["service_cidr"], "the service network")
@@ -47,6 +53,39 @@ def enforce(record: LabRecord) -> None:
         for node in record.namespaces:
             if node.role == "node":
                 program_policies(node.netns, policed(_EMPTY, kube, node.name, service_net), lock=lock)
+
+
+def _enforce_by_network(record: LabRecord) -> None:
+    """Have the lab's own network system write its chains and sets again, and nothing else."""
+    declared = list(read_directory(Path(record.root) / DECLARED))
+    path = Path(record.manifests or "", _FILE)
+    new = blueprint_of(record, merged(declared, read_directory(path))[0] if path.exists() else declared)
+    with store.locked(record.name) as lock:
+        for netns, text in new.rules.items():
+            restore_sets(netns, new.sets.get(netns, ""), lock=lock)
+            there = _only(in_netns(netns_path(netns), run, ["iptables-nft-save"], lock=lock), new.agents)
+            own = _only(text, new.agents)
+            restore_rules(netns, reprogrammed(own, own, there, new.agents), lock=lock)
+            _drop_sets(netns, new.sets.get(netns, ""), new.agents, lock=lock)
+
+
+def _only(text: str, agents: tuple[str, ...]) -> str:
+    """What of rules in iptables-save's format is in chains whose names begin so."""
+    kept = [
+        line
+        for line in text.splitlines()
+        if line.startswith(("*", "COMMIT")) or line[1:].removeprefix("A ").startswith(agents)
+    ]
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _drop_sets(netns: str, sets: str, agents: tuple[str, ...], *, lock: int) -> None:
+    """Take away sets of the network system that it no longer wants: they are called as its chains are."""
+    named = in_netns(netns_path(netns), run, ["ipset", "list", "-n"], lock=lock).split()
+    kept = {line.split()[1] for line in sets.splitlines() if line.startswith("create ")}
+    begin = tuple(one.rstrip("-") for one in agents)
+    stale = [f"destroy {name}\n" for name in named if name.startswith(begin) and name not in kept]
+    restore_sets(netns, "".join(stale), lock=lock)
 
 
 _EMPTY = XtRuleset(

@@ -45,7 +45,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 from nettrace.parse.manifests import kube_from_documents, parse_documents
 
-__all__ = ["Applied", "Difference", "apply", "difference", "merged"]
+__all__ = ["Applied", "Difference", "apply", "blueprint_of", "difference", "merged"]
 
 _POLICIES = "networkpolicies.yaml"
 #: Kinds that come from the lab's options and cannot be changed in one that is up.
@@ -105,17 +105,8 @@ def apply(
         if extra.exists():
             declared = merged(declared, read_directory(extra))[0]
         wanted, done = merged(declared, given, delete=delete)
-        options = Options(
-            nodes=int(record.options["nodes"]),
-            pod_cidr=record.options["pod_cidr"],
-            service_cidr=record.options["service_cidr"],
-            node_net=record.options["node_net"],
-            proxy=record.options.get("proxy", ""),
-            declared=tuple(wanted),
-            before=tuple(read_directory(manifests)),
-        )
         old = store.read_blueprint(record)
-        new = describer(record.topology)(record.name, Path(record.root), options)
+        new = blueprint_of(record, wanted)
         need_tools({daemon.argv[0] for daemon in new.daemons if "/" not in daemon.argv[0]})
         broken_off = store.pending_blueprint(record)
         if broken_off is not None:
@@ -126,6 +117,20 @@ def apply(
         record = _carry_out(record, old, new, difference(old, new, _running(record)), lock, say)
         extra.unlink(missing_ok=True)
     return Applied(record=record, objects=done, notes=new.notes)
+
+
+def blueprint_of(record: LabRecord, declared: Sequence[Document]) -> Blueprint:
+    """Return what the lab is to be with *declared* as its objects; pods stay where they are."""
+    options = Options(
+        nodes=int(record.options["nodes"]),
+        pod_cidr=record.options["pod_cidr"],
+        service_cidr=record.options["service_cidr"],
+        node_net=record.options["node_net"],
+        proxy=record.options.get("proxy", ""),
+        declared=tuple(declared),
+        before=tuple(read_directory(Path(record.manifests or ""))),
+    )
+    return describer(record.topology)(record.name, Path(record.root), options)
 
 
 def merged(
