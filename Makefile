@@ -48,7 +48,8 @@ systems: setup ## the whole reachability matrix of every network system's lab, a
 	    tests/acceptance/test_kube_router.py \
 	    tests/acceptance/test_calico_bgp.py \
 	    tests/acceptance/test_calico_vxlan.py \
-	    tests/kernel/test_calico_policies.py
+	    tests/kernel/test_calico_policies.py \
+	    tests/vm
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

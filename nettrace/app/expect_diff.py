@@ -107,14 +107,16 @@ def _ipvs(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:
     owed, rules = owed_of(found, family), there.of(family)
     told = departures(tuple(owed_tables(owed, found.netns)), rules, family) if rules is not None else ()
     sysctls = found.facts.sysctls or None
-    rest = ipvs_departures(owed, addresses=there.bound, ipsets=there.ipsets, sysctls=sysctls)
+    rest = ipvs_departures(
+        owed, servers=there.servers, addresses=there.bound, ipsets=there.ipsets, sysctls=sysctls
+    )
     return (*told, *rest)
 
 
 def _unread_of_ipvs(there: NodeRules) -> dict[str, str]:
     """Return what the mode keeps and nobody read, with the reason."""
-    missing = {"ipvs": "nettrace does not read IPVS's virtual servers"}
-    for name, value in (("ipsets", there.ipsets), ("addresses", there.bound)):
+    missing: dict[str, str] = {}
+    for name, value in (("ipvs", there.servers), ("ipsets", there.ipsets), ("addresses", there.bound)):
         if value is None:
             missing[name] = there.missing.get(name, "it is not in what was given")
     return missing

@@ -16,6 +16,7 @@ from nettrace.kube.nft_found import listed_tables
 from nettrace.kube.nft_read import found_table, sections_of
 from nettrace.model.errors import UserError
 from nettrace.model.ipset import IpSet
+from nettrace.model.ipvs import VirtualServer
 from nettrace.model.late import at_hand
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
@@ -39,7 +40,8 @@ class NodeRules(Struct, frozen=True, kw_only=True):
     iptables-legacy; ``chosen`` says which (``xt/nft``).  ``tables`` are kube-proxy's native ones by
     family, None where there is none; no entry where they are not known.
 
-    ``ipsets`` and ``bound``, the addresses of kube-ipvs0, are None where they were not read.
+    ``ipsets``, ``servers`` (of IPVS) and ``bound``, the addresses of kube-ipvs0, are None where they were
+    not read.
     ``missing`` are the sections that could not be read, with the reason.
     """
 
@@ -48,6 +50,7 @@ class NodeRules(Struct, frozen=True, kw_only=True):
     nft: NftRuleset | None = None
     tables: dict[int, ExpectedNftTable | None] = field(default_factory=dict)
     ipsets: tuple[IpSet, ...] | None = None
+    servers: tuple[VirtualServer, ...] | None = None
     bound: tuple[str, ...] | None = None
     chosen: dict[int, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -136,6 +139,7 @@ def read_node_rules(context: Context, netns: str) -> NodeRules:
         nft=nft.value if isinstance(nft, Known) else None,
         tables=tables,
         ipsets=_value(context, netns, "ipsets", missing),
+        servers=_value(context, netns, "ipvs", missing),
         bound=tuple(one.address for one in addresses if one.device == IPVS_DEVICE)
         if addresses is not None
         else None,

@@ -23,6 +23,7 @@ from nettrace.model.finding import Evidence
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.system import OwedCount, System
+from nettrace.parse.ipvs import end_text
 
 __all__ = ["Systems", "systems"]
 
@@ -223,8 +224,10 @@ def _counts(asked: Wanted, family: int, report: DepartureReport) -> list[OwedCou
     if owed.ipvs is not None:
         sets = {("ipset", one.name) for one in owed.ipvs.ipsets}
         counts.append(_count("ipsets", sets, mine))
-        servers = len(owed.ipvs.servers)
-        counts.append(OwedCount(kind="virtual servers", owed=servers, unknown=servers))
+        servers = {("ipvs", f"{one.proto} {end_text(one.address, one.port)}") for one in owed.ipvs.servers}
+        count = _count("virtual servers", servers, mine)
+        unread = count.owed if "ipvs" in report.missing else 0
+        counts.append(OwedCount(kind=count.kind, owed=count.owed, differing=count.differing, unknown=unread))
     return [count for count in counts if count.owed]
 
 

@@ -34,7 +34,7 @@ def lab() -> None:
 )
 @click.option(
     "--proxy",
-    type=click.Choice(["iptables", "nftables"]),
+    type=click.Choice(["iptables", "nftables", "ipvs"]),
     help="kube-proxy's mode.  [as in the manifests: iptables]",
 )
 @click.option("--pod-cidr", metavar="PREFIX", help="The pods' network.")

@@ -89,7 +89,8 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     device exists (devices take over conf.default when they are made), then ``wiring``, one
     stage after the other, the namespaces of one stage at the same time, each a list of lines
     for ip(8) ``-batch``; then ``device_sysctls``, those of single devices, ``fdb`` for bridge(8), ``sets``
-    for ``ipset restore``, ``native`` for nft, and ``rules``, which name the sets, for iptables-restore;
+    for ``ipset restore``, ``native`` for nft, ``servers`` for ``ipvsadm -R``, and ``rules``, which name the
+    sets, for iptables-restore;
     ``programs`` are of BPF.
     ``files`` are relative to the lab's directory.  ``agents`` are what the names of the chains begin with
     that the nodes' agents own: they write them whole, and take away those that they no longer want.
@@ -103,6 +104,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     fdb: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     native: dict[str, str] = field(default_factory=dict)
+    servers: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     programs: dict[str, Opaque] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()

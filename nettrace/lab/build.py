@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from nettrace.collect.netns import in_netns
 from nettrace.lab.blueprint import Blueprint, Daemon
+from nettrace.lab.ipvs import restore_servers
 from nettrace.lab.processes import await_settled, start
 from nettrace.lab.programs import hang
 from nettrace.lab.tools import (
@@ -76,6 +77,7 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
         progress("rules")
         each(blueprint.sets.items(), lambda item: restore_sets(item[0], item[1], lock=lock))
         each(blueprint.native.items(), lambda item: restore_native(item[0], item[1], lock=lock))
+        each(blueprint.servers.items(), lambda item: restore_servers(item[0], item[1], lock=lock))
         each(blueprint.rules.items(), lambda item: restore_rules(item[0], item[1], lock=lock))
         each(blueprint.programs.items(), lambda item: hang(*item))
         progress(f"{len(blueprint.daemons)} processes")

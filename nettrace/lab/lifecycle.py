@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from nettrace.lab import store
 from nettrace.lab.blueprint import Blueprint, Options
 from nettrace.lab.build import build, ensure_bridge_netfilter, write_files
+from nettrace.lab.ipvs import ensure_ipvs
 from nettrace.lab.names import check_lab_name
 from nettrace.lab.teardown import leftovers, tear_down
 from nettrace.lab.tools import IPTABLES_RESTORE, need_tools
@@ -93,6 +94,8 @@ def _build(
             say(note)
         write_files(root, blueprint.files)
         ensure_bridge_netfilter(say)
+        if blueprint.servers:
+            ensure_ipvs(say)
         processes = build(blueprint, root, lock, say)
         store.write_blueprint(record, blueprint)
         record = replace(

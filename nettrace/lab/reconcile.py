@@ -26,6 +26,7 @@ from nettrace.lab import store
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.build import set_sysctls, start_all, write_files
 from nettrace.lab.cluster.documents import Document, name_of, read_directory
+from nettrace.lab.ipvs import change_servers
 from nettrace.lab.processes import end_all, is_running, left_by, living_in
 from nettrace.lab.programs import hang
 from nettrace.lab.proxy import program_native
@@ -33,6 +34,7 @@ from nettrace.lab.reprogram import reprogrammed
 from nettrace.lab.tools import (
     bridge_batch,
     ip_batch,
+    iptables_backend,
     need_tools,
     netns_path,
     restore_rules,
@@ -387,7 +389,8 @@ def _announce(address: str) -> None:
 def _program(netns: str, old: Blueprint, new: Blueprint, lock: int) -> None:
     """Write the agents' chains and sets of one node, and take away those that are no longer wanted."""
     restore_sets(netns, new.sets.get(netns, ""), lock=lock)
-    there = in_netns(netns_path(netns), run, ["iptables-nft-save"], lock=lock)
+    there = in_netns(netns_path(netns), run, [f"iptables-{iptables_backend()}-save"], lock=lock)
+    change_servers(netns, old.servers.get(netns, ""), new.servers.get(netns, ""), lock=lock)
     text = reprogrammed(old.rules.get(netns, ""), new.rules[netns], there, new.agents)
     restore_rules(netns, text, lock=lock)
     stale = _names(old.sets.get(netns, "")) - _names(new.sets.get(netns, ""))

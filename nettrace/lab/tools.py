@@ -11,21 +11,24 @@ which takes down what was built, and must not kill the tool that takes it down.
 
 import subprocess
 from collections.abc import Iterable, Sequence
+from functools import cache
 from shutil import which
 
 from nettrace.collect.netns import in_netns
 from nettrace.model.errors import UserError
 
 __all__ = ["IPTABLES_RESTORE", "NETNS_DIRECTORY", "bridge_batch", "ip_batch", "need_tools", "netns_path"]
-__all__ += ["restore_native", "restore_rules", "restore_sets", "run"]
+__all__ += ["iptables_backend", "restore_native", "restore_rules", "restore_sets", "run"]
 
 NETNS_DIRECTORY = "/run/netns"
 
-#: Containers bring the iptables they were built with; the lab's write with the nft back end.
+#: Containers bring the iptables they were built with; the lab's write with the nft back end, where the
+#: kernel has it.
 IPTABLES_RESTORE = "iptables-nft-restore"
 
 _PACKAGES = {
     "ip": "iproute2",
+    "ipvsadm": "ipvsadm",
     "bridge": "iproute2",
     "bird": "bird2",
     IPTABLES_RESTORE: "iptables",
@@ -113,12 +116,29 @@ def _blamed(words: str, netns: str | None, lines: Sequence[str]) -> str:
     return ", ".join(part for part in (netns, line) if part)
 
 
+@cache
+def iptables_backend() -> str:
+    """
+    Return the back end that the lab's rules are written with: ``nft``, or ``legacy`` where it must be.
+
+    Tried in a namespace of its own, which is gone at once.  Whatever is wrong with the first is told when
+    it is used.
+    """
+    try:
+        run(["unshare", "--net", IPTABLES_RESTORE], "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")
+    except UserError as error:
+        refused = any(words in error.what for words in ("not supported", "initialize nft"))
+        if refused and which("iptables-legacy-restore"):
+            return "legacy"
+    return "nft"
+
+
 def restore_rules(netns: str, text: str, *, lock: int | None = None) -> None:
     """Add rules in iptables-save's format to those of a namespace."""
     in_netns(
         netns_path(netns),
         run,
-        [IPTABLES_RESTORE, "--noflush"],
+        [f"iptables-{iptables_backend()}-restore", "--noflush"],
         text,
         lock=lock,
         what=f"{netns}, iptables rules",

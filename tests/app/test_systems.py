@@ -175,7 +175,7 @@ def test_an_old_layout_is_not_derived() -> None:
 
 
 def test_ipvs_before_its_first_run() -> None:
-    """Configured as ipvs and with none of its state: chains and sets are gone, servers not known."""
+    """Configured as ipvs and with none of its state: chains, sets and servers are gone, or not known."""
     snapshot = cluster().snapshot
     assert isinstance(snapshot.kube.proxy, Known)
     config = replace(snapshot.kube.proxy.value, mode="ipvs", version="1.30", version_stated=True)
@@ -196,6 +196,10 @@ def test_ipvs_before_its_first_run() -> None:
     assert counts["chains"].differing == counts["chains"].owed > 0
     assert counts["virtual servers"].unknown == counts["virtual servers"].owed > 0
     assert "ipvs" in proxy.unknown
+    read = snapshot.with_netns(replace(node, ipvs=Known(())))
+    proxy = one(replace(read, kube=replace(snapshot.kube, proxy=Known(config))), "kube-proxy")
+    counts = {count.kind: count for count in proxy.owed}
+    assert counts["virtual servers"].differing == counts["virtual servers"].owed
 
 
 def test_sysctls_and_settings_of_devices() -> None:

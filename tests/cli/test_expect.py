@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from nettrace.collect.kube import read_manifests
 from nettrace.kube.nft_found import canonical_rule, listed_tables
+from nettrace.model.ipvs import VirtualServer
 from nettrace.model.links import Address
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
@@ -310,19 +311,24 @@ def test_the_running_mode_goes_before_the_configured_one(run: Run) -> None:
 
 
 def test_what_of_ipvs_mode_is_compared(run: Run, tmp_path: Path) -> None:
-    """Its iptables rules, kube-ipvs0's addresses and the ipsets; virtual servers are said to be unread."""
+    """Its iptables rules, virtual servers, kube-ipvs0's addresses, the ipsets; what was not read is said."""
     folder = FIXTURES / "ipvs-1.36"
     bound = re.findall(
         r"inet (\S+)/32 scope global kube-ipvs0", (folder / "ip-addr-kube-ipvs0.txt").read_text()
     )
     own = [("eth0", "192.168.50.11"), ("cni0", "10.244.1.1"), ("lo", "127.0.0.1")]
 
-    def asked(addresses: list[str]) -> tuple[int, dict[str, Any]]:
+    listed = parse_ipvsadm_save((folder / "ipvsadm-save-n.txt").read_text())
+
+    def asked(
+        addresses: list[str], servers: tuple[VirtualServer, ...] | None = listed
+    ) -> tuple[int, dict[str, Any]]:
         held = [*own, *(("kube-ipvs0", address) for address in addresses)]
         path = snapshot(
             tmp_path,
             xt_nft=Known(parse_save((folder / "iptables-save-c.txt").read_text(), "x")),
             xt_legacy=Known(XtRuleset({})),
+            **({"ipvs": Known(servers)} if servers is not None else {}),
             ipsets=Known(tuple(parse_ipset_save((folder / "ipset-save.txt").read_text()))),
             addresses=Known(tuple(Address(device=d, address=a, prefixlen=32) for d, a in held)),
         )
@@ -332,6 +338,11 @@ def test_what_of_ipvs_mode_is_compared(run: Run, tmp_path: Path) -> None:
         return result.exit_code, json.loads(result.stdout)
 
     code, found = asked(bound)
+    assert (code, found["mode"], found["equal"], found["differences"]) == (0, "ipvs", True, [])
+    code, found = asked(bound, listed[1:])
+    assert code == 1
+    assert [one["cause"] for one in found["differences"]] == ["service-rules-absent"]
+    code, found = asked(bound, None)
     assert (code, found["mode"], found["equal"], found["differences"]) == (3, "ipvs", None, [])
     assert [one["section"] for one in found["missing"]] == ["ipvs"]
     code, found = asked([address for address in bound if address != "10.96.10.1"])

@@ -309,7 +309,7 @@ def test_users_manifests(tmp_path: Path) -> None:
         ("", "there are no manifests here"),
         ("a: [", "neither YAML nor JSON"),
         ("just text", "expected"),
-        ("kind: KubeProxyConfiguration\nmode: ipvs", "has no mode 'ipvs'"),
+        ("kind: KubeProxyConfiguration\nmode: userspace", "has no mode 'userspace'"),
     ],
 )
 def test_bad_manifests(tmp_path: Path, text: str | None, words: str) -> None:

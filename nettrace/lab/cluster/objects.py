@@ -188,6 +188,6 @@ def _node(node: LabNode, mode: str) -> Document:
                 {"type": "Hostname", "address": node.name},
             ],
             "conditions": [{"type": "Ready", "status": "True"}],
-            **({"nodeInfo": {"kubeProxyVersion": _NATIVE_VERSION}} if mode == "nftables" else {}),
+            **({"nodeInfo": {"kubeProxyVersion": _NATIVE_VERSION}} if mode in ("nftables", "ipvs") else {}),
         },
     }

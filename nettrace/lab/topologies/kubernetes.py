@@ -17,7 +17,7 @@ from nettrace.lab.cluster.dns import dnsmasq_conf, resolv_conf
 from nettrace.lab.cluster.documents import written
 from nettrace.lab.cluster.ingress import nginx_conf
 from nettrace.lab.cluster.objects import Cluster, cluster
-from nettrace.lab.cluster.proxy import iptables_rules, mode_of, native_rules
+from nettrace.lab.cluster.proxy import iptables_rules, mode_of, native_rules, virtual_state
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
 from nettrace.lab.names import netns_name, node_name
 from nettrace.lab.topologies.edge import (
@@ -69,7 +69,7 @@ _IPTABLES_SYSCTLS = {"net.ipv4.conf.all.route_localnet": "1"}
 
 def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) -> Blueprint:
     """
-    Describe a cluster whose pods *pod_network* joins, with kube-proxy's rules of iptables or nftables.
+    Describe a cluster whose pods *pod_network* joins, with kube-proxy in one of its three modes.
 
     Uses all options but ``docker_net`` and ``publish``.
     """
@@ -120,12 +120,21 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
             ends[netns] = (*ends.get(netns, ()), *lines)
     for site in sites:
         ends[site.netns] += tuple(pod_network.wiring(site))
+    own = {site.netns: _addresses(ends[site.netns]) for site in sites}
+    virtual = {
+        site.netns: state
+        for site in sites
+        if (state := virtual_state(made.kube, site.node.name, own[site.netns])) is not None
+    }
+    for netns, state in virtual.items():
+        ends[netns] += state.wiring
     enforced = {
-        site.netns: pod_network.rules(iptables_rules(made.kube, site.node.name), site) for site in sites
+        site.netns: pod_network.rules(iptables_rules(made.kube, site.node.name, own[site.netns]), site)
+        for site in sites
     }
     custom = pod_network.objects(sites)
     native = mode_of(made.kube) == "nftables"
-    proxy_sysctls = _PROXY_SYSCTLS if native else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
+    proxy_sysctls = _PROXY_SYSCTLS if native or virtual else _PROXY_SYSCTLS | _IPTABLES_SYSCTLS
     return Blueprint(
         namespaces=(wire, *machines, internet, *balancers, *homes.values()),
         files=_files(root, made, homes, internet)
@@ -142,6 +151,7 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
             **{
                 site.netns: base_sysctls(forward=True, bridge_netfilter=True)
                 | proxy_sysctls
+                | (virtual[site.netns].sysctls if virtual else {})
                 | pod_network.sysctls(site)
                 for site in sites
             },
@@ -155,7 +165,8 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
         device_sysctls={site.netns: values for site in sites if (values := pod_network.device_sysctls(site))},
         agents=pod_network.agents,
         fdb={site.netns: lines for site in sites if (lines := tuple(pod_network.fdb(site)))},
-        sets={netns: one.sets for netns, one in enforced.items()},
+        sets={netns: (virtual[netns].sets if virtual else "") + one.sets for netns, one in enforced.items()},
+        servers={netns: state.servers for netns, state in virtual.items()},
         rules={netns: save_text(one.rules) for netns, one in enforced.items()},
         native={netns_of[node.name]: native_rules(made.kube, node.name) for node in nodes if native},
         programs={site.netns: opaque for site in sites if (opaque := pod_network.programs(site)) is not None},
@@ -183,6 +194,11 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
             "proxy": mode_of(made.kube),
         },
     )
+
+
+def _addresses(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses that lines for ip(8) give to devices."""
+    return tuple(line.split()[2].partition("/")[0] for line in lines if line.startswith("addr add "))
 
 
 def _homes(lab: str, pods: Sequence[LabPod], reserved: set[str]) -> dict[str, LabNetns]:
