@@ -53,6 +53,9 @@ class Visits:
     def is_routed(self, index: int) -> bool:
         """Does a packet that arrives here reach a hook, rather than being switched or dropped before?"""
         rest = self._rest(index)
+        # a tunnel's outer packet meets hooks; what it carries, switched into the tunnel, does not
+        tunnel = next((at for at, step in enumerate(rest) if step.stage is Stage.TUNNEL), len(rest))
+        rest = rest[:tunnel]
         if any(step.stage is Stage.HOOK and not step.stops for step in rest):
             return True
         return any(step.stage in _ROUTED and not step.stops for step in rest)

@@ -24,6 +24,9 @@ from nettrace.parse.snapshot_file import decode_snapshot
 
 __all__ = ["Context", "is_unread", "open_context"]
 
+#: How often plugins are asked what more they want to see.
+_ASKED = 3
+
 
 class Context:
     """
@@ -87,10 +90,27 @@ class Context:
         """Have the plugins say what programs behind TUN devices do, once what that takes is read."""
         places = [key.netns for key in keys if key.netns in self.snapshot.namespaces]
         self.read_unread([SectionKey(netns, name) for netns in places for name in ("links", "sockets")])
-        self.read_unread(self.plugins.sections(self.snapshot))
+        self.read_for_plugins()
         for netns in places:
             known = Known(self.plugins.transit(self.snapshot, netns))
             self.snapshot = self.snapshot.with_section(SectionKey(netns, "relays"), known)
+
+    def read_for_plugins(
+        self, keeps: Callable[[SectionKey], bool] = lambda key: True
+    ) -> tuple[SectionKey, ...]:
+        """
+        Read what the plugins want to see to say what is owed, as far as *keeps* says, and return it.
+
+        They are asked again once that is read: what is there may be a reason to look further.
+        """
+        wanted: tuple[SectionKey, ...] = ()
+        for _ in range(_ASKED):
+            more = [key for key in self.plugins.sections(self.snapshot) if keeps(key)]
+            if set(more) <= set(wanted):
+                break
+            wanted = tuple(dict.fromkeys((*wanted, *more)))
+            self.read_unread(more)
+        return wanted
 
     def read_unread(self, keys: Iterable[SectionKey]) -> None:
         """Read those of *keys* that nobody has tried to read yet."""

@@ -22,7 +22,7 @@ def owed_state(context: Context) -> tuple[Owed, ...]:
     Reads the sections that this takes: the cluster's objects, and what plugins ask for.
     """
     context.read_unread([SectionKey("", f"kube/{name}") for name in _KUBE])
-    context.read_unread(context.plugins.sections(context.snapshot))
+    context.read_for_plugins()
     snapshot = context.snapshot
     kube_nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
     names = {node.name for node in kube_nodes}

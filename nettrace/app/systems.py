@@ -56,7 +56,8 @@ def systems(context: Context, *, of: str | None = None) -> Systems:
         raise UserError(f"there is no node {unknown[0]!r}", hint=f"known: {known or 'none'}")
     kube = [SectionKey("", f"kube/{name}") for name in ("nodes", "services", "proxy")]
     context.read_unread(kube)
-    wanted_keys = list(context.plugins.sections(context.snapshot))
+    asked_for = context.read_for_plugins(lambda key: _is_of(context.snapshot, key, names))
+    wanted_keys = list(asked_for)
     for name in names:
         node = context.snapshot.nodes[name]
         wanted_keys += [SectionKey(f"node:{name}", "processes"), SectionKey(node.netns, "links")]

@@ -31,7 +31,7 @@ from nettrace.model.xt import (
 )
 from nettrace.parse.iptables import rule_text
 
-__all__ = ["OwedIndex", "chain_differences", "plain", "rule_difference", "shown"]
+__all__ = ["OwedIndex", "chain_differences", "is_owed", "plain", "rule_difference", "shown"]
 
 
 XtOwed: TypeAlias = OwedChain | OwedJump | OwedRule
@@ -123,6 +123,16 @@ def plain(rule: XtRule) -> XtRule:
     if isinstance(target, Masquerade | Snat):
         target = replace(target, random=False, random_fully=False)
     return replace(rule, matches=matches, target=target)
+
+
+def is_owed(owed: Iterable[Owed], netns: str, table: str, chain: str, rule: XtRule) -> bool:
+    """Is this rule of a chain one that an owner has to have put there among those of others?"""
+    return any(
+        isinstance(item, OwedRule)
+        and (item.netns, item.table, item.chain) == (netns, table, chain)
+        and plain(item.rule) == plain(rule)
+        for item in owed
+    )
 
 
 def shown(chain: str, rule: XtRule) -> str:

@@ -7,6 +7,7 @@ Not here: the semantics (nettrace.kube.policy), causes and repairs.
 """
 
 from collections.abc import Iterable
+from itertools import takewhile
 
 from msgspec import Struct
 
@@ -14,7 +15,7 @@ from nettrace.diagnose.goal import innermost, last_packet, original_source
 from nettrace.diagnose.look import addresses_in
 from nettrace.diagnose.services import endpoints_of, entrance, index_services
 from nettrace.kube.policy import decide
-from nettrace.kube.policy_chains import is_pod_chain
+from nettrace.kube.policy_chains import refuses
 from nettrace.kube.policy_ends import cluster_of
 from nettrace.model.addr import family_of, is_loopback
 from nettrace.model.flow import Flow
@@ -171,9 +172,14 @@ def _lets(path: Path) -> bool | None:
 def denial_by_chain(path: Path) -> Step | None:
     """Return the step at which a pod's chain of policies refuses the request, if that ends the branch."""
     step = path.failing_step
-    if path.failed != 0 or path.verdict not in _REFUSALS or step is None or not is_pod_chain(step.chain):
+    if path.failed != 0 or path.verdict not in _REFUSALS or step is None:
         return None
-    return step
+    passed = takewhile(lambda one: _is_of_hook(one, step), reversed(path.legs[path.failed].steps))
+    return step if refuses(step.chain, (one.chain for one in passed if one.chain)) else None
+
+
+def _is_of_hook(one: Step, step: Step) -> bool:
+    return (one.netns, one.hook, one.table) == (step.netns, step.hook, step.table)
 
 
 def is_rewritten(step: Step, verdict: PolicyVerdict) -> bool:

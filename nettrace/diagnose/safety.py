@@ -7,6 +7,7 @@ Not here: which flows (safety_flows.py).
 
 from collections.abc import Sequence
 
+from nettrace.diagnose.difference_xt import is_owed
 from nettrace.diagnose.goal import original_source
 from nettrace.diagnose.policies import ends_of, path_verdict
 from nettrace.diagnose.safety_flows import safety_flows
@@ -50,7 +51,7 @@ class SafetySet:
         if isinstance(after, Needs):
             return after
         for old, new in zip(before, after, strict=True):
-            reason = worse(self.snapshot, old, new, own=self.walked)
+            reason = worse(self.snapshot, old, new, own=self.walked, owed=self.owed)
             if reason:
                 return f"{old.flow.source} -> {old.flow.target}: {reason}"
         return ""
@@ -79,7 +80,9 @@ def _walks(snapshot: Snapshot, flows: Sequence[Flow]) -> tuple[Walk, ...] | Need
     return Needs(tuple(needed)) if needed else tuple(found)
 
 
-def worse(snapshot: Snapshot, before: Walk, after: Walk, *, own: Walk | None = None) -> str:
+def worse(
+    snapshot: Snapshot, before: Walk, after: Walk, *, own: Walk | None = None, owed: Sequence[Owed] = ()
+) -> str:
     """
     Say in what *after* is worse than *before*, "" if in nothing.
 
@@ -103,7 +106,7 @@ def worse(snapshot: Snapshot, before: Walk, after: Walk, *, own: Walk | None = N
         policy = _policy(snapshot, after)
         if policy:
             return f"it would get through, and {policy}"
-        denial = _denial(snapshot, before)
+        denial = _denial(snapshot, before, owed)
         if denial is not None:
             return f"it would get through, and {_place(denial)} denies it"
     return ""
@@ -161,12 +164,13 @@ def _policy(snapshot: Snapshot, after: Walk) -> str:
     return ""
 
 
-def _denial(snapshot: Snapshot, walked: Walk) -> Step | None:
+def _denial(snapshot: Snapshot, walked: Walk, owed: Sequence[Owed]) -> Step | None:
     """
     Return the rule's step that denies the request on purpose, if all branches are denied so.
 
     A policy is nobody's word about this flow, and what INVALID hits is an accident of state, as is what
-    rpfilter hits of the routes.
+    rpfilter hits of the routes.  A rule that an owner has put there is no word about it either: what it is
+    to drop the owner's objects say.
     """
     found: Step | None = None
     for path in walked.paths:
@@ -174,10 +178,9 @@ def _denial(snapshot: Snapshot, walked: Walk) -> Step | None:
         if path.verdict not in _DENIALS or path.failed != 0 or step is None or not step.rule:
             return None
         chain = snapshot.chain(step.netns, step.backend or "", step.table or "", step.chain or "")
-        if (
-            chain is not None
-            and step.rule <= len(chain.rules)
-            and _is_about_state(chain.rules[step.rule - 1])
+        rule = chain.rules[step.rule - 1] if chain is not None and step.rule <= len(chain.rules) else None
+        if rule is not None and (
+            _is_about_state(rule) or is_owed(owed, step.netns, step.table or "", step.chain or "", rule)
         ):
             return None
         found = step

@@ -6,10 +6,11 @@ such chains.  A controller numbers its runs and hashes the number into its chain
 pod a chain is for is read from its rules.
 Not here: writing them (nettrace.lab.cluster.policies), what policies mean (policy.py).
 
-Source: kube-router, pkg/controllers/netpol/pod.go and policy.go.
+Sources: kube-router, pkg/controllers/netpol/pod.go and policy.go; weave, npc.
 """
 
 from base64 import b32encode
+from collections.abc import Iterable
 from hashlib import sha256
 
 from nettrace.model.xt import Comment, Jump, MarkTarget, XtChain, XtRule
@@ -22,9 +23,14 @@ __all__ = [
     "policies_run",
     "policy_chain",
     "policy_set",
+    "refuses",
     "refusing_rule",
     "top_comment",
 ]
+
+#: weave-npc: what a pod sends is dropped in this chain of its, what comes to one behind the other, in the
+#: chain that jumps there.
+_SENT, _COMES = "WEAVE-NPC-EGRESS", "WEAVE-NPC"
 
 _POD = "KUBE-POD-FW-"
 _POLICY = "KUBE-NWPLCY-"
@@ -66,7 +72,12 @@ def is_pod_chain(name: str | None) -> bool:
 
 def is_policy_chain(name: str | None) -> bool:
     """Does the chain belong to network policies?"""
-    return name is not None and name.startswith((_POD, _POLICY, "KUBE-ROUTER-"))
+    return name is not None and name.startswith((_POD, _POLICY, "KUBE-ROUTER-", _COMES))
+
+
+def refuses(name: str | None, passed: Iterable[str]) -> bool:
+    """Is it a policy that says no where a rule of chain *name* does, behind the chains *passed* there?"""
+    return is_pod_chain(name) or name == _SENT or (not is_policy_chain(name) and _COMES in passed)
 
 
 def policies_run(chain: XtChain) -> tuple[tuple[str, str], ...]:

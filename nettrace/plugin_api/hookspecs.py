@@ -45,6 +45,7 @@ class HookSpecs:
         Name the sections that nettrace_owes() wants to see.
 
         They are read first: ``SectionKey("node:NAME", "files")``, ``SectionKey("", "kube/nodes")``.
+        It is asked again when they are read, so that it may want more where the system is there.
         """
 
     @hookspec(firstresult=True)

@@ -58,6 +58,7 @@ def test_a_healthy_cluster_is_all_there() -> None:
         "forwarding entries": (1, 1),
         "chains": (1, 1),
         "rules": (1, 1),
+        "settings of devices": (1, 1),
     }
     assert not any("node-b" in e.ref + e.note for e in flannel.evidence)
     assert proxy.mode == "iptables"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from nettrace.diagnose.cause import Candidate, Context
+from nettrace.diagnose.difference_xt import is_owed
 from nettrace.diagnose.goal import innermost
 from nettrace.diagnose.look import rule_ref, step_text, subject_of, where
 from nettrace.model.change import Change, PolicySet, RuleDelete
@@ -74,9 +75,17 @@ def culprits(context: Context) -> Iterator[Culprit]:
         if failure.verdict not in _DROPS or step is None or failure.leg is None:
             continue
         found = _culprit(context, step, failure.leg.kind)
-        if found is not None and not found.chain.startswith(_OWNED) and _ref(found) not in seen:
+        if found is not None and not _is_somebodys(context, found) and _ref(found) not in seen:
             seen.add(_ref(found))
             yield found
+
+
+def _is_somebodys(context: Context, found: Culprit) -> bool:
+    """Is the rule in a chain whose owner is known, or owed by an owner as it stands?"""
+    if found.chain.startswith(_OWNED):
+        return True
+    rule = found.rule
+    return rule is not None and is_owed(context.owed, found.netns, found.table, found.chain, rule)
 
 
 def passed(context: Context, table: str) -> Iterator[Culprit]:

@@ -125,10 +125,10 @@ def _port(entry: LabNetns) -> str:
 
 
 def attach_pod(
-    pod: LabNetns, bridge: str, mtu: int, mac: str = "", *, hairpin: bool = False
+    pod: LabNetns, bridge: str, mtu: int, mac: str = "", *, hairpin: bool = False, device: str = ""
 ) -> tuple[str, ...]:
-    """The lines, in the node, that give *pod* its eth0 and put the other end into *bridge*."""
-    device = veth_name(pod.name)
+    """The lines, in the node, that give *pod* its eth0 and put the other end, *device*, into *bridge*."""
+    device = device or veth_name(pod.name)
     lines = [
         _veth(f"{device} mtu {mtu} {_NO_GSO} address {mac_of(device)}", pod, mtu=mtu, mac=mac),
         f"link set {device} master {bridge} up",
