@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from nettrace.diagnose.goal import Goal
 from nettrace.diagnose.inferred import beyond, inferred_goal
 from nettrace.diagnose.look import addresses_in, connected_prefix, holder_of, listeners, where
+from nettrace.diagnose.node_ports import excluded
 from nettrace.diagnose.policies import Judge, source_of
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
@@ -102,6 +103,9 @@ def _answered(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Ne
 
 
 def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Sequence[Owed]) -> Goal:
+    refused = _not_served(snapshot, flow, service)
+    if refused:
+        return Goal(because=refused, owed=False)
     origin = snapshot.namespaces.get(flow.origin.netns)
     entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" else None
     node = _node_name(snapshot, entered) or (origin.node if origin is not None else "")
@@ -127,6 +131,22 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
         beyond=outside,
         through=_through(owed, outside),
         source="kept" if kept else "",
+    )
+
+
+def _not_served(snapshot: Snapshot, flow: Flow, service: Entrance) -> str:
+    """Say why a Service's own settings refuse the flow, "" if they do not."""
+    packet, port = flow.packet, service.port
+    if service.way == "node" and (served := excluded(snapshot, packet.dst)):
+        return f"kube-proxy serves NodePorts on {served} only, and {packet.dst} is not among them"
+    if service.way != "external" or not port.source_ranges or packet.dst not in port.load_balancer_ips:
+        return ""
+    source = source_of(snapshot, flow)
+    if not source or any(in_prefix(source, one) for one in port.source_ranges):
+        return ""
+    ranges = ", ".join(port.source_ranges)
+    return (
+        f"{port.service.key} lets in {ranges} only (loadBalancerSourceRanges), and {source} is not among them"
     )
 
 

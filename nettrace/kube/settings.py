@@ -18,7 +18,7 @@ from nettrace.model.kube import Kube, KubeNode, KubeProxyConfig
 from nettrace.model.section import Known
 from nettrace.model.xt import Negatable
 
-__all__ = ["LOOPBACK", "LocalDetector", "Settings", "settings"]
+__all__ = ["LOOPBACK", "LocalDetector", "Settings", "local_detector", "settings"]
 
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
 _LOOPBACK_ADDRESS = {4: "127.0.0.1", 6: "::1"}
@@ -134,7 +134,7 @@ def settings(
         zone=this.labels.get("topology.kubernetes.io/zone", ""),
         mark=masquerade_mark(config.masquerade_bit),
         masquerade_all=config.masquerade_all,
-        detector=_detector(config, this, family),
+        detector=local_detector(config, this, family),
         localhost_node_ports=localhost,
         route_localnet=localhost or known.xlb,
         guards_localhost=not known.mark_drop and (localhost if known.localhost_option else family == 4),
@@ -170,7 +170,8 @@ def _node_port_prefixes(config: KubeProxyConfig, family: int, node_ip: str) -> t
     )
 
 
-def _detector(config: KubeProxyConfig, node: KubeNode, family: int) -> LocalDetector:
+def local_detector(config: KubeProxyConfig, node: KubeNode, family: int) -> LocalDetector:
+    """Return how the kube-proxy of *node* tells its pods' traffic in one family."""
     match config.detect_local_mode:
         case "BridgeInterface":
             return LocalDetector(device=config.detect_local_bridge or None)

@@ -6,10 +6,11 @@ Lives here: the tuples.
 
 from tests.acceptance.leaves import LEAVES, Leaf
 from tests.acceptance.leaves_network import NETWORK_LEAVES
+from tests.acceptance.leaves_settings import SETTINGS_LEAVES
 
 __all__ = ["ALL_LEAVES", "SAMPLE"]
 
-ALL_LEAVES: tuple[Leaf, ...] = (*LEAVES, *NETWORK_LEAVES)
+ALL_LEAVES: tuple[Leaf, ...] = (*LEAVES, *NETWORK_LEAVES, *SETTINGS_LEAVES)
 
 #: At least one for each check, and one for each way of making it.
 _SAMPLED = (

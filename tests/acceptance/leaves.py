@@ -18,7 +18,18 @@ from nettrace.lab.store import find
 from tests.acceptance import faults
 from tests.acceptance.faults import Scene
 
-__all__ = ["LEAVES", "Leaf", "edited", "near_pod", "on_client", "on_node", "on_peer"]
+__all__ = [
+    "LEAVES",
+    "Leaf",
+    "Object",
+    "as_written",
+    "edited",
+    "near_pod",
+    "on_client",
+    "on_node",
+    "on_peer",
+    "service_of",
+]
 
 Object = dict[str, Any]
 
@@ -60,7 +71,8 @@ def edited(scene: Scene, edit: Callable[[Scene, list[Object]], None], into: Path
     return into
 
 
-def _service(scene: Scene, objects: list[Object], key: str = "") -> Object:
+def service_of(scene: Scene, objects: list[Object], key: str = "") -> Object:
+    """The object of the Service under test, or of another by its namespace/name."""
     wanted = key or scene.service
     return next(o for o in objects if o["kind"] == "Service" and _key(o) == wanted)
 
@@ -89,12 +101,12 @@ def _key(o: Object) -> str:
 
 def external_name(scene: Scene, objects: list[Object]) -> None:
     """The Service is an alias."""
-    _service(scene, objects)["spec"] = {"type": "ExternalName", "externalName": "example.com"}
+    service_of(scene, objects)["spec"] = {"type": "ExternalName", "externalName": "example.com"}
 
 
 def headless(scene: Scene, objects: list[Object]) -> None:
     """The Service has no address."""
-    spec = _service(scene, objects)["spec"]
+    spec = service_of(scene, objects)["spec"]
     spec["type"], spec["clusterIP"] = "ClusterIP", "None"
     spec.pop("clusterIPs", None)
     for port in spec["ports"]:
@@ -103,18 +115,18 @@ def headless(scene: Scene, objects: list[Object]) -> None:
 
 def foreign_proxy(scene: Scene, objects: list[Object]) -> None:
     """Another proxy is to serve it."""
-    labels = _service(scene, objects)["metadata"].setdefault("labels", {})
+    labels = service_of(scene, objects)["metadata"].setdefault("labels", {})
     labels["service.kubernetes.io/service-proxy-name"] = "other"
 
 
 def unnamed_port(scene: Scene, objects: list[Object]) -> None:
     """The targetPort is a name that no container has."""
-    _service(scene, objects)["spec"]["ports"][0]["targetPort"] = "web"
+    service_of(scene, objects)["spec"]["ports"][0]["targetPort"] = "web"
 
 
 def wrong_selector(scene: Scene, objects: list[Object]) -> None:
     """The selector has another value."""
-    selector = _service(scene, objects)["spec"]["selector"]
+    selector = service_of(scene, objects)["spec"]["selector"]
     first = next(iter(selector))
     selector[first] += "-v2"
 
@@ -137,7 +149,7 @@ def stale_slice(scene: Scene, objects: list[Object]) -> None:
 
 def other_family(scene: Scene, objects: list[Object]) -> None:
     """The Service is dual stack, its pods are not."""
-    spec = _service(scene, objects)["spec"]
+    spec = service_of(scene, objects)["spec"]
     spec["clusterIPs"] = [scene.cluster_ip, "fd00:10:96::77"]
     spec["ipFamilies"] = ["IPv4", "IPv6"]
 
@@ -152,7 +164,7 @@ def same_address(scene: Scene, objects: list[Object]) -> None:
 
 def other_address(scene: Scene, objects: list[Object]) -> None:
     """The Service was made anew: DNS still has the old address."""
-    spec = _service(scene, objects)["spec"]
+    spec = service_of(scene, objects)["spec"]
     spec["clusterIP"] = spec["clusterIP"].rsplit(".", 1)[0] + ".233"
     spec["clusterIPs"] = [spec["clusterIP"]]
 
@@ -169,13 +181,13 @@ def as_written(scene: Scene, objects: list[Object]) -> None:
 
 def internal_local(scene: Scene, objects: list[Object]) -> None:
     """Policy Local for callers inside, and all endpoints on the far node."""
-    _service(scene, objects)["spec"]["internalTrafficPolicy"] = "Local"
+    service_of(scene, objects)["spec"]["internalTrafficPolicy"] = "Local"
 
 
 def external_local(scene: Scene, objects: list[Object]) -> None:
     """Policy Local for callers outside, and one node without a pod."""
     as_written(scene, objects)
-    _service(scene, objects)["spec"]["externalTrafficPolicy"] = "Local"
+    service_of(scene, objects)["spec"]["externalTrafficPolicy"] = "Local"
     near = min(scene.client)
     gone = [pod for pod, node in scene.node_of.items() if node == near]
     objects[:] = [o for o in objects if o["kind"] != "Pod" or _key(o) not in gone]

@@ -124,7 +124,7 @@ def test_from_outside_the_entrances_come_before_the_hairpin() -> None:
     """The order is the page's; a caller from outside is led to the entrances first."""
     assert checks_for(case()) == CHECKS
     ids = [one.id for one in checks_for(case(external=True))]
-    assert ids[-2:] == ["outside", "hairpin"]
+    assert ids[-3:] == ["outside", "hairpin", "source"]
     assert sorted(ids) == sorted(one.id for one in CHECKS)
 
 

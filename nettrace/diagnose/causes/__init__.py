@@ -12,6 +12,7 @@ from nettrace.diagnose.causes.bridge_down import BRIDGE_DOWN
 from nettrace.diagnose.causes.bridge_nf_off import BRIDGE_NF_OFF
 from nettrace.diagnose.causes.bridge_port_disabled import BRIDGE_PORT_DISABLED
 from nettrace.diagnose.causes.bridge_port_isolated import BRIDGE_PORT_ISOLATED
+from nettrace.diagnose.causes.clustercidr_wrong import CLUSTERCIDR_WRONG
 from nettrace.diagnose.causes.cni_bridge_old_address import CNI_BRIDGE_OLD_ADDRESS
 from nettrace.diagnose.causes.cni_conf_broken import CNI_CONF_BROKEN
 from nettrace.diagnose.causes.cni_conf_leftover import CNI_CONF_LEFTOVER
@@ -41,9 +42,12 @@ from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT
 from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
+from nettrace.diagnose.causes.lb_source_ranges import LB_SOURCE_RANGES
 from nettrace.diagnose.causes.martian_local_source import MARTIAN_LOCAL_SOURCE
 from nettrace.diagnose.causes.masq_pod_to_pod import MASQ_POD_TO_POD
+from nettrace.diagnose.causes.masquerade_all import MASQUERADE_ALL
 from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
+from nettrace.diagnose.causes.mtu_pod_too_big import MTU_POD_TOO_BIG
 from nettrace.diagnose.causes.netpol import (
     DNS_POLICY_EGRESS_BLOCKED,
     NETPOL_DEFAULT_DENY,
@@ -57,6 +61,7 @@ from nettrace.diagnose.causes.netpol_stale_chain import NETPOL_STALE_CHAIN
 from nettrace.diagnose.causes.nft_foreign_drop import NFT_FOREIGN_DROP
 from nettrace.diagnose.causes.nft_table_gone import NFT_TABLE_GONE
 from nettrace.diagnose.causes.node_no_default_route import NODE_NO_DEFAULT_ROUTE
+from nettrace.diagnose.causes.nodeport_addresses_excluded import NODEPORT_ADDRESSES_EXCLUDED
 from nettrace.diagnose.causes.notrack_on_service import NOTRACK_ON_SERVICE
 from nettrace.diagnose.causes.overlay_udp_blocked import OVERLAY_UDP_BLOCKED
 from nettrace.diagnose.causes.owed_state_missing import OWED_STATE_MISSING
@@ -73,6 +78,7 @@ from nettrace.diagnose.causes.podcidr_missing import PODCIDR_MISSING
 from nettrace.diagnose.causes.policy_rule_hijack import POLICY_RULE_HIJACK
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.causes.reject_route import REJECT_ROUTE
+from nettrace.diagnose.causes.route_localnet_off import ROUTE_LOCALNET_OFF
 from nettrace.diagnose.causes.rp_filter_strict import RP_FILTER_STRICT
 from nettrace.diagnose.causes.rules_flushed import RULES_FLUSHED
 from nettrace.diagnose.causes.service_jump_missing import SERVICE_JUMP_MISSING
@@ -105,6 +111,12 @@ from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    ROUTE_LOCALNET_OFF,
+    NODEPORT_ADDRESSES_EXCLUDED,
+    LB_SOURCE_RANGES,
+    CLUSTERCIDR_WRONG,
+    MASQUERADE_ALL,
+    MTU_POD_TOO_BIG,
     BRIDGE_ADDRESS_MISSING,
     FDB_STALE_REMOTE,
     MARTIAN_LOCAL_SOURCE,

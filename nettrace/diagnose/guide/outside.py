@@ -5,9 +5,12 @@ from nettrace.diagnose.guide.case import Case, Heading, advice, names
 from nettrace.diagnose.guide.flow import Tried, failed, tried, worst
 from nettrace.diagnose.guide.objects import endpoints, find_service, slices_unread
 from nettrace.diagnose.guide.request import Asking, state
+from nettrace.kube.settings import settings
+from nettrace.model.errors import UserError
 from nettrace.model.finding import Evidence
 from nettrace.model.guide import Axis, Check, CheckState
 from nettrace.model.kube import Service, ServicePort
+from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 
 __all__ = ["answered"]
@@ -23,6 +26,12 @@ def answered(case: Case) -> Asking[Check]:
     if service is None:
         return _TITLE.unknown(f"{case.key} is not known")
     targets = [target for port in case.ports(service) for target in _targets(snapshot, service, port)]
+    found: list[Tried] = []
+    for target in _localhost(case, snapshot, service):
+        one = yield from tried(case.client, target, 3)
+        found.append(one)
+        if one.state is CheckState.PROBLEM:
+            return failed(_TITLE, one, found)
     if not targets:
         said = f"it is a {service.type} Service: nothing of it can be called from outside"
         return _TITLE.skipped(said)
@@ -35,7 +44,6 @@ def answered(case: Case) -> Asking[Check]:
         return _TITLE.unknown(
             f"which nodes have an endpoint of it is not known: {unread}", checked=tuple(targets)
         )
-    found: list[Tried] = []
     bare: list[str] = []
     for target in targets:
         node = target.removeprefix("node/").partition(":")[0] if target.startswith("node/") else ""
@@ -66,6 +74,20 @@ def _targets(snapshot: Snapshot, service: Service, port: ServicePort) -> list[st
     outer = (*service.external_ips, *service.load_balancer_ips)
     found += [f"[{ip}]:{port.port}/{proto}" if ":" in ip else f"{ip}:{port.port}/{proto}" for ip in outer]
     return found
+
+
+def _localhost(case: Case, snapshot: Snapshot, service: Service) -> list[str]:
+    """Return the node ports that the client, a node, may call by 127.0.0.1, where kube-proxy serves them."""
+    here = case.client.removeprefix("node/") if case.client.startswith("node/") else ""
+    proxy = snapshot.kube.proxy
+    if not here or not isinstance(proxy, Known) or proxy.value.mode != "iptables":
+        return []
+    try:
+        served = settings(snapshot.kube, here).localhost_node_ports
+    except UserError:
+        return []  # a layout that is not derived: what it does with localhost is not known
+    ports = [p for p in case.ports(service) if p.node_port and p.protocol == "TCP"] if served else []
+    return [f"127.0.0.1:{port.node_port}/tcp" for port in ports]
 
 
 def _no_local(snapshot: Snapshot, service: Service, node: str, target: str) -> bool:

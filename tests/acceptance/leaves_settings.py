@@ -1,0 +1,70 @@
+"""
+Leaves that are settings: of kube-proxy, of the Service, of the pods' devices.
+
+Lives here: edits of the objects that a lab is then built from, and the shell commands for the rest.
+"""
+
+from typing import Any
+
+from tests.acceptance.faults import Scene
+from tests.acceptance.leaves import Leaf, Object, as_written, on_node, service_of
+
+__all__ = ["SETTINGS_LEAVES"]
+
+
+def _proxy(scene: Scene, objects: list[Object], **changes: Any) -> None:
+    """Change kube-proxy's configuration."""
+    as_written(scene, objects)
+    next(o for o in objects if o["kind"] == "KubeProxyConfiguration").update(changes)
+
+
+def masquerade_all(scene: Scene, objects: list[Object]) -> None:
+    """kube-proxy masquerades whatever calls a Service."""
+    proxy = next(o for o in objects if o["kind"] == "KubeProxyConfiguration")
+    _proxy(scene, objects, iptables={**(proxy.get("iptables") or {}), "masqueradeAll": True})
+
+
+def narrow_cidr(scene: Scene, objects: list[Object]) -> None:
+    """kube-proxy takes another network for the pods'."""
+    _proxy(scene, objects, clusterCIDR="10.99.0.0/16")
+
+
+def excluded_addresses(scene: Scene, objects: list[Object]) -> None:
+    """kube-proxy serves NodePorts in a network that no node is in."""
+    _proxy(scene, objects, nodePortAddresses=["192.0.2.0/24"])
+
+
+def source_ranges(scene: Scene, objects: list[Object]) -> None:
+    """The Service has a balancer's address, and lets in a network that nobody outside is in."""
+    as_written(scene, objects)
+    spec = service_of(scene, objects)["spec"]
+    spec["type"], spec["loadBalancerSourceRanges"] = "LoadBalancer", ["192.0.2.0/24"]
+
+
+def large_mtu(scene: Scene) -> list[tuple[str, str]]:
+    """Pods and bridges take more than the tunnel, and nobody is told of what did not fit."""
+    larger = "for l in $(ls /sys/class/net | grep -E 'veth|cni0'); do ip link set $l mtu 1500; done"
+    told = "iptables -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP"
+    pods = [m["name"] for m in scene.bench.record()["namespaces"] if m["role"] == "pod"]
+    return [
+        *((node, f"{larger}; {told}") for node in scene.client),
+        *((pod, "ip link set eth0 mtu 1500") for pod in pods),
+    ]
+
+
+SETTINGS_LEAVES = (
+    Leaf("masquerade-all", "source", edit=masquerade_all, rebuilt=True),
+    Leaf("clustercidr-wrong", "source", edit=narrow_cidr, rebuilt=True),
+    Leaf(
+        "nodeport-addresses-excluded", "outside", edit=excluded_addresses, rebuilt=True, call=("--external",)
+    ),
+    Leaf("lb-source-ranges", "outside", edit=source_ranges, rebuilt=True, call=("--external",)),
+    Leaf(
+        "route-localnet-off",
+        "outside",
+        shell=on_node("sysctl -qw net.ipv4.conf.all.route_localnet=0"),
+        call=("--from-node",),
+        mended=True,
+    ),
+    Leaf("mtu-pod-too-big", "path", shell=large_mtu, mended=True),
+)
