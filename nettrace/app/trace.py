@@ -17,6 +17,7 @@ from nettrace.app.owed import owed_state
 from nettrace.app.remember import CONNECTED, Question, remember, state_directory
 from nettrace.diagnose import Diagnosis, diagnose
 from nettrace.diagnose.policies import enforced
+from nettrace.kube.describe import describe_chain
 from nettrace.kube.resolve import FIRST_SIZES, resolve
 from nettrace.model.observation import Observed
 from nettrace.model.packet import Packet
@@ -78,7 +79,25 @@ def trace(
         observed=observed,
         agreement=compare(walked, observed) if observed is not None else None,
         context=context.label,
+        names=names_of(context, walked),
     )
+
+
+def names_of(context: Context, walked: Walk) -> dict[str, str]:
+    """Return what the chains and devices of a walk are to their owners."""
+    found: dict[str, str] = {}
+    for step in (step for path in walked.paths for leg in path.legs for step in leg.steps):
+        things = [f"links/{step.device}"] if step.device else []
+        things += [f"xt/{step.table}/{step.chain}"] if step.table and step.chain else []
+        for thing in things:
+            ref = f"{step.netns}/{thing}"
+            if ref not in found:
+                said = context.plugins.name(context.snapshot, step.netns, thing)
+                chain = step.chain or ""
+                if said is None and thing.startswith("xt/") and chain.startswith("KUBE-"):
+                    said = describe_chain(context.snapshot.kube, chain)
+                found[ref] = said or ""
+    return {ref: words for ref, words in found.items() if words}
 
 
 def walk_of(context: Context, question: Question) -> Walk:

@@ -4,7 +4,7 @@ The reports of a trace and of a repair: the walk, why it ends so, what a real pr
 Lives here: the types that nettrace.app hands to every front end and renderer.
 """
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from nettrace.model.finding import Finding
 from nettrace.model.observation import Agreement, Observed
@@ -23,7 +23,8 @@ class TraceReport(Struct, frozen=True, kw_only=True):
     owed to it or the walk could not decide.  ``notes`` are sentences about the diagnosis
     (``not found within 200 walks``).  ``policies`` are what network policies say about each end
     that the flow may come to.  ``observed`` and ``agreement`` are None without a
-    probe.  ``context`` is ``this machine``, ``lab NAME`` or ``file NAME``.
+    probe.  ``context`` is ``this machine``, ``lab NAME`` or ``file NAME``.  ``names`` maps what the
+    walk met (``NETNS/xt/TABLE/CHAIN``, ``NETNS/links/DEVICE``) to what it is to its owner.
     """
 
     walk: Walk
@@ -35,6 +36,7 @@ class TraceReport(Struct, frozen=True, kw_only=True):
     observed: Observed | None = None
     agreement: Agreement | None = None
     context: str = ""
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class RepairReport(Struct, frozen=True, kw_only=True):

@@ -342,6 +342,7 @@ class WalkDocument(Struct, frozen=True, kw_only=True, tag_field="kind", tag="Wal
     findings: tuple[FindingView, ...]
     diagnosis: DiagnosisView
     policies: tuple[Enforced, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class FindingDocument(FindingView, frozen=True, kw_only=True, tag_field="kind", tag="Finding"):

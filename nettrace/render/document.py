@@ -99,6 +99,7 @@ def walk_document(report: TraceReport, snapshot: Snapshot | None = None) -> Walk
         findings=tuple(finding_view(finding, snapshot) for finding in report.findings),
         diagnosis=DiagnosisView(goal=report.goal, met=report.goal_met, notes=report.notes),
         policies=report.policies,
+        names=report.names,
     )
 
 

@@ -54,6 +54,12 @@ def walk_page(document: WalkDocument, look: Look) -> Page:
         lines.extend(_others(shown, document.paths, look))
     if document.observed is not None:
         lines.extend(frame_lines(document.observed.frames, look))
+    if look.wide and document.names:
+        lines.append(())
+        lines.extend(
+            line(Span(f"{ref.partition('/')[0]} {ref.rpartition('/')[2]}", Style.CODE), f"  {words}")
+            for ref, words in document.names.items()
+        )
     lines.append(())
     lines.extend(_summary(document, look))
     for finding in document.findings:

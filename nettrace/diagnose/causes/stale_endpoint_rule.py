@@ -20,6 +20,8 @@ __all__ = ["STALE_ENDPOINT_RULE"]
 
 #: The kernel draws a 31-bit number (net/netfilter/xt_statistic.c).
 _ONE = 1 << 31
+#: kube-proxy's chains.
+_OWN = "KUBE-"
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
@@ -38,6 +40,8 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     }
     for translation in translations(context):
         way = _way_to(context, translation.failure, translation)
+        if not translation.chain.startswith(_OWN):
+            continue  # another agent's (a hostPort, a published port): no Service's rule
         if way is not None and not {(translation.netns, n) for n in (way[0], translation.chain)} & claimed:
             yield from _branch(context, translation, way)
 
