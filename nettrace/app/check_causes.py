@@ -67,10 +67,12 @@ class Causes:
         if self._searches == _SEARCHES:
             return (), (f"no cause was searched for: {_SEARCHES} others were; trace it by itself",)
         self._searches += 1
-        causes = self._context.plugins.causes()
+        causes, owners = self._context.plugins.causes(), self._context.plugins.owners()
         found = ask(
             self._context,
-            lambda snapshot: diagnose(snapshot, walked, owed=self._owed, causes=causes, goal=goal),
+            lambda snapshot: diagnose(
+                snapshot, walked, owed=self._owed, causes=causes, owners=owners, goal=goal
+            ),
         )
         for finding in found.findings:
             self._known.setdefault((finding.cause, finding.subject, finding.where), (walked.flow, finding))

@@ -14,9 +14,11 @@ import pluggy
 from nettrace.collect.plugins import load_manager
 from nettrace.diagnose.cause import Cause
 from nettrace.diagnose.causes import CAUSES
+from nettrace.kube.owner import KUBE_PROXY
 from nettrace.model.cni import CniPlugin
 from nettrace.model.errors import UserError
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
@@ -89,6 +91,11 @@ class Plugins:
         """Return the Service tables of the data paths on a node that are no rule sets."""
         found = self._manager.hook.nettrace_service_table(snapshot=snapshot, node=node)
         return tuple(sorted(found, key=lambda table: table.system))
+
+    def owners(self) -> tuple[Owner, ...]:
+        """Return who writes which rules: kube-proxy, and whom the plugins know."""
+        answers = self._manager.hook.nettrace_owners()
+        return (KUBE_PROXY, *sorted((o for found in answers for o in found), key=lambda owner: owner.name))
 
     def detect(self, snapshot: Snapshot) -> tuple[Detection, ...]:
         """Return the systems that are there, by name."""

@@ -115,6 +115,7 @@ def _plugins_systems(context: Context, node: NodeState) -> list[System]:
                 mode=one.mode,
                 version=one.version,
                 evidence=one.evidence,
+                leftovers=one.leftovers,
                 owed=counted.counts,
                 differs=counted.differs,
                 unknown=_unread(context, one.name, node, some=bool(own)),

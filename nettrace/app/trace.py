@@ -126,7 +126,12 @@ def diagnosis_of(context: Context, walked: Walk, *, connected: bool = False) -> 
     return ask(
         context,
         lambda snapshot: diagnose(
-            snapshot, walked, owed=owed, causes=context.plugins.causes(), connected=connected
+            snapshot,
+            walked,
+            owed=owed,
+            causes=context.plugins.causes(),
+            owners=context.plugins.owners(),
+            connected=connected,
         ),
     )
 

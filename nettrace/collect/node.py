@@ -22,8 +22,11 @@ _CONF_SUFFIXES = (".conf", ".conflist", ".json")
 _PATTERNS = (
     *(f"{directory[1:]}/*{suffix}" for directory in CONF_DIRECTORIES for suffix in _CONF_SUFFIXES),
     "etc/calico/confd/config/bird*.cfg",
+    "etc/default/ufw",
     "etc/docker/daemon.json",
+    "etc/firewalld/firewalld.conf",
     "etc/kube-flannel/net-conf.json",
+    "etc/ufw/ufw.conf",
     "run/flannel/subnet.env",
     "var/lib/calico/mtu",
     "var/lib/calico/nodename",

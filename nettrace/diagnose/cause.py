@@ -13,15 +13,28 @@ from msgspec import Struct
 
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.goal import Goal, Judgement
+from nettrace.kube.owner import KUBE_PROXY
 from nettrace.model.change import Change
 from nettrace.model.finding import Evidence, Safety, Severity
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner, owner_of_chain
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Leg, Path, Walk
+from nettrace.model.xt import Jump
 
-__all__ = ["Candidate", "Candidates", "Cause", "Context", "Explanation", "Failure", "nobody", "nothing"]
+__all__ = [
+    "NATIVE",
+    "Candidate",
+    "Candidates",
+    "Cause",
+    "Context",
+    "Explanation",
+    "Failure",
+    "nobody",
+    "nothing",
+]
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -54,6 +67,24 @@ class Context(Struct, frozen=True, kw_only=True):
     goal: Goal
     owed: tuple[Owed, ...] = ()
     differences: tuple[Difference, ...] = ()
+    owners: tuple[Owner, ...] = (KUBE_PROXY,)
+
+    def owner(self, netns: str, backend: str, table: str, chain: str) -> Owner | None:
+        """
+        Return who writes a chain, by its name.
+
+        Of a built-in chain it is who has jumps in it and puts rules of its own beside them.
+        """
+        found = owner_of_chain(self.owners, table, chain, native=backend == NATIVE)
+        if found is not None or backend == NATIVE:
+            return found
+        there = self.snapshot.chain(netns, backend, table, chain)
+        for rule in there.rules if there is not None else ():
+            if isinstance(rule.target, Jump):
+                found = owner_of_chain(self.owners, table, rule.target.chain, native=False)
+                if found is not None and found.builtin:
+                    return found
+        return None
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -110,6 +141,9 @@ class Candidate(Struct, frozen=True, kw_only=True):
         kinds = "+".join(type(change).__name__ for change in self.changes)
         return f"{self.cause}@{self.netns}:{self.subject}:{kinds}"
 
+
+#: The backend of steps of native nftables (nettrace.model.step).
+NATIVE = "nftables"
 
 Candidates: TypeAlias = Callable[[Context], Iterable[Candidate]]
 

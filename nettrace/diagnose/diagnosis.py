@@ -15,8 +15,10 @@ from nettrace.diagnose.goal import Goal, Judgement
 from nettrace.diagnose.rank import explained, findings, ranked
 from nettrace.diagnose.safety import SafetySet
 from nettrace.diagnose.search import Budget, Search, Trial, context_of
+from nettrace.kube.owner import KUBE_PROXY
 from nettrace.model.finding import Finding, Safety
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
@@ -55,6 +57,7 @@ def diagnose(
     *,
     owed: Sequence[Owed],
     causes: Sequence[Cause],
+    owners: Sequence[Owner] = (KUBE_PROXY,),
     goal: Goal | None = None,
     connected: bool = False,
     limits: Limits | None = None,
@@ -62,7 +65,8 @@ def diagnose(
     """
     Say why *walk* misses its goal, and what would mend it.
 
-    *owed* is what the owners have to have put on the nodes, *causes* what may be the matter.
+    *owed* is what the owners have to have put on the nodes, *causes* what may be the matter, *owners*
+    who writes which rules.
     Without *goal* it is what is owed to the flow, or with *connected* that it connects.
     Needs are sections that the answer depends
     on: ask again when they are read.
@@ -74,7 +78,7 @@ def diagnose(
             return chosen
         goal = chosen
     words = goal.describe()
-    context = Context(snapshot=snapshot, walk=walk, goal=goal, owed=tuple(owed))
+    context = Context(snapshot=snapshot, walk=walk, goal=goal, owed=tuple(owed), owners=tuple(owners))
     if goal.denied:
         return _refusal(context, words, causes)
     if not goal.owed:
@@ -87,7 +91,7 @@ def diagnose(
     unread = _unread(context, causes)
     if unread:
         return Needs(unread)
-    found = _search(snapshot, walk, goal, owed, causes, limits)
+    found = _search(context, causes, limits)
     if isinstance(found, Needs):
         return found
     met = None if verdict is Judgement.UNKNOWN else False
@@ -124,16 +128,10 @@ class _Found(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def _search(
-    snapshot: Snapshot,
-    walk: Walk,
-    goal: Goal,
-    owed: Sequence[Owed],
-    causes: Sequence[Cause],
-    limits: Limits,
-) -> _Found | Needs:
+def _search(context: Context, causes: Sequence[Cause], limits: Limits) -> _Found | Needs:
+    snapshot, walk, goal, owed = context.snapshot, context.walk, context.goal, context.owed
     budget = Budget(limits.walks)
-    search = Search(snapshot, walk, goal=goal, owed=owed, causes=causes, budget=budget)
+    search = Search(snapshot, walk, goal=goal, owed=owed, causes=causes, owners=context.owners, budget=budget)
     safety = SafetySet(snapshot, walk, owed, limits.safety_flows)
     refused: list[str] = []
     hurting: list[tuple[Trial, str]] = []
@@ -155,14 +153,14 @@ def _search(
         return accepted
     by_id = {cause.id: cause for cause in causes}
     if accepted:
-        context = context_of(snapshot, walk, goal, owed)
+        context = context_of(snapshot, walk, goal, owed, context.owners)
         checked = f"no other of {safety.size} owed flows gets worse (walked)" if safety.size else ""
         made = findings(
             ranked(context, accepted, by_id), goal, by_id, search.alike, (checked,) if checked else ()
         )
         return _Found(made, budget.spent, tuple(refused))
     if hurting:  # offered to nobody, and proven all the same
-        context = context_of(snapshot, walk, goal, owed)
+        context = context_of(snapshot, walk, goal, owed, context.owners)
         trials = ranked(context, (trial for trial, _ in hurting), by_id)
         notes = tuple(dict.fromkeys(why for _, why in hurting))
         return _Found(findings(trials, goal, by_id, search.alike, notes[:1]), budget.spent, tuple(refused))

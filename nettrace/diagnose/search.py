@@ -18,9 +18,11 @@ from nettrace.diagnose.difference import differences
 from nettrace.diagnose.goal import Goal, Judgement
 from nettrace.diagnose.progress import progress
 from nettrace.diagnose.services import subjects_of
+from nettrace.kube.owner import KUBE_PROXY
 from nettrace.model.change import Change
 from nettrace.model.edit import edit
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs, Walk
@@ -75,9 +77,15 @@ def apply(snapshot: Snapshot, changes: Iterable[Change]) -> Snapshot | None:
     return snapshot
 
 
-def context_of(snapshot: Snapshot, walked: Walk, goal: Goal, owed: Sequence[Owed]) -> Context:
+def context_of(
+    snapshot: Snapshot,
+    walked: Walk,
+    goal: Goal,
+    owed: Sequence[Owed],
+    owners: Sequence[Owner] = (KUBE_PROXY,),
+) -> Context:
     """Return what causes look at: the differences are those where the failing branches pass."""
-    context = Context(snapshot=snapshot, walk=walked, goal=goal, owed=tuple(owed))
+    context = Context(snapshot=snapshot, walk=walked, goal=goal, owed=tuple(owed), owners=tuple(owners))
     found = differences(snapshot, owed, where=context.visited, subjects=subjects_of(snapshot, walked))
     return replace(context, differences=found)
 
@@ -93,12 +101,14 @@ class Search:
         goal: Goal,
         owed: Sequence[Owed],
         causes: Sequence[Cause],
+        owners: Sequence[Owner] = (KUBE_PROXY,),
         budget: Budget,
     ) -> None:
         self.base = Trial(candidates=(), snapshot=snapshot, walk=walked)
         self.goal = goal
         self.owed = owed
         self.causes = causes
+        self.owners = owners
         self.budget = budget
         #: candidates of the failing step that change nothing: they explain, and prove nothing
         self.explaining: list[Candidate] = []
@@ -133,7 +143,7 @@ class Search:
 
     def candidates(self, trial: Trial) -> list[Candidate]:
         """Return the candidates in the state of *trial*, cheapest first, equal changes once."""
-        context = context_of(trial.snapshot, trial.walk, self.goal, self.owed)
+        context = context_of(trial.snapshot, trial.walk, self.goal, self.owed, self.owners)
         found: dict[tuple[Change, ...], Candidate] = {}
         offered = [c for cause in self.causes if cause.applies(context) for c in cause.candidates(context)]
         # what an owner asks for by a cause's own name goes before the nameless

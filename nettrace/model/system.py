@@ -37,7 +37,8 @@ class System(Struct, frozen=True, kw_only=True):
 
     ``version`` and ``mode`` are "" where nothing says them.  ``owed`` is empty where it owes
     the node nothing, or where ``unknown`` says why what it owes is not known.  ``differs`` has
-    a line for each thing that is not as it is owed.
+    a line for each thing that is not as it is owed.  ``leftovers`` are what it or its forerunner left
+    behind.
     """
 
     name: str
@@ -48,4 +49,5 @@ class System(Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     owed: tuple[OwedCount, ...] = ()
     differs: tuple[str, ...] = ()
+    leftovers: tuple[Evidence, ...] = ()
     unknown: str = ""

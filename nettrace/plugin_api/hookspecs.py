@@ -12,6 +12,7 @@ import pluggy
 from nettrace.diagnose.cause import Cause
 from nettrace.model.cni import CniPlugin
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
@@ -80,6 +81,15 @@ class HookSpecs:
     @hookspec
     def nettrace_topologies(self) -> Sequence[Topology]:  # type: ignore[empty-body]
         """Return the networks that the plugin can build in a lab."""
+
+    @hookspec
+    def nettrace_owners(self) -> Sequence[Owner]:  # type: ignore[empty-body]
+        """
+        Say which chains, tables and programs of BPF are the system's, by their names.
+
+        What they drop is then no stranger's rule: it is the system's to say, or a firewall's, whose own
+        commands mend it.
+        """
 
     @hookspec
     def nettrace_maps(self) -> Sequence[str]:  # type: ignore[empty-body]

@@ -17,7 +17,8 @@ class Detection(Struct, frozen=True, kw_only=True):
 
     ``version`` and ``mode`` (a back end) as far as the state tells them, "" otherwise; ``nodes`` are
     those it was seen on, ``evidence`` what it was seen by.  ``owners`` are the names under which
-    nettrace_owes() says what it has to have put there.
+    nettrace_owes() says what it has to have put there.  ``leftovers`` are what it, or one that it took
+    the place of, left behind; a system of which nothing but these is there has no ``evidence``.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Detection(Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     owners: tuple[str, ...] = ()
+    leftovers: tuple[Evidence, ...] = ()
 
 
 class Topology(Struct, frozen=True, kw_only=True):

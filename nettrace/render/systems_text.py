@@ -6,6 +6,7 @@ Lives here: the lines of a system.  Not here: the other words of show (show_text
 
 from collections.abc import Sequence
 
+from nettrace.model.finding import Evidence
 from nettrace.model.system import OwedCount, System
 from nettrace.render.page import Line, Look, Span, Style, line
 
@@ -27,11 +28,14 @@ def systems_lines(systems: Sequence[System], look: Look) -> list[Line]:
             before = system.node
         said = ", ".join(word for word in (system.mode, system.version) if word)
         lines.append(line("  ", Span(system.name, Style.HEAD), f"  {said}" if said else ""))
-        lines += _labelled(
-            "because", [f"{e.text}{f' ({e.note})' if e.note else ''}" for e in system.evidence], look
-        )
+        lines += _labelled("because", _texts(system.evidence), look)
         lines += _owed(system, look)
+        lines += _labelled("leftover", _texts(system.leftovers), look, Style.WARN)
     return lines
+
+
+def _texts(evidence: Sequence[Evidence]) -> list[str]:
+    return [f"{one.text}{f' ({one.note})' if one.note else ''}" for one in evidence]
 
 
 def nothing_line(asked: Sequence[str]) -> Line:

@@ -14,6 +14,7 @@ from nettrace.kube.iptables import owed_kube_proxy
 from nettrace.kube.resolve import resolve
 from nettrace.model.finding import Finding
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs, Walk
@@ -24,6 +25,7 @@ from tests.diagnose.worlds import World
 
 __all__ = [
     "ALL_CAUSES",
+    "ALL_OWNERS",
     "ask",
     "candidates",
     "context",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 ALL_CAUSES: tuple[Cause, ...] = tuple(load_plugins().causes())
+ALL_OWNERS: tuple[Owner, ...] = load_plugins().owners()
 
 
 def owed_of(snapshot: Snapshot) -> tuple[Owed, ...]:
@@ -61,6 +64,7 @@ def ask(world: World, source: str, target: str, **more: Any) -> Diagnosis | Need
     """Walk and diagnose, with what is owed and all causes."""
     more.setdefault("owed", owed_of(world.snapshot))
     more.setdefault("causes", ALL_CAUSES)
+    more.setdefault("owners", ALL_OWNERS)
     return diagnose(world.snapshot, walked(world, source, target), **more)
 
 
@@ -80,7 +84,7 @@ def first(found: Diagnosis) -> Finding:
 def context(world: World, source: str, target: str, walk: Walk | None = None) -> Context:
     """What causes look at."""
     walk = walk or walked(world, source, target)
-    return context_of(world.snapshot, walk, Goal(because="test"), owed_of(world.snapshot))
+    return context_of(world.snapshot, walk, Goal(because="test"), owed_of(world.snapshot), ALL_OWNERS)
 
 
 def candidates(id: str, given: Context) -> list[Any]:

@@ -1,13 +1,18 @@
 """Cilium's plugin without a kernel: what it recognises, names, and makes of bytes."""
 
 import pytest
+from msgspec.structs import replace
 
 from nettrace.app.plugins import load_plugins
 from nettrace.model.bpf import BpfEntry, BpfMap, BpfProgram, BpfState
+from nettrace.model.kube import Kube, KubeNode
 from nettrace.model.links import Link
-from nettrace.model.section import Known, Missing, MissingKind
+from nettrace.model.owed import OwedRoute
+from nettrace.model.routes import NextHop, Route
+from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.service_table import ServiceTable
 from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
+from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace_plugins.cilium import plugin
 from nettrace_plugins.cilium.identities import identity_words
 from nettrace_plugins.cilium.services import service_table
@@ -150,3 +155,82 @@ def test_entries_that_were_not_read() -> None:
     assert table.unknown == (
         "cilium_lb4_services_v2 (map 9): operation not permitted: reading this needs root",
     )
+
+
+def chained(*names: str, table: str = "nat") -> Known[XtRuleset]:
+    """A rule set with chains of these names."""
+    chains = {name: Known(XtChain()) for name in names}
+    return Known(XtRuleset({table: Known(XtTable(dict(chains)))}))
+
+
+def with_chains(snapshot: Snapshot, *names: str) -> Snapshot:
+    """The node with chains in table nat."""
+    return snapshot.with_section(SectionKey("n", "xt/nft"), chained(*names))
+
+
+def test_what_kube_proxy_left() -> None:
+    """Its chains of Services beside a program that answers for them; not those of one that runs."""
+    none = Known(())
+    chains = ("KUBE-SERVICES", "KUBE-SVC-ABC", "KUBE-SEP-ABC", "KUBE-POSTROUTING", "CILIUM_POST_nat")
+    found = plugin.nettrace_detect(with_chains(node(processes=none), *chains))
+    assert found is not None
+    (left,) = found.leftovers
+    assert left.text == "3 chains of kube-proxy, which does not run: KUBE-SERVICES ..."
+    assert left.note == "connect4 cil_sock4_conne (id 43) answers for Services"
+    running = Known((Process(pid=9, name="kube-proxy", netns="n"),))
+    for snapshot in (
+        with_chains(node(processes=running), *chains),
+        with_chains(node(), *chains),  # nobody looked whether it runs
+        with_chains(node(processes=none), "KUBE-POSTROUTING", "KUBE-KUBELET-CANARY"),
+    ):
+        found = plugin.nettrace_detect(snapshot)
+        assert found is not None
+        assert found.leftovers == ()
+
+
+def test_what_cilium_left() -> None:
+    """Chains without anything else of it; an older agent's beside the present one's."""
+    space = Netns(name="n", node="n", role="node", links=Known(()), socket_programs=Known(()))
+    bare = Snapshot(nodes={"n": NodeState(name="n", netns="n")}, namespaces={"n": space})
+    found = plugin.nettrace_detect(with_chains(bare, "CILIUM_POST_nat", "CILIUM_PRE_nat"))
+    assert found is not None
+    assert found.evidence == ()
+    assert [one.text for one in found.leftovers] == [
+        "2 chains of Cilium's, which is not here: CILIUM_POST_nat, CILIUM_PRE_nat ..."
+    ]
+    found = plugin.nettrace_detect(with_chains(node(), "OLD_CILIUM_POST_nat", "CILIUM_POST_nat"))
+    assert found is not None
+    assert [one.text for one in found.leftovers] == ["1 chains OLD_CILIUM_*"]
+
+
+def test_the_routes_it_owes() -> None:
+    """Through a tunnel all by the router; without one, and with no route that says so, nothing."""
+    router, pods = "network.cilium.io/ipv4-cilium-host", "network.cilium.io/ipv4-pod-cidr"
+    notes, other = ({router: f"10.0.{n}.1", pods: f"10.0.{n}.0/24"} for n in (1, 2))
+    nodes = (
+        KubeNode(name="n", internal_ips=("172.18.0.11",), annotations=notes),
+        KubeNode(name="m", internal_ips=("172.18.0.12",), annotations=other),
+        KubeNode(name="k", internal_ips=("172.18.0.13",), annotations={}),
+    )
+    snapshot = replace(node(), kube=Kube(nodes=Known(nodes)))
+    (owed,) = plugin.nettrace_owes(snapshot, "n")
+    assert isinstance(owed, OwedRoute)
+    assert (owed.route.dst, owed.route.prefsrc) == ("10.0.2.0/24", "10.0.1.1")
+    assert [(hop.device, hop.via) for hop in owed.route.nexthops] == [("cilium_host", "10.0.1.1")]
+    links = snapshot.namespaces["n"].links
+    assert isinstance(links, Known)
+    native = tuple(link for link in links.value if link.kind != "vxlan")
+    snapshot = snapshot.with_section(SectionKey("n", "links"), Known(native))
+    snapshot = snapshot.with_section(SectionKey("n", "routes"), Known(()))
+    assert list(plugin.nettrace_owes(snapshot, "n")) == []
+    third = replace(nodes[2], annotations={**other, pods: "10.0.3.0/24"})
+    snapshot = replace(snapshot, kube=Kube(nodes=Known((*nodes[:2], third))))
+    hop = NextHop(device="eth0", via="172.18.0.12")
+    snapshot = snapshot.with_section(
+        SectionKey("n", "routes"), Known((Route(dst="10.0.2.0/24", nexthops=(hop,)),))
+    )
+    found = [item for item in plugin.nettrace_owes(snapshot, "n") if isinstance(item, OwedRoute)]
+    assert [(o.route.dst, o.route.nexthops[0].via) for o in found] == [
+        ("10.0.2.0/24", "172.18.0.12"),
+        ("10.0.3.0/24", "172.18.0.13"),
+    ]

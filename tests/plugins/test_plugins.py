@@ -139,6 +139,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
             "maps",
             "name",
             "owes",
+            "owners",
             "sections",
             "service_table",
             "topologies",

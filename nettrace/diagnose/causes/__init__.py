@@ -7,6 +7,7 @@ guided flow (nettrace.diagnose.guide) finds it.
 """
 
 from nettrace.diagnose.cause import Cause
+from nettrace.diagnose.causes.bpf_datapath_opaque import BPF_DATAPATH_OPAQUE
 from nettrace.diagnose.causes.bridge_address_missing import BRIDGE_ADDRESS_MISSING
 from nettrace.diagnose.causes.bridge_down import BRIDGE_DOWN
 from nettrace.diagnose.causes.bridge_nf_off import BRIDGE_NF_OFF
@@ -117,6 +118,7 @@ CAUSES: tuple[Cause, ...] = (
     CLUSTERCIDR_WRONG,
     MASQUERADE_ALL,
     MTU_POD_TOO_BIG,
+    BPF_DATAPATH_OPAQUE,
     BRIDGE_ADDRESS_MISSING,
     FDB_STALE_REMOTE,
     MARTIAN_LOCAL_SOURCE,

@@ -2,29 +2,26 @@
 Rules of others on the packet's way: what causes about firewalls share.
 
 Lives here: the rule that ended a branch, the rules that a branch passed, and the candidate that
-takes such a rule away on the model only.  Whose rule it is nobody knows, so it is never offered.
+takes such a rule away on the model only.  It is nobody's known or what people told a firewall, so it is
+never offered.
 """
 
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-from nettrace.diagnose.cause import Candidate, Context
+from nettrace.diagnose.cause import NATIVE, Candidate, Context
 from nettrace.diagnose.difference_xt import is_owed
 from nettrace.diagnose.goal import innermost
 from nettrace.diagnose.look import rule_ref, step_text, subject_of, where
-from nettrace.model.change import Change, PolicySet, RuleDelete
+from nettrace.model.change import Change, PolicySet, RuleDelete, RuleInsert
 from nettrace.model.finding import Evidence, Safety
+from nettrace.model.owner import Owner
+from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Step, Verdict
-from nettrace.model.xt import XtRule
+from nettrace.model.xt import Accept, Negatable, XtRule
 
-__all__ = ["Culprit", "culprits", "passed", "rule_candidate"]
-
-#: Chains whose owner is known by their names: what they drop is that owner's to say.
-_OWNED = ("KUBE-", "cali-", "CNI-", "DOCKER", "FLANNEL-", "WEAVE-", "CILIUM_")
-
-#: The backend of steps of native nftables (nettrace.model.step).
-NATIVE = "nftables"
+__all__ = ["NATIVE", "Culprit", "culprits", "passed", "rule_candidate", "told"]
 
 _DROPS = (Verdict.DROPPED_BY_RULE, Verdict.REJECTED, Verdict.DENIED)
 
@@ -34,7 +31,8 @@ class Culprit(Struct, frozen=True, kw_only=True):
     One rule on the way of a failing branch.
 
     ``position`` counts from 1, 0 is the policy; ``rule`` is None for a policy and for rules of native
-    nftables.  ``leg`` is the kind of leg that met it, ``words`` the rule as it is written.
+    nftables.  ``leg`` is the kind of leg that met it, ``words`` the rule as it is written, ``owner`` who
+    writes the chain, if that is known.
     """
 
     netns: str
@@ -47,6 +45,7 @@ class Culprit(Struct, frozen=True, kw_only=True):
     words: str
     leg: str
     step: Step
+    owner: Owner | None = None
 
     @property
     def tunnelled(self) -> bool:
@@ -68,7 +67,11 @@ class Culprit(Struct, frozen=True, kw_only=True):
 
 
 def culprits(context: Context) -> Iterator[Culprit]:
-    """Yield the rules of nobody known that ended the failing branches, each once."""
+    """
+    Yield the rules that ended the failing branches, each once: nobody's known, and firewalls'.
+
+    What an agent's own chain drops is that agent's to say.
+    """
     seen: set[str] = set()
     for failure in context.failures:
         step = failure.step
@@ -81,8 +84,8 @@ def culprits(context: Context) -> Iterator[Culprit]:
 
 
 def _is_somebodys(context: Context, found: Culprit) -> bool:
-    """Is the rule in a chain whose owner is known, or owed by an owner as it stands?"""
-    if found.chain.startswith(_OWNED):
+    """Is the rule in a chain of an agent that is known, or owed by an owner as it stands?"""
+    if found.owner is not None and not found.owner.told:
         return True
     rule = found.rule
     return rule is not None and is_owed(context.owed, found.netns, found.table, found.chain, rule)
@@ -127,6 +130,38 @@ def _culprit(context: Context, step: Step, leg: str) -> Culprit | None:
         words=words,
         leg=leg,
         step=step,
+        owner=context.owner(step.netns, step.backend, step.table, step.chain),
+    )
+
+
+def told(firewall: Owner | None, step: Step) -> str:
+    """Return the commands by which a firewall is told to let the packet pass; "" if it has none."""
+    packet = step.before
+    if firewall is None or packet is None:
+        return ""
+    words = firewall.lasting.get(step.hook or "", firewall.lasting.get("", ""))
+    port = packet.dport.single if packet.dport is not None else None
+    if port is None and "{dport}" in words:
+        return ""
+    return words.format(src=packet.src, dst=packet.dst, proto=packet.proto, dport=port)
+
+
+def _let_through(found: Culprit, packet: Packet) -> Change:
+    """An accept for this packet at the head of the hook's own chain."""
+    bits = 128 if packet.family == 6 else 32
+    rule = XtRule(
+        src=Negatable(f"{packet.src}/{bits}"),
+        dst=Negatable(f"{packet.dst}/{bits}"),
+        proto=Negatable(packet.proto),
+        target=Accept(),
+    )
+    return RuleInsert(
+        netns=found.netns,
+        backend=found.backend,
+        table=found.table,
+        chain=(found.step.hook or "").upper(),
+        position=1,
+        rule=rule,
     )
 
 
@@ -134,15 +169,19 @@ def rule_candidate(context: Context, found: Culprit, cause: str, message: str, l
     """
     Return the candidate that the branch would go on without the rule: proven on the model, advice only.
 
-    Rules of native nftables are named and not tried: no Change edits them.
+    A firewall often drops twice what it was not told to let through, so what is tried there is an accept
+    before all its rules; its own commands are the lasting repair.  Rules of native nftables are named and
+    not tried: no Change edits them.
     """
     changes: tuple[Change, ...] = ()
     kind = {"netns": found.netns, "backend": found.backend, "table": found.table, "chain": found.chain}
-    if found.rule is not None:
+    if found.owner is not None and not found.native and found.step.before is not None:
+        changes = (_let_through(found, found.step.before),)
+    elif found.rule is not None:
         changes = (RuleDelete(**kind, position=found.position, rule=found.rule),)
     elif not found.position and not found.native:
         changes = (PolicySet(**kind, policy="ACCEPT"),)
-    packet = found.step.before
+    packet, firewall = found.step.before, found.owner
     met = f"met by {packet.ends()}" if packet is not None else "met by the packet"
     return Candidate(
         cause=cause,
@@ -159,6 +198,7 @@ def rule_candidate(context: Context, found: Culprit, cause: str, message: str, l
             ),
         ),
         safety=Safety.ADVICE,
-        owner="whoever wrote the rule",
-        lasting=lasting,
+        owner=firewall.name if firewall is not None else "whoever wrote the rule",
+        overwritten=firewall.overwritten if firewall is not None else "",
+        lasting=told(firewall, found.step) or lasting,
     )

@@ -31,6 +31,9 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         chain = context.snapshot.chain(step.netns, backend, "filter", "FORWARD")
         if chain is None or chain.policy != "DROP":
             continue
+        owner = context.owner(step.netns, backend, "filter", "FORWARD")
+        if owner is not None and owner.told:
+            continue  # a firewall's policy is what it was told, and its own commands mend it
         found = _network(context, step.netns, step.before)
         key = (step.netns, backend, found[0] if found else "")
         if key not in seen:

@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 _VERDICTS = frozenset({Verdict.REJECTED, Verdict.DROPPED_BY_RULE})
-_DIES = "In the pod's own chain of table filter, on the pod's node: KUBE-POD-FW-*, cali-tw-*, cali-fw-*."
+_DIES = "In the pod's own chain of table filter, on the pod's node."
 _REPAIR = (
     "a NetworkPolicy that allows this flow and nothing else; until it is there, a rule in the pod's chain "
     "that counts the flow as allowed"

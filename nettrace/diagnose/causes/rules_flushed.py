@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import owed_candidate
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedChain, OwedJump, OwedRule
+from nettrace.model.section import Known
+from nettrace.model.xt import BACKENDS
 
 __all__ = ["RULES_FLUSHED"]
 
@@ -31,7 +35,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         if len(jumps) < _JUMPS or len(gone) < len(jumps) or len(found) == len(gone):
             continue
         place = where(context.snapshot, netns)
-        yield owed_candidate(
+        made = owed_candidate(
             context,
             "rules-flushed",
             found,
@@ -41,9 +45,28 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             overwritten=f"{owner} writes the same again at its next full sync, or when it is restarted",
             lasting=(
                 f"restart {owner}, which brings back the rules of everybody else too; then find what flushed "
-                "the table (firewalld or ufw reloaded, iptables-restore without --noflush)"
+                "the table (a firewall that was reloaded, iptables-restore without --noflush)"
             ),
         )
+        yield replace(made, notes=(*made.notes, *_who_flushes(context, netns)))
+
+
+def _who_flushes(context: Context, netns: str) -> Iterator[str]:
+    """Name the firewalls of this node that take away the rules of others."""
+    space = context.snapshot.namespaces.get(netns)
+    native = space.nft.value.tables if space is not None and isinstance(space.nft, Known) else {}
+    for owner in context.owners:
+        if not owner.flushes:
+            continue
+        tables = [name for name in native if name in owner.tables]
+        chains = any(
+            context.owner(netns, backend, "filter", hook) is owner
+            for backend in BACKENDS
+            for hook in ("INPUT", "FORWARD")
+        )
+        if tables or chains:
+            what = f"table {tables[0]}" if tables else "chains"
+            yield f"{owner.name} is here (its {what}): {owner.flushes}"
 
 
 RULES_FLUSHED = Cause(

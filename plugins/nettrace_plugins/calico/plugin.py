@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nettrace.diagnose.cause import Cause
 from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.plugin_api import Detection, Topology, hookimpl
@@ -53,6 +54,11 @@ _TOPOLOGIES = (
         cluster=True,
         faults=_FAULTS,
     ),
+)
+
+
+_FELIX = Owner(
+    name="Felix (calico-node)", chains=("cali-",), overwritten="Felix writes its own again when it next looks"
 )
 
 
@@ -114,6 +120,11 @@ class Calico:
     def nettrace_topologies(self) -> Sequence[Topology]:
         """Return a cluster for each way between the nodes."""
         return _TOPOLOGIES
+
+    @hookimpl
+    def nettrace_owners(self) -> Sequence[Owner]:
+        """Return Felix, whose chains are called cali-."""
+        return (_FELIX,)
 
 
 def _mode(snapshot: Snapshot, nodes: Sequence[NodeState]) -> str:

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 
+from nettrace.diagnose.cause import Cause
 from nettrace.model.bpf import BpfState
+from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.cilium.facts import (
+    CHAINS,
+    PROGRAMS,
     device_words,
     evidence,
     links,
@@ -17,6 +22,7 @@ from nettrace_plugins.cilium.facts import (
 )
 from nettrace_plugins.cilium.identities import address_words, map_words
 from nettrace_plugins.cilium.layouts import MAPS
+from nettrace_plugins.cilium.leftovers import KUBEPROXY_LEFTOVER, leftovers
 from nettrace_plugins.cilium.owes import OWNER, owed_routes
 from nettrace_plugins.cilium.services import SYSTEM, service_table
 
@@ -32,19 +38,32 @@ _TOPOLOGY = Topology(
 )
 
 
+_AGENT = Owner(
+    name=OWNER,
+    chains=CHAINS,
+    programs=PROGRAMS,
+    overwritten="cilium-agent writes its own again when it is restarted",
+    watch="cilium-dbg monitor --type drop (in the agent's container on that node)",
+)
+
+
 class Cilium:
     """What Cilium adds to nettrace."""
 
     @hookimpl
     def nettrace_detect(self, snapshot: Snapshot) -> Detection | None:
-        """Cilium is there where its devices, programs or agent are; chains alone are what it left."""
-        found, nodes, modes = [], [], set()
+        """Cilium is there where its devices, programs or agent are; chains alone are left over."""
+        found: list[Evidence] = []
+        left: list[Evidence] = []
+        nodes, modes = [], set()
         for node in snapshot.nodes.values():
             seen = evidence(snapshot, node)
-            if not seen:
+            behind = list(leftovers(snapshot, node, there=bool(seen)))
+            if not seen and not behind:
                 continue
             nodes.append(node.name)
             found += seen
+            left += behind
             words = [mode(snapshot, node.netns)]
             program = replaces_kube_proxy(snapshot, node.netns)
             if program is not None:
@@ -58,6 +77,7 @@ class Cilium:
             nodes=tuple(nodes),
             evidence=tuple(found),
             owners=(OWNER,),
+            leftovers=tuple(left),
         )
 
     @hookimpl
@@ -91,6 +111,11 @@ class Cilium:
         return tuple(owed_routes(snapshot, node))
 
     @hookimpl
+    def nettrace_causes(self) -> Sequence[Cause]:
+        """Return Cilium's causes."""
+        return (KUBEPROXY_LEFTOVER,)
+
+    @hookimpl
     def nettrace_topologies(self) -> Sequence[Topology]:
         """Return Cilium's lab."""
         return (_TOPOLOGY,)
@@ -110,6 +135,11 @@ class Cilium:
     def nettrace_service_table(self, snapshot: Snapshot, node: str) -> ServiceTable | None:
         """Return what the Service maps say."""
         return service_table(_state(snapshot, node), node)
+
+    @hookimpl
+    def nettrace_owners(self) -> Sequence[Owner]:
+        """Return Cilium's agent, by its chains and programs."""
+        return (_AGENT,)
 
 
 #: pkg/datapath/iptables/iptables.go

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nettrace.diagnose.cause import Cause
 from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, Topology, hookimpl
@@ -20,6 +21,13 @@ _NAMES = {
     f"xt/filter/{CHAIN}": "Docker's accepts for published ports",
     "xt/filter/DOCKER-USER": "the operator's own rules for containers",
 }
+
+
+_DOCKERD = Owner(
+    name="dockerd",
+    chains=("DOCKER",),
+    overwritten="dockerd writes its own again when it is restarted; DOCKER-USER it leaves alone",
+)
 
 
 class Docker:
@@ -91,6 +99,11 @@ class Docker:
                 faults=("docker-dnat-missing", "forward-policy-drop", "ip-forward-off", "masquerade-missing"),
             ),
         )
+
+    @hookimpl
+    def nettrace_owners(self) -> Sequence[Owner]:
+        """Return dockerd, whose chains are called DOCKER."""
+        return (_DOCKERD,)
 
 
 plugin = Docker()

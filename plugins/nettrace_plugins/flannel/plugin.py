@@ -7,6 +7,7 @@ from nettrace.model.cni import CniPlugin
 from nettrace.model.finding import Evidence
 from nettrace.model.links import Link
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.relay import Relay
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -55,6 +56,11 @@ _TOPOLOGIES = (
         cluster=True,
         faults=_FAULTS,
     ),
+)
+
+
+_FLANNELD = Owner(
+    name="flanneld", chains=("FLANNEL-",), overwritten="flanneld writes its own again every few seconds"
 )
 
 
@@ -147,6 +153,11 @@ class Flannel:
     def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:
         """Return the ways of the flanneld that carries packets itself."""
         return tuple(relays(snapshot, netns))
+
+    @hookimpl
+    def nettrace_owners(self) -> Sequence[Owner]:
+        """Return flanneld, whose chains are called FLANNEL-."""
+        return (_FLANNELD,)
 
 
 def _devices(snapshot: Snapshot, netns: str) -> list[Link]:

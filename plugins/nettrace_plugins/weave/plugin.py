@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nettrace.diagnose.cause import Cause
 from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
+from nettrace.model.owner import Owner
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.xt import BACKENDS
@@ -41,6 +42,13 @@ _FAULTS = (
     *("forward-policy-drop", "hairpin-off", "ip-forward-off", "kube-postrouting-missing"),
     *("masquerade-missing", "service-jump-missing", "service-rules-absent", "stale-endpoint-rule"),
     "svc-wrong-targetport",
+)
+
+
+_WEAVE = Owner(
+    name="weave-npc or weave-net",
+    chains=("WEAVE-",),
+    overwritten="both write their own again at start",
 )
 
 
@@ -112,6 +120,11 @@ class Weave:
                 faults=_FAULTS,
             ),
         )
+
+    @hookimpl
+    def nettrace_owners(self) -> Sequence[Owner]:
+        """Return Weave's two agents, whose chains are called WEAVE-."""
+        return (_WEAVE,)
 
 
 def _evidence(snapshot: Snapshot, node: NodeState) -> list[Evidence]:
