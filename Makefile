@@ -45,6 +45,7 @@ systems: setup ## the whole reachability matrix of every network system's lab, a
 	    tests/acceptance/test_host_gw.py \
 	    tests/acceptance/test_debug.py \
 	    tests/acceptance/test_flannel_udp.py \
+	    tests/acceptance/test_canal.py \
 	    tests/acceptance/test_weave.py \
 	    tests/acceptance/test_kube_router.py \
 	    tests/acceptance/test_calico_bgp.py \

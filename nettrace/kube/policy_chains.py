@@ -6,7 +6,7 @@ such chains.  A controller numbers its runs and hashes the number into its chain
 pod a chain is for is read from its rules.
 Not here: writing them (nettrace.lab.cluster.policies), what policies mean (policy.py).
 
-Sources: kube-router, pkg/controllers/netpol/pod.go and policy.go; weave, npc.
+Sources: kube-router, pkg/controllers/netpol/pod.go and policy.go; weave, npc; calico, felix/rules.
 """
 
 from base64 import b32encode
@@ -31,6 +31,10 @@ __all__ = [
 #: weave-npc: what a pod sends is dropped in this chain of its, what comes to one behind the other, in the
 #: chain that jumps there.
 _SENT, _COMES = "WEAVE-NPC-EGRESS", "WEAVE-NPC"
+
+#: Felix: a pod's chains to it and from it, and those of policies.
+_WORKLOAD = ("cali-tw-", "cali-fw-")
+_FELIX = (*_WORKLOAD, "cali-pi-", "cali-po-")
 
 _POD = "KUBE-POD-FW-"
 _POLICY = "KUBE-NWPLCY-"
@@ -66,18 +70,20 @@ def top_comment(built_in: str, chain: str) -> str:
 
 
 def is_pod_chain(name: str | None) -> bool:
-    """Does the chain decide for one pod?"""
+    """Does the chain decide for one pod, as that controller writes it?"""
     return name is not None and name.startswith(_POD)
 
 
 def is_policy_chain(name: str | None) -> bool:
     """Does the chain belong to network policies?"""
-    return name is not None and name.startswith((_POD, _POLICY, "KUBE-ROUTER-", _COMES))
+    return name is not None and name.startswith((_POD, _POLICY, "KUBE-ROUTER-", _COMES, *_FELIX))
 
 
 def refuses(name: str | None, passed: Iterable[str]) -> bool:
     """Is it a policy that says no where a rule of chain *name* does, behind the chains *passed* there?"""
-    return is_pod_chain(name) or name == _SENT or (not is_policy_chain(name) and _COMES in passed)
+    if is_pod_chain(name) or name == _SENT or (name is not None and name.startswith(_WORKLOAD)):
+        return True
+    return not is_policy_chain(name) and _COMES in passed
 
 
 def policies_run(chain: XtChain) -> tuple[tuple[str, str], ...]:

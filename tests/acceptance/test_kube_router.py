@@ -25,12 +25,13 @@ def scene() -> Iterator[Scene]:
         yield kubernetes_scene(lab)
 
 
-@pytest.mark.parametrize("kind", SAMPLE if SWEEP else SAMPLE[1:2])
+@pytest.mark.parametrize("kind", SAMPLE if SWEEP else ())
 def test_prediction_equals_the_real_connection(scene: Scene, kind: str) -> None:
     """The walk's outcome and endpoints are those of real connections, and nothing is found wrong."""
     agrees(scene, kind)
 
 
+@pytest.mark.skipif(not SWEEP, reason="make systems")
 def test_its_systems_are_named(scene: Scene) -> None:
     """kube-router with BGP on both nodes, by its routes and all, and all that it owes is there."""
     shown = scene.bench.nettrace("show", "systems", "--lab", scene.bench.name, expect=(0,)).out

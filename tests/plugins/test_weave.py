@@ -300,3 +300,5 @@ def test_its_refusals_are_told_from_others() -> None:
     assert refuses("FORWARD", ["FORWARD", "WEAVE-NPC"])
     assert not refuses("FORWARD", ["FORWARD"])
     assert not refuses("WEAVE-NPC", ["WEAVE-NPC"])
+    assert refuses("cali-tw-cali0123456789a", [])
+    assert not refuses("cali-FORWARD", ["cali-FORWARD"])

@@ -6,7 +6,7 @@ from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import rule_ref, where
 from nettrace.diagnose.policies import denial_by_chain, is_rewritten, path_verdict
 from nettrace.diagnose.policy_denials import CONTROLLER, pod_of, temporary_rule, with_words
-from nettrace.kube.policy_chains import policies_run
+from nettrace.kube.policy_chains import is_pod_chain, policies_run
 from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.packet import Packet
@@ -67,6 +67,8 @@ def _gaps(snapshot: Snapshot, step: Step, chain: XtChain, verdict: PolicyVerdict
     run = policies_run(chain)
     if any(one.always for one in (verdict.egress, verdict.ingress)):
         yield "no policy can deny that, and this controller does all the same"
+    if not is_pod_chain(step.chain):
+        return  # of another controller, whose chains are not compared
     own_pod = pod_of(snapshot, step)
     for direction in (verdict.egress, verdict.ingress):
         if own_pod not in ("", direction.pod):

@@ -26,7 +26,7 @@ from nettrace_plugins.calico.facts import ANNOTATION, GROUP
 from nettrace_plugins.calico.felix import Felix, felix, sets_text
 from nettrace_plugins.calico.names import PREFIX, VXLAN, veth, vtep_mac
 
-__all__ = ["calico_bgp", "calico_vxlan"]
+__all__ = ["calico_bgp", "calico_vxlan", "device_settings", "pod_device", "pod_routes", "routed_pod"]
 
 _BLOCK = 26
 _HOST_MAC = "ee:ee:ee:ee:ee:ee"
@@ -74,8 +74,7 @@ def pod_network(way: Way) -> PodNetwork:
         return {f"{ANNOTATION}{key}": notes[key] for key in sorted(notes)}
 
     def wiring(site: Site) -> tuple[str, ...]:
-        lines = [line for pod in site.pods for line in route_pod(pod, _device(pod), way.mtu, _HOST_MAC)]
-        return (*lines, *way.wiring(site))
+        return (*pod_routes(site, way.mtu), *way.wiring(site))
 
     def daemons(site: Site) -> tuple[Daemon, ...]:
         if not way.bgp:
@@ -105,18 +104,24 @@ def pod_network(way: Way) -> PodNetwork:
         topology=way.topology,
         annotations=annotations,
         wiring=wiring,
-        pod_wiring=_pod_wiring,
+        pod_wiring=routed_pod,
         fdb=way.fdb,
         rules=rules,
         agents=(PREFIX,),
         objects=objects,
-        device_sysctls=_device_sysctls,
+        device_sysctls=device_settings,
         files=files,
         daemons=daemons,
     )
 
 
-def _device(pod: LabNetns) -> str:
+def pod_routes(site: Site, mtu: int) -> tuple[str, ...]:
+    """Return the lines that attach the node's pods, each by a device of its own and a route."""
+    return tuple(line for pod in site.pods for line in route_pod(pod, pod_device(pod), mtu, _HOST_MAC))
+
+
+def pod_device(pod: LabNetns) -> str:
+    """Return the name of the node's end of a pod's veth."""
     namespace, _, name = (pod.pod or "").partition("/")
     return veth(namespace, name)
 
@@ -133,7 +138,7 @@ def _tunnel_address(node: LabNode) -> str:
     return str(node.pod_cidr.network_address)
 
 
-def _pod_wiring(site: Site, pod: LabNetns) -> tuple[str, ...]:
+def routed_pod(site: Site, pod: LabNetns) -> tuple[str, ...]:
     """As the CNI plugin leaves it: an address of its own, and a gateway that only ARP knows."""
     return (
         "link set lo up",
@@ -144,11 +149,11 @@ def _pod_wiring(site: Site, pod: LabNetns) -> tuple[str, ...]:
     )
 
 
-def _device_sysctls(site: Site) -> dict[str, str]:
+def device_settings(site: Site) -> dict[str, str]:
     """What the CNI plugin and Felix set on a pod's device (felix/dataplane/linux/endpoint_mgr.go)."""
     found: dict[str, str] = {}
     for pod in site.pods:
-        device = _device(pod)
+        device = pod_device(pod)
         found |= {
             f"net.ipv4.conf.{device}.route_localnet": "1",
             f"net.ipv4.neigh.{device}.proxy_delay": "0",

@@ -24,7 +24,7 @@ from nettrace.parse.iptables import parse_rule
 from nettrace_plugins.flannel.backends import HOST_GW, UDP, VXLAN, Backend
 from nettrace_plugins.flannel.masquerade import CHAIN
 
-__all__ = ["flannel_host_gw", "flannel_udp", "flannel_vxlan", "pod_network", "with_masquerade"]
+__all__ = ["flannel_host_gw", "flannel_udp", "flannel_vxlan", "pod_network", "subnet_env", "with_masquerade"]
 
 T = TypeVar("T")
 
@@ -112,19 +112,13 @@ def _known(section: Section[T]) -> T:
 
 def _files(site: Site, backend: Backend) -> dict[str, str]:
     """What flanneld, the CNI configuration and host-local leave on a node."""
-    cidr = site.node.pod_cidr
     conflist = {
         "name": _NETWORK,
         "cniVersion": "0.3.1",
         "plugins": [{"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}],
     }
     found = {
-        "run/flannel/subnet.env": (
-            f"FLANNEL_NETWORK={site.pod_net}\n"
-            f"FLANNEL_SUBNET={host(cidr, 1)}/{cidr.prefixlen}\n"
-            f"FLANNEL_MTU={backend.mtu}\n"
-            "FLANNEL_IPMASQ=true\n"
-        ),
+        **subnet_env(site, backend),
         "etc/cni/net.d/10-flannel.conflist": json.dumps(conflist, indent=2) + "\n",
         **leases(site, _NETWORK),
     }
@@ -132,3 +126,15 @@ def _files(site: Site, backend: Backend) -> dict[str, str]:
         conf = f'{{"Network": "{site.pod_net}", "Backend": {backend.conf}}}\n'
         found["etc/kube-flannel/net-conf.json"] = conf
     return found
+
+
+def subnet_env(site: Site, backend: Backend) -> dict[str, str]:
+    """Return the file in which flanneld tells a node's CNI plugins what is theirs."""
+    cidr = site.node.pod_cidr
+    text = (
+        f"FLANNEL_NETWORK={site.pod_net}\n"
+        f"FLANNEL_SUBNET={host(cidr, 1)}/{cidr.prefixlen}\n"
+        f"FLANNEL_MTU={backend.mtu}\n"
+        "FLANNEL_IPMASQ=true\n"
+    )
+    return {"run/flannel/subnet.env": text}
