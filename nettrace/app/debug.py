@@ -14,6 +14,7 @@ from nettrace.app.remember import CONNECTED, Question
 from nettrace.app.repair import apply, plan
 from nettrace.diagnose.guide import Case, checks_for
 from nettrace.diagnose.guide.objects import endpoints, find_service, node_of, pod_netns, pods
+from nettrace.model.change import NoUndo
 from nettrace.model.errors import UserError
 from nettrace.model.finding import Safety
 from nettrace.model.guide import Check, CheckState, GuideReport, RepairDone
@@ -37,13 +38,15 @@ def debug(
     on_check: Callable[[Check], None] = lambda check: None,
     on_event: Callable[[str], None] = lambda text: None,
     with_probe: bool = True,
+    consent: bool = False,
 ) -> GuideReport:
     """
     Go through the checks up to the first cause.
 
     *decide* is asked whether its repair is to be applied; after one that was kept the check is made
     again, and the flow goes on.  *on_check* sees every check as soon as it is made.  Real queries
-    and connections are made on a live *context*, unless *with_probe* is false.
+    and connections are made on a live *context*, unless *with_probe* is false.  *consent*: repairs that
+    cannot be undone may be offered too.
     """
     done: list[Check] = []
     repairs: list[RepairDone] = []
@@ -59,7 +62,7 @@ def debug(
             if not leaf or leaf in tried_:
                 break
             tried_.add(leaf)
-            mended = _offer(driver.context, case, found, decide, on_event)
+            mended = _offer(driver.context, case, found, decide, on_event, consent=consent)
             if mended is None:
                 break
             repairs.append(mended)
@@ -80,7 +83,13 @@ def debug(
 
 
 def _offer(
-    context: Context, case: Case, found: Check, decide: Decide, on_event: Callable[[str], None]
+    context: Context,
+    case: Case,
+    found: Check,
+    decide: Decide,
+    on_event: Callable[[str], None],
+    *,
+    consent: bool,
 ) -> RepairDone | None:
     """Plan the repair of a check's cause, ask, and apply it; None where nothing was applied."""
     finding = found.findings[0]
@@ -90,13 +99,18 @@ def _offer(
     cause = finding.alternatives[0] if found.id == "kube-proxy" and finding.alternatives else finding.cause
     source, target = found.flow or (case.client, case.subject)
     try:
-        planned = plan(context, cause, question=Question(source=source, target=target, goal=CONNECTED))
+        question = Question(source=source, target=target, sport=found.sport, goal=CONNECTED)
+        planned = plan(context, cause, question=question)
     except UserError as error:
         on_event(f"no repair is offered: {error.what}")
         return None
+    final = next((one.command for one in planned.changes if isinstance(one.undo, NoUndo)), "")
+    if final and not consent:
+        on_event(f"no repair is offered: cannot be undone: {final} (--allow-no-undo applies it all the same)")
+        return None
     if not decide(found, planned):
         return None
-    report = apply(context, planned, on_event=on_event)
+    report = apply(context, planned, on_event=on_event, consent=consent)
     identity = report.entry.id if report.entry is not None else ""
     return RepairDone(cause=finding.cause, entry=identity, kept=report.kept, reason=report.reason)
 

@@ -30,7 +30,7 @@ class Driver:
     def __init__(self, context: Context, *, with_probe: bool) -> None:
         self.context = context
         self.probes = with_probe and context.live
-        self._walked: dict[tuple[str, str], tuple[Walk, Diagnosis]] = {}
+        self._walked: dict[tuple[str, str, int | None], tuple[Walk, Diagnosis]] = {}
 
     def run(self, making: Asking[Check]) -> Check:
         """Drive one check to its end; what a user can put right ends it as UNKNOWN with those words."""
@@ -47,8 +47,8 @@ class Driver:
         match request:
             case Ask(question=question):
                 return ask(self.context, question)
-            case Diagnose(source=source, target=target):
-                return self._diagnosed(source, target)
+            case Diagnose(source=source, target=target, sport=sport):
+                return self._diagnosed(source, target, sport)
             case Query(lookup=lookup):
                 return self._queried(lookup)
             case Connect(walk=walk, count=count):
@@ -57,12 +57,12 @@ class Driver:
                 return self._delegated(node, plugin)
         raise TypeError(f"nobody answers {request!r}")
 
-    def _diagnosed(self, source: str, target: str) -> tuple[Walk, Diagnosis]:
-        if (source, target) not in self._walked:
-            walked = walk_of(self.context, Question(source=source, target=target))
+    def _diagnosed(self, source: str, target: str, sport: int | None) -> tuple[Walk, Diagnosis]:
+        if (source, target, sport) not in self._walked:
+            walked = walk_of(self.context, Question(source=source, target=target, sport=sport))
             # Somebody says that it does not work: that it should is the goal, whatever policies say.
-            self._walked[source, target] = walked, diagnosis_of(self.context, walked, connected=True)
-        return self._walked[source, target]
+            self._walked[source, target, sport] = walked, diagnosis_of(self.context, walked, connected=True)
+        return self._walked[source, target, sport]
 
     def _queried(self, lookup: Lookup) -> DnsAnswer | None:
         return query(self.context.path(lookup.netns), lookup) if self.probes else None

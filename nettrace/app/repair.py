@@ -47,7 +47,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.finding import Finding, Repair, Safety
 from nettrace.model.plan import JournalEntry, PlannedChange, Precondition, RepairPlan
 from nettrace.model.report import RepairReport
-from nettrace.model.section import SectionKey
+from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.undo import undo_of
 from nettrace.model.walk import Outcome, Walk
@@ -239,7 +239,7 @@ def _prove(
     observed = None
     reason = ""
     if with_probe and planned.flow.origin.device is None:
-        observed = probe(context, walked, count=_tries(walked), sport=_pinned(planned))
+        observed = probe(context, walked, count=_tries(walked), sport=_pinned(context, planned))
         seen = ", ".join(f"{outcome.value} {times}" for outcome, times in sorted(observed.outcomes.items()))
         on_event(f"probed: {seen} of {len(observed.attempts)}")
         bad = sorted({o.value for o in observed.outcomes if o is not Outcome.CONNECTED})
@@ -304,9 +304,15 @@ def _tries(walked: Walk) -> int:
     return 3 if len(walked.paths) == 1 else PROBES
 
 
-def _pinned(planned: RepairPlan) -> int | None:
-    sport = planned.flow.packet.sport
-    return sport.single if sport is not None else None
+def _pinned(context: Context, planned: RepairPlan) -> int | None:
+    """Return the source port that was asked for; None for any, and where a socket of somebody has it."""
+    packet = planned.flow.packet
+    port = packet.sport.single if packet.sport is not None else None
+    if port is None:
+        return None
+    sockets = _section(context, SectionKey(planned.flow.origin.netns, "sockets"))
+    held = sockets.value if isinstance(sockets, Known) else ()
+    return None if any(one.proto == packet.proto == "udp" and one.port == port for one in held) else port
 
 
 # --- back ------------------------------------------------------------------------------

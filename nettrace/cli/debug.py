@@ -18,6 +18,7 @@ __all__ = ["debug"]
 @click.option("--from-node", metavar="NODE", help="Who calls: a node.")
 @click.option("--external", is_flag=True, help="Somebody outside calls: node ports, balancers.")
 @click.option("--yes", is_flag=True, help="Apply repairs without asking, and go on.")
+@click.option("--allow-no-undo", is_flag=True, help="With --yes: repairs that cannot be taken back, too.")
 @click.option("--no-repair", is_flag=True, help="Offer no repair.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Real queries and connections.")
 @source_options
@@ -31,6 +32,7 @@ def debug(
     from_node: str | None,
     external: bool,
     yes: bool,
+    allow_no_undo: bool,
     no_repair: bool,
     probe: bool,
     source: Source,
@@ -84,7 +86,15 @@ def debug(
         if sink.streams:
             live = probe and context.live
             sink.show(lambda _: guide_head(case.key, case.client, context.label, live=live))
-        report = run(context, case, decide=decide, on_check=show, on_event=say, with_probe=probe)
+        report = run(
+            context,
+            case,
+            decide=decide,
+            on_check=show,
+            on_event=say,
+            with_probe=probe,
+            consent=allow_no_undo or asks,
+        )
         document = guide_document(report, context.snapshot)
     if sink.streams:
         sink.show(lambda look: verdict_page(document, look))

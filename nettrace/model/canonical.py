@@ -39,7 +39,7 @@ _VOLATILE_SYSCTLS = frozenset({"net.netfilter.nf_conntrack_count"})
 _ORDERED_SCHEDULERS = ("sh", "dh")
 
 #: Fields of Netns that are no sections.
-_IDENTITY = ("name", "node", "role", "handle", "inode")
+_IDENTITY = ("name", "node", "role", "handle", "inode", "containers", "pod_uid")
 
 
 def canonical(name: str, value: Any) -> Any:

@@ -42,7 +42,8 @@ class Check(Struct, frozen=True, kw_only=True):
     ``checked`` are sentences of what was looked at, ``seen`` what stands there, ``conclusion`` what
     follows.  ``findings`` are its causes, the first one is the leaf that the flow ends at.
     ``about`` is the Service under test where it is not the one that was asked for.  ``flow`` is
-    the source and the target of the packets it is about, as for ``nettrace trace``; None for none.
+    the source and the target of the packets it is about, as for ``nettrace trace``; None for none.  ``sport``
+    is their source port, if it matters.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Check(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     about: str = ""
     flow: tuple[str, str] | None = None
+    sport: int | None = None
 
     @property
     def cause(self) -> str:

@@ -80,8 +80,8 @@ class Driver:
         match request:
             case Ask(question=question):
                 return self._put(question)
-            case Diagnose(source=source, target=target):
-                return self._diagnosed(source, target)
+            case Diagnose(source=source, target=target, sport=sport):
+                return self._diagnosed(source, target, sport)
             case Query(lookup=lookup):
                 return self.queries(lookup)
             case Connect(walk=made, count=count):
@@ -97,8 +97,8 @@ class Driver:
                 self.snapshot = self.snapshot.with_section(key, DENIED)
         return found
 
-    def _diagnosed(self, source: str, target: str) -> tuple[Walk, Diagnosis]:
-        flow = self._put(lambda snapshot: resolve(snapshot, source, target))
+    def _diagnosed(self, source: str, target: str, sport: int | None) -> tuple[Walk, Diagnosis]:
+        flow = self._put(lambda snapshot: resolve(snapshot, source, target, sport=sport))
         made = self._put(lambda snapshot: walk(snapshot, flow))
         owed = owed_of(self.snapshot)
         found = self._put(

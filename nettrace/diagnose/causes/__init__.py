@@ -19,6 +19,7 @@ from nettrace.diagnose.causes.cni_conf_broken import CNI_CONF_BROKEN
 from nettrace.diagnose.causes.cni_conf_leftover import CNI_CONF_LEFTOVER
 from nettrace.diagnose.causes.cni_conf_missing import CNI_CONF_MISSING
 from nettrace.diagnose.causes.cni_subnet_mismatch import CNI_SUBNET_MISMATCH
+from nettrace.diagnose.causes.conntrack_stale_udp import CONNTRACK_STALE_UDP
 from nettrace.diagnose.causes.dns_coredns_down import DNS_COREDNS_DOWN
 from nettrace.diagnose.causes.dns_hostnetwork import DNS_HOSTNETWORK
 from nettrace.diagnose.causes.dns_no_record import DNS_NO_RECORD
@@ -112,6 +113,7 @@ from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    CONNTRACK_STALE_UDP,
     ROUTE_LOCALNET_OFF,
     NODEPORT_ADDRESSES_EXCLUDED,
     LB_SOURCE_RANGES,

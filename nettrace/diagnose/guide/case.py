@@ -85,6 +85,7 @@ class Heading(NamedTuple):
         seen: tuple[Evidence, ...] = (),
         findings: tuple[Finding, ...] = (),
         flow: tuple[str, str] | None = None,
+        sport: int | None = None,
     ) -> Check:
         """End it in *state*."""
         return Check(
@@ -97,6 +98,7 @@ class Heading(NamedTuple):
             seen=seen,
             findings=findings,
             flow=flow,
+            sport=sport,
         )
 
     def passed(self, conclusion: str, **more: Any) -> Check:

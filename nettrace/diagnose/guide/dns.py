@@ -14,6 +14,7 @@ from nettrace.diagnose.causes.dns_search_incomplete import DNS_SEARCH_INCOMPLETE
 from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.guide.case import Case, Heading, advice, names
+from nettrace.diagnose.guide.connections import remembered
 from nettrace.diagnose.guide.endpoints import selected
 from nettrace.diagnose.guide.flow import Tried, evidence_of, tried
 from nettrace.diagnose.guide.objects import (
@@ -84,6 +85,14 @@ def named(case: Case) -> Asking[Check]:
     if not address:
         return _TITLE.unknown("the cluster's DNS Service has no address")
     asked = yield from _asked(case, service, resolver, _Server(address=address, service=dns))
+    if asked.state is CheckState.PASSED and dns is not None:
+        old = yield from remembered(case, dns)
+        if old is not None:
+            return replace(
+                _problem(old.findings[0], *old.findings[0].evidence, flow=(old.source, old.target)),
+                checked=(*asked.checked, f"what the node remembers of {case.client}'s queries"),
+                sport=old.sport,
+            )
     if asked.state is CheckState.PASSED and case.client_pod is not None and isinstance(found, Missing):
         why = f"whether {case.client} asks so is not known: its resolv.conf was not read"
         said = f"{asked.conclusion}; {why}: {found.reason or found.kind.value}"

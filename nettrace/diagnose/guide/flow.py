@@ -41,6 +41,7 @@ class Tried(Struct, frozen=True, kw_only=True):
     observed: Observed | None
     state: CheckState
     parts: bool = False
+    sport: int | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -69,15 +70,17 @@ class Tried(Struct, frozen=True, kw_only=True):
         return f"{real} for real, {walked} walked"
 
 
-def tried(source: str, target: str, count: int = 1) -> Asking[Tried]:
+def tried(source: str, target: str, count: int = 1, *, sport: int | None = None) -> Asking[Tried]:
     """
     Walk and diagnose a flow; then make *count* real connections.
+
+    From a given source port nothing is sent: it is mostly somebody else's.
 
     A walk that says connected while a real connection does not come about is UNKNOWN: something on
     the way was not read; so is one that says it fails while every real connection comes about.
     """
-    walk, diagnosis = yield from diagnosed(source, target)
-    observed = yield from connected(walk, count)
+    walk, diagnosis = yield from diagnosed(source, target, sport)
+    observed = (yield from connected(walk, count)) if sport is None else None
     state = _judged(walk, diagnosis)
     parts = observed is not None and bool(observed.attempts) and _parts(walk, observed)
     if parts and (state is CheckState.PASSED or (observed is not None and _all_connected(observed))):
@@ -92,6 +95,7 @@ def tried(source: str, target: str, count: int = 1) -> Asking[Tried]:
         observed=observed,
         state=state,
         parts=parts,
+        sport=sport,
     )
 
 

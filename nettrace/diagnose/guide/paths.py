@@ -11,6 +11,7 @@ from nettrace.diagnose.causes.pod_not_listening import POD_NOT_LISTENING
 from nettrace.diagnose.causes.svc_app_listens_localhost import SVC_APP_LISTENS_LOCALHOST
 from nettrace.diagnose.causes.svc_wrong_targetport import SVC_WRONG_TARGETPORT
 from nettrace.diagnose.guide.case import Case, Heading, advice, names
+from nettrace.diagnose.guide.connections import remembered
 from nettrace.diagnose.guide.flow import Tried, evidence_of, failed, tried, worst
 from nettrace.diagnose.guide.objects import (
     endpoints,
@@ -238,6 +239,11 @@ def translated(case: Case) -> Asking[Check]:
         found.append(one)
         if one.state is CheckState.PROBLEM:
             return failed(_RULES, one, found)
+    old = yield from remembered(case, service)
+    if old is not None:
+        checked = (*(one.words for one in found), f"what the node remembers of {case.client}'s connections")
+        flow = (old.source, old.target)
+        return _RULES.problem(old.findings[0], checked=checked, flow=flow, sport=old.sport)
     state_ = worst([one.state for one in found])
     seen = tuple(e for one in found for e in evidence_of(one)) if state_ is CheckState.UNKNOWN else ()
     said = "; ".join(f"port {one.target.rpartition(':')[2]}: {one.result}" for one in found)

@@ -44,10 +44,15 @@ class Ask(Struct, frozen=True):
 
 
 class Diagnose(Struct, frozen=True):
-    """Walk the flow *source* to *target* and say why it fails: it should pass, whatever policies say."""
+    """
+    Walk the flow *source* to *target* and say why it fails: it should pass, whatever policies say.
+
+    *sport*: from that port, None for any.
+    """
 
     source: str
     target: str
+    sport: int | None = None
 
 
 class Query(Struct, frozen=True):
@@ -94,9 +99,9 @@ def section(key: SectionKey) -> Asking[Any]:
     return found
 
 
-def diagnosed(source: str, target: str) -> Asking[tuple[Walk, Diagnosis]]:
+def diagnosed(source: str, target: str, sport: int | None = None) -> Asking[tuple[Walk, Diagnosis]]:
     """Return the walk of a flow and its diagnosis."""
-    found: tuple[Walk, Diagnosis] = yield Diagnose(source, target)
+    found: tuple[Walk, Diagnosis] = yield Diagnose(source, target, sport)
     return found
 
 
