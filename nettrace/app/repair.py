@@ -33,6 +33,11 @@ from nettrace.model.change import (
     Exact,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -168,6 +173,8 @@ def _touched(change: Change) -> SectionKey:
             section = "fdb"
         case NeighbourAdd() | NeighbourDelete():
             section = "neighbours"
+        case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
+            section = "ipvs"
         case ConntrackDelete():
             section = "conntrack"
         case _:

@@ -19,6 +19,7 @@ from nettrace.apply.present import (
     neighbours_now,
     normal,
     routes_now,
+    servers_now,
     sysctl_now,
 )
 from nettrace.model.change import (
@@ -28,6 +29,11 @@ from nettrace.model.change import (
     Change,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -40,6 +46,7 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit_addresses import same_address
+from nettrace.model.edit_ipvs import real_at, same_real, server_at
 from nettrace.model.edit_tables import same_fdb_key, same_route
 from nettrace.model.plan import ChainImage, PlannedChange
 from nettrace.model.xt import XtRule
@@ -194,10 +201,29 @@ def _is_due(path: str, inverse: Change, keep: tuple[int, ...]) -> bool:
         case NeighbourDelete():
             key = (inverse.entry.device, inverse.entry.address)
             return any((entry.device, entry.address) == key for entry in neighbours_now(path))
+        case IpvsServiceAdd(server=server):
+            return server_at(servers_now(path), server) is None
+        case IpvsServiceDelete(server=server):
+            return server_at(servers_now(path), server) is not None
+        case IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
+            return _real_is_due(path, inverse)
         case ChainDelete():
             return chain_now(path, inverse.backend, inverse.table, inverse.chain, keep) is not None
         case _:
             return True
+
+
+def _real_is_due(path: str, inverse: IpvsDestAdd | IpvsDestDelete | IpvsDestSet) -> bool:
+    """Has a real server still to come, to go or to be set?  Not where its virtual server is gone."""
+    server = server_at(servers_now(path), inverse.server)
+    if server is None:
+        return False
+    there = real_at(server, inverse.real)
+    if isinstance(inverse, IpvsDestAdd):
+        return there is None
+    if isinstance(inverse, IpvsDestDelete):
+        return there is not None
+    return there is not None and not same_real(there, inverse.real)
 
 
 def _gone_device(path: str, change: Change) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from nettrace.apply.tool import Refused, run
+from nettrace.collect.ipvs import read_ipvs
 from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.netns import in_netns
 from nettrace.collect.nf_tables import list_tables
 from nettrace.collect.routes import read_routes
 from nettrace.collect.session import Session
+from nettrace.model.ipvs import VirtualServer
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
 from nettrace.model.xt import XtChain, XtRule
@@ -31,6 +33,7 @@ __all__ = [
     "neighbours_now",
     "normal",
     "routes_now",
+    "servers_now",
     "sysctl_now",
 ]
 
@@ -84,6 +87,11 @@ def fdb_now(path: str) -> tuple[FdbEntry, ...]:
 def neighbours_now(path: str) -> tuple[Neighbour, ...]:
     """Return the neighbours of all devices."""
     return _read(path, read_neighbours)
+
+
+def servers_now(path: str) -> tuple[VirtualServer, ...]:
+    """Return IPVS's virtual servers."""
+    return in_netns(path, read_ipvs)
 
 
 def devices_now(path: str) -> set[str]:

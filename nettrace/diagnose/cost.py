@@ -14,6 +14,11 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -47,6 +52,10 @@ def reach(change: Change) -> int:
     match change:
         case FdbAdd() | FdbDelete() | NeighbourAdd() | NeighbourDelete() | ConntrackDelete():
             return 1
+        case IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
+            return 1
+        case IpvsServiceAdd() | IpvsServiceDelete():
+            return 2
         case LinkSet():
             return 1
         case AddressAdd() | AddressDelete():

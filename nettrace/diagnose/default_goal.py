@@ -21,7 +21,7 @@ from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
 from nettrace.model.kube import Pod
-from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule
+from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule, OwedVirtualServer
 from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -182,6 +182,9 @@ def _pod_netns(snapshot: Snapshot, pod: Pod) -> str | None:
 def _published(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | Needs | None:
     """Return the goal that an owed DNAT of a node's own address and port gives."""
     packet = flow.packet
+    balanced = _balanced(flow, owed)
+    if balanced is not None:
+        return balanced
     for item in owed:
         if not isinstance(item, OwedRule) or item.table != "nat" or not isinstance(item.rule.target, Dnat):
             continue
@@ -200,6 +203,30 @@ def _published(snapshot: Snapshot, flow: Flow, owed: Sequence[Owed]) -> Goal | N
             because=f"{item.owner} publishes it for {item.about or item.source}",
             endpoints=frozenset({(to.lo, port)}),
         )
+    return None
+
+
+def _balanced(flow: Flow, owed: Sequence[Owed]) -> Goal | None:
+    """Return the goal that an owed virtual server of this address and port gives: any of its real servers."""
+    packet = flow.packet
+    if packet.dport is None or packet.dport.single is None:
+        return None
+    asked = (packet.proto, packet.dst, packet.dport.single)
+    for item in owed:
+        if not isinstance(item, OwedVirtualServer):
+            continue
+        server = item.server
+        if (server.proto, server.address, server.port) != asked:
+            continue
+        ends = {
+            (one.address, one.port or packet.dport.single)
+            if one.forwarding == "masq"
+            else (packet.dst, packet.dport.single)
+            for one in server.real_servers
+            if one.weight
+        }
+        because = f"{item.owner} balances it: {item.about or item.source}"
+        return Goal(because=because, endpoints=frozenset(ends)) if ends else Goal(because=because, owed=False)
     return None
 
 

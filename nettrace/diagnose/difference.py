@@ -10,12 +10,14 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
+from nettrace.diagnose.difference_ipvs import virtual_differences
 from nettrace.diagnose.difference_xt import OwedIndex, chain_differences, rule_difference
 from nettrace.diagnose.restored import Restored
-from nettrace.model.change import FdbAdd, LinkSet, NeighbourAdd, RouteAdd, SysctlSet
+from nettrace.model.change import AddressAdd, FdbAdd, LinkSet, NeighbourAdd, RouteAdd, SysctlSet
 from nettrace.model.links import FdbEntry, Link, Neighbour
 from nettrace.model.owed import (
     Owed,
+    OwedAddress,
     OwedChain,
     OwedFdb,
     OwedJump,
@@ -24,6 +26,7 @@ from nettrace.model.owed import (
     OwedRoute,
     OwedRule,
     OwedSysctl,
+    OwedVirtualServer,
 )
 from nettrace.model.routes import Route
 from nettrace.model.section import Known, SectionKey
@@ -106,6 +109,10 @@ def _compare(index: OwedIndex, item: Owed, subjects: Collection[str] | None) -> 
             return _listed(_sysctl(snapshot, item))
         case OwedLink():
             return _listed(_link(snapshot, item))
+        case OwedAddress():
+            return _listed(_address(snapshot, item))
+        case OwedVirtualServer():
+            return virtual_differences(snapshot, item)
 
 
 def _listed(restored: Restored | None) -> list[Restored]:
@@ -215,6 +222,23 @@ def _sysctl(snapshot: Snapshot, item: OwedSysctl) -> Restored | None:
         found=f"{item.name} = {value}" if there else f"this kernel has no {item.name} here",
         owed=f"{item.name} = {' or '.join(item.values)}",
         changes=(SysctlSet(netns=item.netns, name=item.name, value=item.values[0]),) if there else (),
+    )
+
+
+def _address(snapshot: Snapshot, item: OwedAddress) -> Restored | None:
+    addresses = snapshot.section(SectionKey(item.netns, "addresses"))
+    if not isinstance(addresses, Known):
+        return None
+    wanted = item.address
+    if any((one.device, one.address) == (wanted.device, wanted.address) for one in addresses.value):
+        return None
+    said = f"{wanted.address}/{wanted.prefixlen}"
+    return Restored(
+        ref=f"{item.netns}/addresses",
+        found=f"{wanted.device} has no {said}",
+        owed=f"{said} dev {wanted.device}",
+        changes=(AddressAdd(netns=item.netns, address=wanted),),
+        absent=True,
     )
 
 

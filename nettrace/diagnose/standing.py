@@ -13,6 +13,7 @@ from nettrace.diagnose.difference import differences
 from nettrace.diagnose.difference_xt import OwedIndex
 from nettrace.model.owed import (
     Owed,
+    OwedAddress,
     OwedChain,
     OwedFdb,
     OwedJump,
@@ -21,6 +22,7 @@ from nettrace.model.owed import (
     OwedRoute,
     OwedRule,
     OwedSysctl,
+    OwedVirtualServer,
 )
 from nettrace.model.section import Missing, SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -39,6 +41,8 @@ _KINDS: dict[type[Owed], tuple[str, str]] = {
     OwedFdb: ("forwarding entries", "fdb"),
     OwedSysctl: ("sysctls", "sysctls"),
     OwedLink: ("settings of devices", "links"),
+    OwedAddress: ("addresses", "addresses"),
+    OwedVirtualServer: ("virtual servers", "ipvs"),
 }
 
 

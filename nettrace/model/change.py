@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
 from nettrace.model.sockets import ConntrackEntry
@@ -25,6 +26,11 @@ __all__ = [
     "Exact",
     "FdbAdd",
     "FdbDelete",
+    "IpvsDestAdd",
+    "IpvsDestDelete",
+    "IpvsDestSet",
+    "IpvsServiceAdd",
+    "IpvsServiceDelete",
     "LinkSet",
     "NeighbourAdd",
     "NeighbourDelete",
@@ -188,6 +194,45 @@ class NeighbourDelete(Struct, frozen=True, kw_only=True, tag=True):
     entry: Neighbour
 
 
+class IpvsServiceAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipvsadm -A`` of a virtual server, and ``-a`` of each of its real servers (``ipvsadm -R``)."""
+
+    netns: str
+    server: VirtualServer
+
+
+class IpvsServiceDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipvsadm -D``; *server* is what must be there."""
+
+    netns: str
+    server: VirtualServer
+
+
+class IpvsDestAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipvsadm -a``; of *server* only what names it counts: address, port and protocol, or mark."""
+
+    netns: str
+    server: VirtualServer
+    real: RealServer
+
+
+class IpvsDestDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipvsadm -d``; *real* is what must be there, its counters aside."""
+
+    netns: str
+    server: VirtualServer
+    real: RealServer
+
+
+class IpvsDestSet(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipvsadm -e``: another weight, way of forwarding or threshold; *old* is what must be there."""
+
+    netns: str
+    server: VirtualServer
+    old: RealServer
+    real: RealServer
+
+
 class ConntrackDelete(Struct, frozen=True, kw_only=True, tag=True):
     """``conntrack -D`` of one entry."""
 
@@ -212,6 +257,11 @@ Change: TypeAlias = (
     | FdbDelete
     | NeighbourAdd
     | NeighbourDelete
+    | IpvsServiceAdd
+    | IpvsServiceDelete
+    | IpvsDestAdd
+    | IpvsDestDelete
+    | IpvsDestSet
     | ConntrackDelete
 )
 

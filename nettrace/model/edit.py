@@ -1,8 +1,8 @@
 """
 Changes applied to the model: the snapshot as it would be.
 
-Lives here: ``edit``; what it does is in edit_sysctls, edit_xt, edit_tables, edit_links and
-edit_addresses.
+Lives here: ``edit``; what it does is in edit_sysctls, edit_xt, edit_tables, edit_links,
+edit_addresses and edit_ipvs.
 Not here: the inverse (nettrace.model.undo), the kernel (nettrace.apply).
 """
 
@@ -15,6 +15,11 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -27,6 +32,7 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit_addresses import add_address, delete_address
+from nettrace.model.edit_ipvs import edit_ipvs
 from nettrace.model.edit_links import edit_link
 from nettrace.model.edit_sysctls import set_sysctl
 from nettrace.model.edit_tables import (
@@ -75,5 +81,7 @@ def edit(snapshot: Snapshot, change: Change) -> Snapshot:
             return add_neighbour(snapshot, change)
         case NeighbourDelete():
             return delete_neighbour(snapshot, change)
+        case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
+            return edit_ipvs(snapshot, change)
         case ConntrackDelete():
             return delete_connection(snapshot, change)

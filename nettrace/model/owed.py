@@ -9,12 +9,14 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from nettrace.model.links import FdbEntry, Neighbour
+from nettrace.model.ipvs import VirtualServer
+from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
 from nettrace.model.xt import XtRule
 
 __all__ = [
     "Owed",
+    "OwedAddress",
     "OwedChain",
     "OwedFdb",
     "OwedJump",
@@ -23,6 +25,7 @@ __all__ = [
     "OwedRoute",
     "OwedRule",
     "OwedSysctl",
+    "OwedVirtualServer",
     "RuleNote",
 ]
 
@@ -111,6 +114,23 @@ class OwedSysctl(_Owed, frozen=True, kw_only=True, tag=True):
     values: tuple[str, ...]
 
 
+class OwedAddress(_Owed, frozen=True, kw_only=True, tag=True):
+    """An address of a device."""
+
+    address: Address
+
+
+class OwedVirtualServer(_Owed, frozen=True, kw_only=True, tag=True):
+    """
+    A virtual server of IPVS with its real servers.
+
+    ``closed``: who makes it also takes away real servers that it does not name.
+    """
+
+    server: VirtualServer
+    closed: bool = True
+
+
 class OwedLink(_Owed, frozen=True, kw_only=True, tag=True):
     """An attribute of a device, as in LinkSet."""
 
@@ -120,5 +140,14 @@ class OwedLink(_Owed, frozen=True, kw_only=True, tag=True):
 
 
 Owed: TypeAlias = (
-    OwedChain | OwedJump | OwedRule | OwedRoute | OwedNeighbour | OwedFdb | OwedSysctl | OwedLink
+    OwedChain
+    | OwedJump
+    | OwedRule
+    | OwedRoute
+    | OwedNeighbour
+    | OwedFdb
+    | OwedSysctl
+    | OwedLink
+    | OwedAddress
+    | OwedVirtualServer
 )

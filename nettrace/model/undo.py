@@ -20,6 +20,11 @@ from nettrace.model.change import (
     Exact,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -35,6 +40,7 @@ from nettrace.model.change import (
     Undo,
 )
 from nettrace.model.edit import edit
+from nettrace.model.edit_ipvs import server_at
 from nettrace.model.edit_links import PORT_ATTRIBUTES
 from nettrace.model.edit_tables import known_section, route_key, same_fdb_key, same_route
 from nettrace.model.edit_xt import XtChange, chain_before
@@ -75,6 +81,8 @@ def undo_of(snapshot: Snapshot, change: Change) -> Undo:
             return _fdb(snapshot, after, change)
         case NeighbourAdd() | NeighbourDelete():
             return _neighbour(snapshot, after, change)
+        case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
+            return _ipvs(snapshot, after, change)
 
 
 def _nothing_to_undo(change: Change) -> Undo:
@@ -326,3 +334,29 @@ def _neighbour(before: Snapshot, after: Snapshot, change: NeighbourAdd | Neighbo
         return _tried(before, after, (NeighbourAdd(netns=change.netns, entry=old),))
     # One that was resolved is resolved again.
     return _tried(before, after, (NeighbourDelete(netns=change.netns, entry=change.entry),))
+
+
+# --- IPVS ------------------------------------------------------------------------------
+
+
+def _ipvs(
+    before: Snapshot,
+    after: Snapshot,
+    change: IpvsServiceAdd | IpvsServiceDelete | IpvsDestAdd | IpvsDestDelete | IpvsDestSet,
+) -> Undo:
+    """Take it away, put it back, set it back; a real server that is put back stands in front."""
+    netns, server = change.netns, change.server
+    inverse: Change
+    match change:
+        case IpvsServiceAdd():
+            inverse = IpvsServiceDelete(netns=netns, server=server)
+        case IpvsServiceDelete():
+            held = server_at(known_section(before, netns, "ipvs"), server)
+            inverse = IpvsServiceAdd(netns=netns, server=held or server)
+        case IpvsDestAdd():
+            inverse = IpvsDestDelete(netns=netns, server=server, real=change.real)
+        case IpvsDestDelete():
+            inverse = IpvsDestAdd(netns=netns, server=server, real=change.real)
+        case IpvsDestSet():
+            inverse = IpvsDestSet(netns=netns, server=server, old=change.real, real=change.old)
+    return _tried(before, after, (inverse,))

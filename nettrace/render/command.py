@@ -20,6 +20,11 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -38,6 +43,7 @@ from nettrace.model.routes import TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, NextHo
 from nettrace.model.sockets import ConntrackEntry
 from nettrace.model.xt import XtRule
 from nettrace.parse.iptables import rule_args, rule_text
+from nettrace.parse.ipvs import end_text, real_words, save_ipvsadm, server_words
 
 __all__ = ["Argv", "argv", "command"]
 
@@ -102,6 +108,17 @@ def argv(change: Change) -> Argv:
             return Argv((*_ip(entry.address), "neigh", "replace", *_neighbour(entry)))
         case NeighbourDelete(entry=entry):
             return Argv((*_ip(entry.address), "neigh", "del", entry.address, "dev", entry.device))
+        case IpvsServiceAdd(server=server):
+            return Argv(("ipvsadm", "-R"), save_ipvsadm([server]))
+        case IpvsServiceDelete(server=server):
+            return Argv(("ipvsadm", "-D", *server_words(server).split()))
+        case IpvsDestAdd(server=server, real=real):
+            return Argv(("ipvsadm", "-a", *server_words(server).split(), *real_words(real).split()))
+        case IpvsDestDelete(server=server, real=real):
+            end = end_text(real.address, real.port)
+            return Argv(("ipvsadm", "-d", *server_words(server).split(), "-r", end))
+        case IpvsDestSet(server=server, real=real):
+            return Argv(("ipvsadm", "-e", *server_words(server).split(), *real_words(real).split()))
         case ConntrackDelete(entry=connection):
             return Argv(("conntrack", "-D", *_connection(connection)))
 

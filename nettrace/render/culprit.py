@@ -19,6 +19,11 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpvsDestAdd,
+    IpvsDestDelete,
+    IpvsDestSet,
+    IpvsServiceAdd,
+    IpvsServiceDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -86,6 +91,8 @@ def _taking_hold(change: Change, steps: Sequence[StepView]) -> StepView | None:
             return _first(s for s in here if s.device == entry.device and s.stage in deciding)
         case NeighbourAdd(entry=neighbour) | NeighbourDelete(entry=neighbour):
             return _first(s for s in here if s.device == neighbour.device and s.stage is Stage.NEIGHBOUR)
+        case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
+            return _first(step for step in here if step.stage is Stage.IPVS)
         case ConntrackDelete():
             return _first(step for step in here if step.stage is Stage.CONNTRACK)
 

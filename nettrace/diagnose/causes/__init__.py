@@ -41,6 +41,11 @@ from nettrace.diagnose.causes.ipam_leaked_ips import IPAM_LEAKED_IPS
 from nettrace.diagnose.causes.ipam_lease_missing import IPAM_LEASE_MISSING
 from nettrace.diagnose.causes.ipam_range_exhausted import IPAM_RANGE_EXHAUSTED
 from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
+from nettrace.diagnose.causes.ipvs_conntrack_off import IPVS_CONNTRACK_OFF
+from nettrace.diagnose.causes.ipvs_no_real_servers import IPVS_NO_REAL_SERVERS
+from nettrace.diagnose.causes.ipvs_rs_weight0 import IPVS_RS_WEIGHT0
+from nettrace.diagnose.causes.ipvs_stale_real_server import IPVS_STALE_REAL_SERVER
+from nettrace.diagnose.causes.ipvs_vip_missing import IPVS_VIP_MISSING
 from nettrace.diagnose.causes.itp_local_no_endpoint import ITP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.kube_postrouting_missing import KUBE_POSTROUTING_MISSING
 from nettrace.diagnose.causes.kubeproxy_not_running import KUBEPROXY_NOT_RUNNING
@@ -164,6 +169,11 @@ CAUSES: tuple[Cause, ...] = (
     HAIRPIN_OFF,
     IP_FORWARD_OFF,
     IPTABLES_LEGACY_NFT_MIX,
+    IPVS_CONNTRACK_OFF,
+    IPVS_NO_REAL_SERVERS,
+    IPVS_RS_WEIGHT0,
+    IPVS_STALE_REAL_SERVER,
+    IPVS_VIP_MISSING,
     ITP_LOCAL_NO_ENDPOINT,
     KUBE_POSTROUTING_MISSING,
     KUBEPROXY_NOT_RUNNING,

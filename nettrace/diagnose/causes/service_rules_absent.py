@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.causes.hairpin_masq_missing import marks_itself
+from nettrace.diagnose.causes.virtual import asked_servers, name_of_server, server_candidate
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import by_netns, owed_candidate
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import entrance, index_services, subjects_of
 from nettrace.model.addr import family_of
+from nettrace.model.change import IpvsServiceAdd
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedChain
 from nettrace.model.xt import Jump
@@ -39,6 +41,13 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             asked = [d for d in own if d.restored.rule is not None and addressed_to(d.restored.rule, packet)]
             lacking = [*_chains(own), *(asked or ([] if ways else _rules(own))), *ways]
             yield _candidate(context, netns, subject, lacking)
+    for owed, lacking in asked_servers(context, IpvsServiceAdd):
+        yield server_candidate(
+            context,
+            "service-rules-absent",
+            lacking,
+            f"IPVS has no virtual server {name_of_server(owed)}, the node takes its packets for its own",
+        )
 
 
 def _asks_node_port(context: Context) -> bool:

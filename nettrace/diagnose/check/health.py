@@ -17,6 +17,7 @@ from nettrace.model.finding import Finding, Repair, Safety, Severity
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.owed import (
     Owed,
+    OwedAddress,
     OwedChain,
     OwedFdb,
     OwedJump,
@@ -25,6 +26,7 @@ from nettrace.model.owed import (
     OwedRoute,
     OwedRule,
     OwedSysctl,
+    OwedVirtualServer,
 )
 from nettrace.model.packet import Packet
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
@@ -44,6 +46,8 @@ _UNNAMED = "owed-state-missing"
 _CHAINS = 4000
 
 _SECTIONS: dict[type, str] = {
+    OwedAddress: "addresses",
+    OwedVirtualServer: "ipvs",
     OwedFdb: "fdb",
     OwedLink: "links",
     OwedNeighbour: "neighbours",
