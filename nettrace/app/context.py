@@ -182,7 +182,8 @@ def open_context(
     reader = Reader(discover(name), lab=name, manifests=manifests, api=api)
     label = f"lab {name}" if name else "this machine"
     context = Context(label, reader.skeleton(), plugins, reader)
-    context.remarks = (*remarks, *(_lacking(context.snapshot.kube) if api is not None else ()))
+    told = reader.handles[0].remarks if reader.handles else ()
+    context.remarks = (*remarks, *told, *(_lacking(context.snapshot.kube) if api is not None else ()))
     return context
 
 

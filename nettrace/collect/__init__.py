@@ -13,6 +13,7 @@ links, neighbours, routes, programs, sysctls, sockets, conntrack, ipsets, ipvs
                             one section each
 bpf, bpf_state, cgroups     what bpf(2) tells, of a node, and of the sockets of processes
 nf_tables, xt, nft          rule sets: the kernel's list of chains, iptables' text, native base chains
+workloads, docker_api       which pods and containers live in namespaces, and their names
 node, processes, kube       files and processes of a node, Kubernetes objects
 failure, modules, tools     how reading fails; what may be asked; running the system's tools
 """

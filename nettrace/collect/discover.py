@@ -16,6 +16,7 @@ from msgspec import Struct
 from nettrace.collect.netns import OWN_NETNS, netns_inode
 from nettrace.collect.processes import Running, running
 from nettrace.collect.roles import guess_roles
+from nettrace.collect.workloads import Inside, insides
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LAB_RECORD, LAB_ROOT, LabRecord
 
@@ -31,7 +32,9 @@ class Handle(Struct, frozen=True, kw_only=True):
 
     ``name`` is unique in a snapshot, ``netns`` the name under /run/netns or "".  ``node`` is the
     name of the node it belongs to, ``role`` as in the snapshot, ``pod`` namespace/name,
-    ``resolv_conf`` the file that a lab keeps for it.
+    ``resolv_conf`` the file that a lab keeps for it.  ``containers`` are the ids of the containers in
+    it, ``container_names`` what they are called, ``pod_uid`` the UID of their pod, as far as control groups
+    and runtimes say them; the first handle's ``remarks`` tell which runtime did not, and why.
     """
 
     name: str
@@ -42,6 +45,10 @@ class Handle(Struct, frozen=True, kw_only=True):
     role: str = "other"
     pod: str | None = None
     resolv_conf: str | None = None
+    containers: tuple[str, ...] = ()
+    container_names: tuple[str, ...] = ()
+    pod_uid: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def discover(lab: str | None = None) -> list[Handle]:
@@ -101,7 +108,8 @@ def _of_machine() -> list[Handle]:
     if own not in found:
         found[own] = Handle(name=host, path=OWN_NETNS, inode=own)
     first: dict[int, Running] = {}
-    for process in running():
+    processes = running()
+    for process in processes:
         first.setdefault(process.netns, process)
     for inode, process in first.items():
         if inode not in found:
@@ -115,14 +123,34 @@ def _of_machine() -> list[Handle]:
     guessed = guess_roles(
         [(handle.name, handle.path, handle.inode) for handle in others], (mine.name, mine.path, mine.inode)
     )
+    inside, remarks = insides(processes, own, {handle.path: handle.inode for handle in others})
     return [
-        msgspec.structs.replace(mine, role="node", node=mine.name),
+        msgspec.structs.replace(mine, role="node", node=mine.name, remarks=remarks),
         *(
-            msgspec.structs.replace(handle, role=guessed[handle.name][0], node=guessed[handle.name][1])
+            _with_inside(handle, *guessed[handle.name], inside.get(handle.inode, Inside()), mine.name)
             for handle in others
             if handle.name in guessed  # those that vanished meanwhile are not
         ),
     ]
+
+
+def _with_inside(handle: Handle, role: str, node: str, inside: Inside, machine: str) -> Handle:
+    """Join what was guessed of a namespace with what lives there, which knows better."""
+    if role in ("pod", "other") and (inside.uid or inside.pod):
+        role = "pod"
+    elif role in ("pod", "other") and inside.containers:
+        role = "container"
+    if role in ("pod", "container") and node == handle.name:
+        node = machine  # nothing leads to another one
+    return msgspec.structs.replace(
+        handle,
+        role=role,
+        node=node,
+        pod=inside.pod or None,
+        containers=inside.containers,
+        container_names=inside.names,
+        pod_uid=inside.uid,
+    )
 
 
 def _named() -> Iterable[tuple[str, str, int]]:

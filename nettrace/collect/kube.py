@@ -76,7 +76,7 @@ def place_pods(
     """
     Say of each pod in which namespace of the snapshot it lives, where that is known.
 
-    *by_pod* maps namespace/name, *by_address* an address, *node_netns* a node's name to a
+    *by_pod* maps namespace/name or a UID, *by_address* an address, *node_netns* a node's name to a
     namespace's name.  A pod of the host's network lives in its node's.
     """
     if not isinstance(kube.pods, Known):
@@ -93,5 +93,9 @@ def _placed(
         return pod
     if pod.host_network:
         return replace(pod, netns=node_netns.get(pod.node_name or ""))
-    found: Iterable[str | None] = (by_pod.get(pod.key), *(by_address.get(address) for address in pod.ips))
+    found: Iterable[str | None] = (
+        by_pod.get(pod.uid or pod.key),
+        by_pod.get(pod.key),
+        *(by_address.get(address) for address in pod.ips),
+    )
     return replace(pod, netns=next((name for name in found if name is not None), None))

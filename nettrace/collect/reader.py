@@ -82,6 +82,10 @@ class Reader:
                 role=handle.role,
                 handle=handle.path,
                 inode=handle.inode,
+                containers=handle.containers,
+                container_names=handle.container_names,
+                pod=handle.pod or "",
+                pod_uid=handle.pod_uid,
             )
             for handle in self.handles
         }
@@ -236,6 +240,7 @@ class Reader:
             return absent()
         read = read_api(self._api) if self._api is not None else read_manifests(Path(directory or ""), origin)
         by_pod = {handle.pod: handle.name for handle in self.handles if handle.pod}
+        by_pod |= {handle.pod_uid: handle.name for handle in self.handles if handle.pod_uid}
         kube = place_pods(read, by_pod, {}, node_netns)
         pods = kube.pods.value if isinstance(kube.pods, Known) else ()
         if all(pod.netns is not None or not pod.ips for pod in pods):
@@ -243,17 +248,16 @@ class Reader:
         return place_pods(kube, by_pod, self._by_address(), node_netns)
 
     def _by_address(self) -> dict[str, str]:
-        """Address -> name of the namespace that has it, of those that may be pods."""
+        """Address -> name of the namespace that alone has it, of those that may be pods."""
         names = [handle.name for handle in self.handles if handle.role not in ("node", "wire")]
         empty = Snapshot(namespaces={name: Netns(name=name, node=name) for name in names})
         read = self._read_spaces(dict.fromkeys(names, ("addresses",)), empty, ())
-        return {
-            address.address: netns.name
-            for netns in read.namespaces.values()
-            if isinstance(netns.addresses, Known)
-            for address in netns.addresses.value
-            if address.scope == "global"
-        }
+        found: dict[str, set[str]] = {}
+        for netns in read.namespaces.values():
+            for address in netns.addresses.value if isinstance(netns.addresses, Known) else ():
+                if address.scope == "global":
+                    found.setdefault(address.address, set()).add(netns.name)
+        return {address: next(iter(holders)) for address, holders in found.items() if len(holders) == 1}
 
 
 _NODE_SECTIONS = ("files", "processes", "bpf")

@@ -152,6 +152,9 @@ def netns_of(snapshot: Snapshot, node: str, pod: Pod) -> str | None:
     """Return the namespace of a pod: by its object, the control group of its UID, or its sandbox."""
     if pod.netns is not None and pod.netns in snapshot.namespaces:
         return pod.netns
+    for netns in snapshot.namespaces.values():
+        if netns.pod == pod.key and netns.node == node and pod.uid in ("", netns.pod_uid):
+            return netns.name
     if pod.uid:
         for netns in snapshot.namespaces.values():
             if netns.pod_uid == pod.uid:

@@ -9,6 +9,7 @@ Not here: the grammar of the text (nettrace.parse.target), reading what is missi
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
+from nettrace.kube.inside import SEVERAL, container_netns, told_pods
 from nettrace.kube.service_names import aliased, headless_ends, outside_address
 from nettrace.model.addr import ANY4, canonical_address, family_of, is_loopback
 from nettrace.model.errors import UserError
@@ -31,10 +32,6 @@ FIRST_SIZES = {
 
 #: The type of an echo request (RFC 792, RFC 4443).
 ECHO_TYPES = {"icmp": 8, "icmpv6": 128}
-
-
-#: How the hint about an ambiguous name begins.
-_SEVERAL = "it is in several"
 
 
 class _Wanted(Exception):
@@ -357,7 +354,7 @@ def _named(snapshot: Snapshot, target: Target, finders: Iterable[Finder]) -> lis
         try:
             end = finder(snapshot, target)
         except UserError as error:
-            if error.hint.startswith(_SEVERAL):
+            if error.hint.startswith(SEVERAL):
                 raise
             continue
         if all(end.netns is None or end.netns != other.netns for other in found):
@@ -376,7 +373,7 @@ def _is_address(text: str) -> bool:
 def _pod(snapshot: Snapshot, target: Target) -> _End:
     pods = _known(snapshot, SectionKey("", "kube/pods")) or ()
     named = [p for p in pods if p.name == target.name and target.namespace in (None, p.namespace)]
-    pod = _only(named, "pod", target)
+    pod = _only(named or told_pods(snapshot, target), "pod", target)
     netns = _pod_netns(snapshot, pod)
     end = _End(ObjectRef(kind="pod", name=pod.name, namespace=pod.namespace), netns, tuple(pod.ips))
     end.pod = pod
@@ -456,7 +453,7 @@ def _container(snapshot: Snapshot, target: Target) -> _End:
             places = ", ".join(f"container/{p.name}/{target.name}" for p in inside)
             _fail(
                 f"container {target.name!r} is ambiguous",
-                f"{_SEVERAL} pods: write one of {places}",
+                f"{SEVERAL} pods: write one of {places}",
                 where=target.text,
             )
         pod = inside[0]
@@ -464,11 +461,14 @@ def _container(snapshot: Snapshot, target: Target) -> _End:
         end = _End(ref, _pod_netns(snapshot, pod), tuple(pod.ips))
         end.pod = pod
         return end
-    netns = snapshot.namespaces.get(target.name)
-    if netns is None or netns.role not in ("container", "pod") or target.namespace is not None:
-        names = [n.name for n in snapshot.namespaces.values() if n.role == "container"]
+    netns = container_netns(snapshot, target)
+    if netns is None or netns.role not in ("container", "pod"):
+        names = [
+            n.name for n in snapshot.namespaces.values() if n.role == "container" and not n.container_names
+        ]
+        names += [name for n in snapshot.namespaces.values() for name in n.container_names]
         _fail(f"there is no container {target.text!r}", _known_list("containers", names), where=target.text)
-    ref = ObjectRef(kind="container", name=netns.name)
+    ref = ObjectRef(kind="container", name=target.name)
     return _End(ref, netns.name, _global_addresses(snapshot, netns.name))
 
 
@@ -577,7 +577,7 @@ def _only(found: list[Any], kind: str, target: Target) -> Any:
     places = ", ".join(sorted(f"{o.namespace}/{target.name}" for o in found))
     _fail(
         f"{kind} {target.name!r} is ambiguous",
-        f"{_SEVERAL} namespaces: write one of {places}",
+        f"{SEVERAL} namespaces: write one of {places}",
         where=target.text,
     )
 

@@ -54,7 +54,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     outline of native nftables; each chain and each set in it is a section of its own.
     ``resolver`` is the resolv.conf of whoever lives in it, ``socket_programs`` the BPF on the cgroups
     of these processes, which is run for their sockets, ``containers`` the ids of the containers whose
-    processes live in it and ``pod_uid`` the UID of their pod, as far as control groups say them.
+    processes live in it, ``container_names`` what their runtime calls them, ``pod`` (namespace/name) and
+    ``pod_uid`` the pod, as far as control groups and runtimes say them.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Netns(Struct, frozen=True, kw_only=True):
     handle: str = ""
     inode: int = 0
     containers: tuple[str, ...] = ()
+    container_names: tuple[str, ...] = ()
+    pod: str = ""
     pod_uid: str = ""
     links: Section[tuple[Link, ...]] = NOT_READ
     addresses: Section[tuple[Address, ...]] = NOT_READ
