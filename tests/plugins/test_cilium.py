@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from nettrace.app.plugins import load_plugins
 from nettrace.model.bpf import BpfEntry, BpfMap, BpfProgram, BpfState
+from nettrace.model.change import SysctlSet
 from nettrace.model.kube import Kube, KubeNode
 from nettrace.model.links import Link
 from nettrace.model.owed import OwedRoute
@@ -16,6 +17,9 @@ from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace_plugins.cilium import plugin
 from nettrace_plugins.cilium.identities import identity_words
 from nettrace_plugins.cilium.services import service_table
+from tests.diagnose.asking import ALL_CAUSES, context
+from tests.diagnose.guided import with_section
+from tests.diagnose.worlds import World, cluster
 
 
 def node(**more: object) -> Snapshot:
@@ -234,3 +238,27 @@ def test_the_routes_it_owes() -> None:
         ("10.0.2.0/24", "172.18.0.12"),
         ("10.0.3.0/24", "172.18.0.13"),
     ]
+
+
+def replaced(*processes: str) -> World:
+    """flannel's cluster, in which Cilium's program answers for Services on node-a."""
+    world = cluster()
+    connect = BpfProgram(hook="connect4", id=43, name="cil_sock4_conne", cgroup="/kubepods")
+    found = Known(tuple(Process(pid=n, name=name, netns="node-a") for n, name in enumerate(processes, 1)))
+    world = with_section(world, "node-a", "socket_programs", Known((connect,)))
+    return with_section(world, "node:node-a", "processes", found)
+
+
+def test_rules_that_kube_proxy_left_are_met() -> None:
+    """A flow that they translate: said once, and nothing is offered; not while kube-proxy runs."""
+    cause = next(cause for cause in ALL_CAUSES if cause.id == "kubeproxy-leftover-with-replacement")
+    world = replaced("sleep")
+    flow = ("pod/client-near", "svc/hostnames")
+    # what makes it fail is beside the point: the endpoint's node forwards nothing
+    change = SysctlSet(netns="node-a", name="net.ipv4.ip_forward", value="0")
+    (found,) = list(cause.candidates(context(world.edited(change), *flow)))
+    assert found.changes == ()
+    assert found.message.startswith("rules that kube-proxy left on node-a still translate this")
+    assert found.lasting.startswith("kube-proxy --cleanup on this node")
+    running = replaced("kube-proxy").edited(change)
+    assert list(cause.candidates(context(running, *flow))) == []
