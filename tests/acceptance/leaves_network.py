@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tests.acceptance import faults
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, near_pod, on_node
+from tests.acceptance.leaves import Leaf, Object, near_pod, on_node
 
 __all__ = ["NETWORK_LEAVES"]
 
@@ -99,7 +99,32 @@ def no_neighbour(scene: Scene) -> list[tuple[str, str]]:
     return [(_near(scene), f"ip neigh del {vtep} dev flannel.1")]
 
 
+_AWAY = "192.168.60.12"
+
+
+def behind_a_router(scene: Scene, objects: list[Object]) -> None:
+    """The peer's Node has an address in no network of the client's node."""
+    far = _far(scene)
+    node = next(o for o in objects if o["kind"] == "Node" and o["metadata"]["name"] == far)
+    node["metadata"]["annotations"]["flannel.alpha.coreos.com/public-ip"] = _AWAY
+    for address in node["status"]["addresses"]:
+        if address["type"] == "InternalIP":
+            address["address"] = _AWAY
+
+
+def route_behind_a_router(scene: Scene) -> list[tuple[str, str]]:
+    """The route to the peer's pods names it as a next hop all the same."""
+    return [(_near(scene), f"ip route replace {scene.pod_cidr[_far(scene)]} via {_AWAY} dev eth0 onlink")]
+
+
 NETWORK_LEAVES = (
+    Leaf(
+        "hostgw-no-l2",
+        "path",
+        edit=behind_a_router,
+        shell=route_behind_a_router,
+        topology="flannel-host-gw",
+    ),
     Leaf("bridge-address-missing", "dns", shell=bridge_address, mended=True),
     Leaf("martian-local-source", "pods", shell=endpoint_on_node, mended=True),
     Leaf("martian-local-source", "dns", shell=client_on_node, mended=True),

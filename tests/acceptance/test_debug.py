@@ -17,7 +17,7 @@ from nettrace.app.snapshot import take
 from nettrace.model.canonical import canonical_netns
 from nettrace.model.guide import CheckState
 from tests.acceptance.bench import Bench, bench
-from tests.acceptance.debug_tree import ALL_LEAVES, SAMPLE
+from tests.acceptance.debug_tree import ALL_LEAVES, ANOTHER_NAME, ANOTHER_TEST, NO_LEAF, OPEN, SAMPLE, TREE
 from tests.acceptance.faults import Scene
 from tests.acceptance.leaves import Leaf, edited
 from tests.acceptance.scenes import kubernetes_scene
@@ -105,9 +105,9 @@ def healthy() -> Iterator[Bench]:
         yield lab
 
 
-@pytest.mark.parametrize("call", [(), ("--from-node", "node-b"), ("--external",), ("--no-probe",)])
+@pytest.mark.parametrize("call", [(), ("--from-node", "node-b"), ("--external",)])
 def test_nothing_is_wrong_with_a_healthy_lab(healthy: Bench, call: tuple[str, ...]) -> None:
-    """Every client passes every check, for real and on the model alone."""
+    """Every client passes every check, for real."""
     ran = healthy.nettrace(
         "debug", "svc/default/hostnames", "--lab", healthy.name, "-o", "json", *call, expect=(0,)
     )
@@ -117,12 +117,15 @@ def test_nothing_is_wrong_with_a_healthy_lab(healthy: Bench, call: tuple[str, ..
 
 
 def test_a_snapshot_answers_without_sending(healthy: Bench, tmp_path: Path) -> None:
-    """From a file the same checks are made on the model."""
+    """From a file, or without probes, the same checks are made on the model; what a name is stays unknown."""
     file = tmp_path / "state.json"
     healthy.nettrace("snapshot", "--lab", healthy.name, "-o", str(file), expect=(0,))
-    ran = healthy.nettrace("debug", "svc/default/hostnames", "--from", str(file), "-o", "json", expect=(0,))
-    assert ran.json["live"] is False
-    assert ran.json["state"] == "passed"
+    for source in (("--from", str(file)), ("--lab", healthy.name, "--no-probe")):
+        ran = healthy.nettrace("debug", "svc/default/hostnames", *source, "-o", "json", expect=(3,))
+        assert ran.json["live"] is False
+        assert ran.json["state"] == "unknown"
+        assert [one["id"] for one in ran.json["checks"] if one["state"] == "unknown"] == ["dns"]
+        assert ran.json["checks"][-1]["id"] == "source"
 
 
 def test_repaired_on_the_way() -> None:
@@ -140,6 +143,19 @@ def test_repaired_on_the_way() -> None:
         assert "Nothing is wrong with it" in again.out
 
 
+def test_a_rule_in_input_says_nothing_about_node_ports(healthy: Bench) -> None:
+    """What is translated goes to FORWARD: a rule of INPUT for the port is passed by, and nothing is wrong."""
+    rule = "INPUT -p tcp --dport 30080 -j DROP"
+    healthy.shell("node-a", f"iptables -I {rule}")
+    try:
+        ran = healthy.nettrace(
+            "debug", "svc/default/hostnames", "--lab", healthy.name, "--external", "-o", "json", expect=(0,)
+        )
+        assert ran.json["state"] == "passed"
+    finally:
+        healthy.shell("node-a", f"iptables -D {rule}")
+
+
 def test_without_objects_it_is_unknown() -> None:
     """Without any Kubernetes object nothing is called healthy."""
     with bench("docker") as lab:
@@ -155,3 +171,14 @@ def test_a_client_that_is_not_there(healthy: Bench) -> None:
             "debug", "svc/default/hostnames", "--lab", healthy.name, option, "nobody", expect=(2,)
         )
         assert word in ran.err
+
+
+def test_every_leaf_of_the_tree_is_accounted_for() -> None:
+    """Each leaf of the tree is a test, or has one reason why it is none; no reason is left over."""
+    tree = {leaf for step in TREE.values() for leaf in step.split()}
+    made = {leaf.cause for leaf in ALL_LEAVES}
+    told = [*ANOTHER_NAME, *ANOTHER_TEST, *NO_LEAF, *OPEN]
+    assert len(told) == len(set(told))
+    assert tree - made == set(told)
+    assert set(ANOTHER_NAME.values()) <= made
+    assert set(SAMPLE) <= set(ALL_LEAVES)

@@ -35,6 +35,9 @@ CLIENT, OTHER, SERVICE = "pod/client-near", "pod/hostnames-1", "svc/hostnames"
 NAT = {"netns": "node-a", "backend": "nft", "table": "nat"}
 DOCS = Path(nettrace.__file__).parent.parent / "docs" / "causes"
 
+#: Proper names that titles may begin with.
+NAMES = ("Calico", "Cilium", "Docker", "Felix", "Weave")
+
 
 # --- words -----------------------------------------------------------------------------
 
@@ -45,7 +48,8 @@ def test_every_cause_explains_itself(cause: Any) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", cause.id)
     words = cause.explanation
     assert all(getattr(words, name) for name in Explanation.__struct_fields__)
-    assert not cause.title[0].isupper() or cause.title.split()[0].isupper()
+    first = cause.title.split()[0].removesuffix("'s")
+    assert not first[0].isupper() or first.isupper() or first in NAMES
     assert msgspec.json.decode(msgspec.json.encode(words), type=Explanation) == words
     assert (DOCS / f"{cause.id}.md").read_text() == page(cause)
 

@@ -24,6 +24,7 @@ from nettrace.diagnose.causes.dns_coredns_down import DNS_COREDNS_DOWN
 from nettrace.diagnose.causes.dns_hostnetwork import DNS_HOSTNETWORK
 from nettrace.diagnose.causes.dns_no_record import DNS_NO_RECORD
 from nettrace.diagnose.causes.dns_search_incomplete import DNS_SEARCH_INCOMPLETE
+from nettrace.diagnose.causes.dns_search_wildcard import DNS_SEARCH_WILDCARD
 from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
@@ -118,6 +119,7 @@ from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    DNS_SEARCH_WILDCARD,
     CONNTRACK_STALE_UDP,
     ROUTE_LOCALNET_OFF,
     NODEPORT_ADDRESSES_EXCLUDED,

@@ -11,6 +11,7 @@ from nettrace.diagnose.causes.dns_coredns_down import DNS_COREDNS_DOWN
 from nettrace.diagnose.causes.dns_hostnetwork import DNS_HOSTNETWORK
 from nettrace.diagnose.causes.dns_no_record import DNS_NO_RECORD
 from nettrace.diagnose.causes.dns_search_incomplete import DNS_SEARCH_INCOMPLETE
+from nettrace.diagnose.causes.dns_search_wildcard import DNS_SEARCH_WILDCARD
 from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.guide.case import Case, Heading, advice, names
@@ -207,7 +208,7 @@ def _asked(case: Case, service: Service, resolver: Resolver | None, server: _Ser
     early = [one for one, answer in asked[2:] if answer is not None and answer.found]
     if early:
         finding = advice(
-            DNS_NO_RECORD,
+            DNS_SEARCH_WILDCARD,
             f"{early[0].name} exists as well and is found before {full}",
             subject=case.client,
             evidence=seen,
@@ -356,10 +357,11 @@ def _modelled(case: Case, server: _Server) -> Asking[Check]:
     if flow.findings:
         found = flow.findings[0]
         return _problem(found, *evidence_of(flow), checked=checked, flow=(flow.source, flow.target))
+    reached = flow.state is CheckState.PASSED
     return _TITLE.ended(
-        flow.state,
-        "queries reach the DNS server; what it answers was not asked"
-        if flow.state is CheckState.PASSED
+        CheckState.UNKNOWN if reached else flow.state,  # a name is what a server says it is
+        "queries reach the DNS server, and none was sent: what it answers is not known"
+        if reached
         else flow.result,
         checked=checked,
         seen=evidence_of(flow),
