@@ -1,7 +1,7 @@
 """
 The layer-4 balancer in front of the nodes: asks who is healthy, and spreads over those.
 
-Run as ``python3 -I -S balancer.py PID_FILE CONFIG``; CONFIG is JSON, a list of
+Run by detach.py as ``balancer.py PID_FILE CONFIG``; CONFIG is JSON, a list of
 ``{"address", "proto", "port", "nodePort", "healthPort", "nodes", "ranges"}``.  Every half second it asks each
 node: ``GET /healthz`` at the Service's healthCheckNodePort where it has one, a connection to the
 node port otherwise (of UDP ports nobody can ask: they count as healthy).  The rules are DNAT only,
@@ -10,11 +10,12 @@ or their replies would pass the balancer by.
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
+
+from nettrace.lab.detach import background
 
 PERIOD = 0.5  # seconds between two rounds of questions
 PATIENCE = 0.3  # seconds for an answer
@@ -67,25 +68,6 @@ def _texts(value: object) -> list[str]:
 def load(text: str) -> None:
     """Put the table in place, all of it at once."""
     subprocess.run(["iptables-nft-restore"], input=text.encode(), check=True, capture_output=True)
-
-
-def background(pid_file: str) -> None:
-    """Leave the caller; returns in the child, which has written its number to *pid_file*."""
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(writer)
-        os._exit(0 if os.read(reader, 1) else 1)
-    os.close(reader)
-    os.setsid()
-    with open(pid_file, "w", encoding="ascii") as file:  # noqa: PTH123  (as in server.py)
-        file.write(f"{os.getpid()}\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    os.chdir("/")
-    os.write(writer, b"1")
-    os.close(writer)
 
 
 def main(argv: list[str]) -> int:

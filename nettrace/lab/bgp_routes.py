@@ -1,18 +1,19 @@
 """
 Routes of a BGP daemon written into the kernel, as kube-router does with those of its GoBGP.
 
-Run as ``python3 -I -S bgp_routes.py PID_FILE SOCKET DEVICE PEERS``.  It asks BIRD at SOCKET, about once
+Run by detach.py as ``bgp_routes.py PID_FILE SOCKET DEVICE PEERS``.  It asks BIRD at SOCKET, about once
 a second, for the routes that peers announce, adds those that came with protocol 17 (kube-router,
 injectRoute() of pkg/controllers/routing) and removes those that were withdrawn.  A route that somebody
 else takes away stays away.  The command returns when PEERS peers have announced theirs, at the latest
 after 10 s.  It ends when BIRD does, and leaves the routes.
 """
 
-import os
 import socket
 import subprocess
 import sys
 import time
+
+from nettrace.lab.detach import background
 
 __all__ = ["announced", "main"]
 
@@ -69,25 +70,6 @@ def follow(path: str, device: str, held: dict[str, str]) -> dict[str, str]:
     if lines:
         write(lines)
     return now
-
-
-def background(pid_file: str) -> None:
-    """Leave the caller; returns in the child, which has written its number to *pid_file*."""
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(writer)
-        os._exit(0 if os.read(reader, 1) else 1)
-    os.close(reader)
-    os.setsid()
-    with open(pid_file, "w", encoding="ascii") as file:  # noqa: PTH123  (pathlib takes 10 ms to import)
-        file.write(f"{os.getpid()}\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    os.chdir("/")
-    os.write(writer, b"1")
-    os.close(writer)
 
 
 def main(argv: list[str]) -> int:

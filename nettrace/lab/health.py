@@ -1,36 +1,18 @@
 """
 kube-proxy's health servers on a node: is there an endpoint of this Service here?
 
-Run as ``python3 -I -S health.py PID_FILE PORT=NAMESPACE/NAME=COUNT...``.  Each healthCheckNodePort
+Run by detach.py as ``health.py PID_FILE PORT=NAMESPACE/NAME=COUNT...``.  Each healthCheckNodePort
 answers 200 while the node has local endpoints of its Service and 503 when it has none, with the
 JSON that kube-proxy's has (pkg/proxy/healthcheck/service_health.go).
 """
 
-import os
 import selectors
 import socket
 import sys
 
+from nettrace.lab.detach import background
+
 __all__ = ["main"]
-
-
-def background(pid_file: str) -> None:
-    """Leave the caller; returns in the child, which has written its number to *pid_file*."""
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(writer)
-        os._exit(0 if os.read(reader, 1) else 1)
-    os.close(reader)
-    os.setsid()
-    with open(pid_file, "w", encoding="ascii") as file:  # noqa: PTH123  (pathlib takes 10 ms to import)
-        file.write(f"{os.getpid()}\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    os.chdir("/")
-    os.write(writer, b"1")
-    os.close(writer)
 
 
 def answer(name: str, count: int) -> bytes:

@@ -1,7 +1,7 @@
 """
 The listener in a pod: says its name, and who it is talking to.
 
-Run as ``python3 -I -S server.py PID_FILE NAME PROTO/ADDRESS/PORT...``; the standard library
+Run by detach.py as ``server.py PID_FILE NAME PROTO/ADDRESS/PORT...``; the standard library
 only, because it is started by the dozen.  It binds, puts itself into the background, and only
 then does the command return: whoever started it may connect at once.
 
@@ -10,11 +10,12 @@ the source was rewritten on the way.  A TCP client gets it without asking; one t
 HTTP GET within 30 ms gets it as the body of a response.  A UDP client gets it for every datagram.
 """
 
-import os
 import selectors
 import socket
 import sys
 import time
+
+from nettrace.lab.detach import background
 
 PATIENCE = 0.03  # seconds in which a client may say that it speaks HTTP
 LINGER = 2.0  # seconds for a client to close after its answer
@@ -127,26 +128,6 @@ def serve(listeners: list[socket.socket], name: bytes) -> None:
             clients.discard(client)
             selector.unregister(client.connection)
             client.connection.close()
-
-
-def background(pid_file: str) -> None:
-    """Leave the caller; returns in the child, which has written its number to *pid_file*."""
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(writer)
-        ready = os.read(reader, 1)
-        os._exit(0 if ready else 1)
-    os.close(reader)
-    os.setsid()
-    with open(pid_file, "w", encoding="ascii") as file:  # noqa: PTH123  (pathlib takes 10 ms to import)
-        file.write(f"{os.getpid()}\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    os.chdir("/")
-    os.write(writer, b"1")
-    os.close(writer)
 
 
 def main(argv: list[str]) -> int:

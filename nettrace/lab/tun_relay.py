@@ -1,7 +1,7 @@
 """
 flanneld's back end udp, small: packets of a TUN device carried over UDP between nodes.
 
-Run as ``python3 -I -S tun_relay.py PID_FILE DEVICE ADDRESS NETWORK MTU LOCAL PORT PREFIX=PEER...``.
+Run by detach.py as ``tun_relay.py PID_FILE DEVICE ADDRESS NETWORK MTU LOCAL PORT PREFIX=PEER...``.
 It makes the device, gives it ADDRESS/32 and the route to NETWORK, and is gone together with both,
 as flanneld is (pkg/backend/udp of flannel).  Each end lowers the TTL by one.
 """
@@ -14,6 +14,8 @@ import socket
 import struct
 import subprocess
 import sys
+
+from nettrace.lab.detach import background
 
 __all__ = ["main"]
 
@@ -71,25 +73,6 @@ def serve(tun: int, sock: socket.socket, port: int, ways: list[tuple[int, int, s
                     sock.sendto(packet, (peer, port))
             except OSError:
                 continue  # an ICMP error for an earlier packet, or a device that is down
-
-
-def background(pid_file: str) -> None:
-    """Leave the caller; returns in the child, which has written its number to *pid_file*."""
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(writer)
-        os._exit(0 if os.read(reader, 1) else 1)
-    os.close(reader)
-    os.setsid()
-    with open(pid_file, "w", encoding="ascii") as file:  # noqa: PTH123  (pathlib takes 10 ms to import)
-        file.write(f"{os.getpid()}\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    os.chdir("/")
-    os.write(writer, b"1")
-    os.close(writer)
 
 
 def main(argv: list[str]) -> int:

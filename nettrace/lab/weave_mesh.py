@@ -1,18 +1,19 @@
 """
 Weave's router, small: its connections to its peers, and what the datapath does because of them.
 
-Run as ``python3 -I -S weave_mesh.py PID_FILE DEVICE LOCAL PORT PEER...``.  Each pair of peers has one TCP
+Run by detach.py as ``weave_mesh.py PID_FILE DEVICE LOCAL PORT PEER...``.  Each pair of peers has one TCP
 connection, called by the lower address, with a beat each way every second.  While it stands frames
 for nobody known are sent to that peer too (a default entry of DEVICE, in the place of Weave's flows in an
 Open vSwitch datapath); when it ends, all that leads to the peer is taken away, as Weave does.
 """
 
-import os
 import selectors
 import socket
 import subprocess
 import sys
 import time
+
+from nettrace.lab.detach import background
 
 __all__ = ["main"]
 
@@ -149,25 +150,6 @@ class Router:
         """Run a batch of commands; one that fails keeps no other from being run."""
         text = "".join(f"{line}\n" for line in lines).encode()
         subprocess.run(["bridge", "-force", "-batch", "-"], input=text, check=False, capture_output=True)
-
-
-def background(pid_file: str) -> None:
-    """Leave the caller; returns in the child, which has written its number to *pid_file*."""
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(writer)
-        os._exit(0 if os.read(reader, 1) else 1)
-    os.close(reader)
-    os.setsid()
-    with open(pid_file, "w", encoding="ascii") as file:  # noqa: PTH123  (pathlib takes 10 ms to import)
-        file.write(f"{os.getpid()}\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    os.chdir("/")
-    os.write(writer, b"1")
-    os.close(writer)
 
 
 def main(argv: list[str]) -> int:

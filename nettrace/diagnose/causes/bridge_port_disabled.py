@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
-from nettrace.diagnose.causes.nearby import devices, peer_netns
-from nettrace.diagnose.look import where
-from nettrace.model.change import LinkSet
-from nettrace.model.finding import Evidence, Safety
+from nettrace.diagnose.causes.nearby import devices, port_candidate
+from nettrace.model.finding import Safety
 
 __all__ = ["BRIDGE_PORT_DISABLED"]
 
@@ -17,24 +15,16 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     for netns, link in devices(context):
         if link.port is None or not link.up or not link.carrier or link.port.state not in _STATES:
             continue
-        place, behind = where(context.snapshot, netns), peer_netns(link)
         state = _STATES[link.port.state]
-        yield Candidate(
+        yield port_candidate(
+            context,
+            netns,
+            link,
             cause="bridge-port-disabled",
-            netns=netns,
-            where=place,
-            subject=f"netns/{behind}" if behind else f"netns/{netns}",
-            message=f"bridge port {link.name} on {place} is {state}: it passes no frames",
-            changes=(LinkSet(netns=netns, device=link.name, attribute="state", value="3"),),
-            evidence=(
-                Evidence(
-                    ref=f"{netns}/links/{link.name}",
-                    text=f"{link.name} master {link.master} state {state}",
-                    note="what is there",
-                ),
-            ),
+            message=f"is {state}: it passes no frames",
+            found=f"state {state}",
+            change=("state", "3"),
             safety=Safety.AUTO,
-            owner="the CNI plugin that made the port",
             overwritten="not by itself; with STP the bridge decides",
             lasting="turn STP off on a bridge of pods: ip link set dev BRIDGE type bridge stp_state 0",
         )

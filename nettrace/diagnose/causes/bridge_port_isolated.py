@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
-from nettrace.diagnose.causes.nearby import devices, peer_netns
-from nettrace.diagnose.look import where
-from nettrace.model.change import LinkSet
-from nettrace.model.finding import Evidence, Safety
+from nettrace.diagnose.causes.nearby import devices, port_candidate
+from nettrace.model.finding import Safety
 from nettrace.model.step import Verdict
 
 __all__ = ["BRIDGE_PORT_ISOLATED"]
@@ -16,23 +14,15 @@ def _candidates(context: Context) -> Iterator[Candidate]:
     for netns, link in devices(context):
         if link.port is None or not link.port.isolated:
             continue
-        place, behind = where(context.snapshot, netns), peer_netns(link)
-        yield Candidate(
+        yield port_candidate(
+            context,
+            netns,
+            link,
             cause="bridge-port-isolated",
-            netns=netns,
-            where=place,
-            subject=f"netns/{behind}" if behind else f"netns/{netns}",
-            message=f"bridge port {link.name} on {place} is isolated from the other isolated ports",
-            changes=(LinkSet(netns=netns, device=link.name, attribute="isolated", value="off"),),
-            evidence=(
-                Evidence(
-                    ref=f"{netns}/links/{link.name}",
-                    text=f"{link.name} master {link.master} isolated on",
-                    note="what is there",
-                ),
-            ),
+            message="is isolated from the other isolated ports",
+            found="isolated on",
+            change=("isolated", "off"),
             safety=Safety.GUARDED,
-            owner="the CNI plugin that made the port",
             overwritten="not for this port; ports of new pods are made by the CNI configuration",
             lasting="if it is not meant: portIsolation false in the CNI configuration",
         )

@@ -1,17 +1,20 @@
 """
 Where to look for a defect of devices: where the packet passed, and what hangs on that by a wire.
 
-Lives here: what causes about devices, bridge ports and neighbours share.
+Lives here: what causes about devices, bridge ports and neighbours share, and the candidate that sets
+an attribute of a port.
 """
 
 from collections.abc import Iterator
 
-from nettrace.diagnose.cause import Context
-from nettrace.diagnose.look import links_in
+from nettrace.diagnose.cause import Candidate, Context
+from nettrace.diagnose.look import links_in, where
+from nettrace.model.change import LinkSet
+from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import Link
 from nettrace.model.snapshot import Snapshot
 
-__all__ = ["devices", "nearby", "peer_netns", "pod_ports"]
+__all__ = ["devices", "nearby", "peer_netns", "pod_ports", "port_candidate"]
 
 
 def nearby(context: Context) -> tuple[str, ...]:
@@ -46,4 +49,45 @@ def pod_ports(snapshot: Snapshot, netns: str) -> tuple[Link, ...]:
         if (other := peer_netns(link)) is not None
         and other in snapshot.namespaces
         and snapshot.namespaces[other].role in ("pod", "container")
+    )
+
+
+def port_candidate(
+    context: Context,
+    netns: str,
+    link: Link,
+    *,
+    cause: str,
+    message: str,
+    found: str,
+    change: tuple[str, str],
+    safety: Safety,
+    overwritten: str,
+    lasting: str,
+) -> Candidate:
+    """
+    Return the candidate that gives the bridge port *link* another attribute.
+
+    *message* is about ``bridge port NAME on NODE``, *found* what it has, *change* the attribute and value.
+    """
+    place, behind = where(context.snapshot, netns), peer_netns(link)
+    attribute, value = change
+    return Candidate(
+        cause=cause,
+        netns=netns,
+        where=place,
+        subject=f"netns/{behind}" if behind else f"netns/{netns}",
+        message=f"bridge port {link.name} on {place} {message}",
+        changes=(LinkSet(netns=netns, device=link.name, attribute=attribute, value=value),),
+        evidence=(
+            Evidence(
+                ref=f"{netns}/links/{link.name}",
+                text=f"{link.name} master {link.master} {found}",
+                note="what is there",
+            ),
+        ),
+        safety=safety,
+        owner="the CNI plugin that made the port",
+        overwritten=overwritten,
+        lasting=lasting,
     )

@@ -10,7 +10,6 @@ replies go by their default gateway, which sends them back through the balancer:
 address can be kept all the way to the pod, and the balancer still undoes what it did.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from nettrace.lab.blueprint import Daemon
 from nettrace.lab.cluster.documents import Document, at, mapping_list, name_of, text_map
 from nettrace.lab.cluster.ingress import CONTROLLER_LABEL, CONTROLLER_NAME
 from nettrace.lab.cluster.workloads import LabContainer, LabNode, LabPod
+from nettrace.lab.detach import command
 from nettrace.model.lab import LabNetns
 
 __all__ = [
@@ -106,18 +106,10 @@ def balancer_routes(
 def balancer_daemon(root: Path, home: LabNetns) -> Daemon:
     """Return the balancer's process."""
     pid_file = f"run/{BALANCER}.pid"
-    command = (
-        sys.executable,
-        "-I",
-        "-S",
-        balancer.__file__,
-        str(root / pid_file),
-        str(root / BALANCER_CONFIG),
-    )
     return Daemon(
         netns=home.netns,
         name=BALANCER,
-        argv=command,
+        argv=command(balancer, str(root / pid_file), str(root / BALANCER_CONFIG)),
         pid_file=pid_file,
         reads=(BALANCER_CONFIG,),
         last=True,
@@ -145,8 +137,8 @@ def health_daemons(
             if (port := at(one, "spec.healthCheckNodePort", int, 0))
         ]
         pid_file = f"run/health.{node.name}.pid"
-        command = (sys.executable, "-I", "-S", health.__file__, str(root / pid_file), *texts)
-        yield Daemon(netns=netns_of[node.name], name=f"{node.name} health", argv=command, pid_file=pid_file)
+        argv = command(health, str(root / pid_file), *texts)
+        yield Daemon(netns=netns_of[node.name], name=f"{node.name} health", argv=argv, pid_file=pid_file)
 
 
 def _local(service: Document, slices: Sequence[Document], node: LabNode) -> int:

@@ -6,7 +6,6 @@ default gateway), the outside host ``internet``, the first sysctls, the command 
 Not here: what is inside a node.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from nettrace.lab import server
 from nettrace.lab.addresses import host
 from nettrace.lab.blueprint import Daemon
+from nettrace.lab.detach import command
 from nettrace.lab.names import mac_of, netns_name, veth_name
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabNetns
@@ -160,8 +160,8 @@ def pod_wiring(pod: LabNetns, prefixlen: int, gateway: str) -> tuple[str, ...]:
 def listener(root: Path, netns: str, name: str, says: str, addresses: Iterable[str]) -> Daemon:
     """Return the listener of one container: *name* for messages, *says* what it answers with."""
     pid_file = f"run/{name.replace('/', '.').replace(' ', '.')}.pid"
-    command = (sys.executable, "-I", "-S", server.__file__, str(root / pid_file), says, *addresses)
-    return Daemon(netns=netns, name=name, argv=command, pid_file=pid_file)
+    argv = command(server, str(root / pid_file), says, *addresses)
+    return Daemon(netns=netns, name=name, argv=argv, pid_file=pid_file)
 
 
 def internet_daemon(root: Path, internet: LabNetns) -> Daemon:

@@ -7,7 +7,6 @@ Not here: the bridge, the masquerade rules and all else that the back ends share
 """
 
 import json
-import sys
 from collections.abc import Callable
 from ipaddress import IPv4Network
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 from nettrace.lab import tun_relay
 from nettrace.lab.blueprint import Daemon
 from nettrace.lab.cluster.workloads import LabNode
+from nettrace.lab.detach import command
 from nettrace.lab.names import mac_of
 from nettrace.lab.topologies.pod_network import Site
 
@@ -135,8 +135,9 @@ def _udp_wiring(site: Site) -> list[str]:
 def _udp_daemon(site: Site) -> Daemon:
     node = site.node
     pid_file = f"run/{node.name}.flanneld.pid"
-    argv = (
-        *(sys.executable, "-I", "-S", tun_relay.__file__, str(site.root / pid_file), _TUN),
+    argv = command(
+        tun_relay,
+        *(str(site.root / pid_file), _TUN),
         *(str(node.pod_cidr.network_address), str(site.pod_net), str(_UDP_MTU), node.address, str(_UDP_PORT)),
         *(f"{peer.pod_cidr}={peer.address}" for peer in site.peers),
     )

@@ -8,7 +8,6 @@ Source: kube-router, pkg/controllers/routing; daemonset/kubeadm-kuberouter.yaml 
 """
 
 import json
-import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from nettrace.lab import bgp_routes
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.policies import Policed, policed
 from nettrace.lab.cluster.workloads import LabNode
+from nettrace.lab.detach import command
 from nettrace.lab.topologies.added import with_rules
 from nettrace.lab.topologies.bridged import bridge_wiring, bridged_pod, leases
 from nettrace.lab.topologies.kubernetes import kubernetes
@@ -120,10 +120,7 @@ def _daemons(site: Site) -> tuple[Daemon, ...]:
     conf, control = site.root / home, site.root / f"run/{node}.bird.ctl"
     pid, own = f"run/{node}.bird.pid", f"run/{node}.kube-router.pid"
     argv = ("bird", "-c", str(conf), "-s", str(control), "-P", str(site.root / pid))
-    writer = (
-        *(sys.executable, "-I", "-S", bgp_routes.__file__, str(site.root / own)),
-        *(str(control), "eth0", str(len(site.peers))),
-    )
+    writer = command(bgp_routes, str(site.root / own), str(control), "eth0", str(len(site.peers)))
     return (
         Daemon(netns=site.netns, name=f"{node} bird", argv=argv, pid_file=pid, reads=(home,)),
         Daemon(netns=site.netns, name=f"{node} kube-router", argv=writer, pid_file=own, last=True),

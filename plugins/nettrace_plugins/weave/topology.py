@@ -11,7 +11,6 @@ Source: weave, net/bridge.go, net/expose.go; prog/weave-kube/weave-daemonset-k8s
 """
 
 import json
-import sys
 from hashlib import sha256
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -23,6 +22,7 @@ from nettrace.lab.addresses import host
 from nettrace.lab.blueprint import Blueprint, Daemon, Options
 from nettrace.lab.cluster.policies import Policed
 from nettrace.lab.cluster.workloads import LabNode
+from nettrace.lab.detach import command
 from nettrace.lab.names import mac_of
 from nettrace.lab.topologies.added import with_rules
 from nettrace.lab.topologies.kubernetes import kubernetes
@@ -140,9 +140,9 @@ def _files(site: Site) -> dict[str, str]:
 def _daemons(site: Site) -> tuple[Daemon, ...]:
     node = site.node
     pid_file = f"run/{node.name}.weaver.pid"
-    argv = (
-        *(sys.executable, "-I", "-S", weave_mesh.__file__, str(site.root / pid_file)),
-        *(TUNNEL, node.address, str(PORT), *(peer.address for peer in site.peers)),
+    argv = command(
+        weave_mesh,
+        *(str(site.root / pid_file), TUNNEL, node.address, str(PORT), *(peer.address for peer in site.peers)),
     )
     counted = f"bridge fdb show dev {TUNNEL} | grep -c ^00:00:00:00:00:00"
     return (
