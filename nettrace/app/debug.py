@@ -20,6 +20,7 @@ from nettrace.model.finding import Safety
 from nettrace.model.guide import Check, CheckState, GuideReport, RepairDone
 from nettrace.model.kube import Pod
 from nettrace.model.plan import RepairPlan
+from nettrace.model.report import RepairReport
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.parse.target import Target, parse_target
@@ -37,34 +38,52 @@ def debug(
     decide: Decide = lambda check, planned: False,
     on_check: Callable[[Check], None] = lambda check: None,
     on_event: Callable[[str], None] = lambda text: None,
-    with_probe: bool = True,
+    on_repair: Callable[[RepairReport], None] = lambda report: None,
+    confirm_within: float | None = None,
     consent: bool = False,
+    manifests: str | None = None,
+    with_probe: bool = True,
 ) -> GuideReport:
     """
     Go through the checks up to the first cause.
 
     *decide* is asked whether its repair is to be applied; after one that was kept the check is made
-    again, and the flow goes on.  *on_check* sees every check as soon as it is made.  Real queries
+    again, and the flow goes on.  *on_check* sees every check as soon as it is made, *on_repair* every
+    repair; *confirm_within* are the seconds in which it is undone unless it is confirmed.  Real queries
     and connections are made on a live *context*, unless *with_probe* is false.  *consent*: repairs that
-    cannot be undone may be offered too.
+    cannot be undone may be offered too.  *manifests*: where the objects come from, for the plans.
     """
     done: list[Check] = []
     repairs: list[RepairDone] = []
     driver = Driver(context, with_probe=with_probe)
     leaf = ""
     for one in checks_for(case):
-        tried_: set[str] = set()
+        tried_: set[tuple[str, tuple[str, str] | None]] = set()
         while True:
             found = driver.run(one.run(case))
             done.append(found)
             on_check(found)
             leaf = found.cause if found.state is CheckState.PROBLEM else ""
-            if not leaf or leaf in tried_:
+            if not leaf or (leaf, found.flow) in tried_:
                 break
-            tried_.add(leaf)
-            mended = _offer(driver.context, case, found, decide, on_event, consent=consent)
-            if mended is None:
+            tried_.add((leaf, found.flow))  # the same may be wrong on another node, for another flow
+            planned = _offer(driver.context, case, found, manifests, on_event, consent=consent)
+            if planned is None or not decide(found, planned):
                 break
+            report = apply(
+                driver.context,
+                planned,
+                confirm_within=confirm_within,
+                consent=consent,
+                on_event=on_event,
+            )
+            on_repair(report)
+            mended = RepairDone(
+                cause=found.findings[0].cause,
+                entry=report.entry.id if report.entry is not None else "",
+                kept=report.kept,
+                reason=report.reason,
+            )
             repairs.append(mended)
             if not mended.kept:
                 break
@@ -86,20 +105,22 @@ def _offer(
     context: Context,
     case: Case,
     found: Check,
-    decide: Decide,
+    manifests: str | None,
     on_event: Callable[[str], None],
     *,
     consent: bool,
-) -> RepairDone | None:
-    """Plan the repair of a check's cause, ask, and apply it; None where nothing was applied."""
+) -> RepairPlan | None:
+    """Plan the repair of a check's cause; None where nothing is to be applied."""
     finding = found.findings[0]
     repair = next(iter(finding.repairs), None)
     if repair is None or repair.safety is Safety.ADVICE or not repair.changes or not context.live:
         return None
     cause = finding.alternatives[0] if found.id == "kube-proxy" and finding.alternatives else finding.cause
     source, target = found.flow or (case.client, case.subject)
+    question = Question(
+        source=source, target=target, sport=found.sport, goal=CONNECTED, manifests=manifests
+    )
     try:
-        question = Question(source=source, target=target, sport=found.sport, goal=CONNECTED)
         planned = plan(context, cause, question=question)
     except UserError as error:
         on_event(f"no repair is offered: {error.what}")
@@ -108,11 +129,7 @@ def _offer(
     if final and not consent:
         on_event(f"no repair is offered: cannot be undone: {final} (--allow-no-undo applies it all the same)")
         return None
-    if not decide(found, planned):
-        return None
-    report = apply(context, planned, on_event=on_event, consent=consent)
-    identity = report.entry.id if report.entry is not None else ""
-    return RepairDone(cause=finding.cause, entry=identity, kept=report.kept, reason=report.reason)
+    return planned
 
 
 # --- the case ------------------------------------------------------------------------------

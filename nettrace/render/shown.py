@@ -14,7 +14,7 @@ from nettrace.kube.policy import isolating
 from nettrace.kube.policy_ends import Cluster, cluster_of, is_subject
 from nettrace.kube.policy_words import admin_peer_words, admin_rule_words, rule_words, selector_words
 from nettrace.kube.selectors import Unsure
-from nettrace.model.kube import Pod
+from nettrace.model.kube import EndpointSlice, Pod
 from nettrace.model.nft import nft_path
 from nettrace.model.policy import AdminPolicy
 from nettrace.model.section import Known, Section
@@ -215,9 +215,12 @@ def _ipvs(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
 
 def _services(snapshot: Snapshot, found: _Found) -> None:
     slices = found.value("", "kube/endpoint_slices", snapshot.kube.endpoint_slices) or ()
+    by_service: dict[tuple[str, str | None], list[EndpointSlice]] = {}
+    for one in slices:
+        by_service.setdefault((one.namespace, one.service), []).append(one)
     for service in found.value("", "kube/services", snapshot.kube.services) or ():
-        mine = tuple(s for s in slices if (s.namespace, s.service) == (service.namespace, service.name))
-        found.items.append(ShownService(service=service, slices=mine))
+        mine = by_service.get((service.namespace, service.name), ())
+        found.items.append(ShownService(service=service, slices=tuple(mine)))
 
 
 def _policies(snapshot: Snapshot, found: _Found) -> None:

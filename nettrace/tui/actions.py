@@ -50,7 +50,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("swap", ("x",), "x", "swap", "Swap source and destination, and ask again."),
     Action("reload", ("R",), "R", "read again", "Read the state anew and ask the same again."),
     Action("plan", ("r",), "r", "repair", "Plan the repair of the finding.", (), ("walk", "debug")),
-    Action("probe", ("p",), "p", "probe", "Send the real packet and compare.", (), ("walk", "probe")),
+    Action(
+        "probe",
+        ("p",),
+        "p",
+        "probe",
+        "Send the real packet and compare; of a Service in the state, connect to its endpoints.",
+        (),
+        ("walk", "probe"),
+    ),
     Action("problem", ("n",), "n", "next", "The next problem, or the next match.", (), ("walk", "state")),
     Action("back_problem", ("N",), "N", "previous", "The problem or match before."),
     Action(
@@ -59,7 +67,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("why", ("w",), "w", "why", "All findings with their evidence.", ("walk",)),
     Action("wiring", ("v",), "v", "wiring", "The tree of ends, or the picture of the wiring.", ("walk",)),
     Action("fold", ("space",), "space", "fold", "Fold or unfold a namespace, a node, a chain."),
-    Action("enter", ("enter",), "enter", "open", "Open what is selected; jump to the chain of a rule."),
+    Action(
+        "enter", ("enter",), "enter", "open", "Open what is selected: a chain, a Service with its endpoints."
+    ),
     Action(
         "apply",
         ("A",),
@@ -84,7 +94,25 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "pcap", ("P",), "P", "save pcap", "Write the frames of the probe to a file.", ("probe",), ("probe",)
     ),
-    Action("freeze", ("z",), "z", "freeze", "Stop the live view, or go on.", ("watch",), ("watch",)),
+    Action(
+        "filter",
+        ("ampersand",),
+        "&",
+        "filter",
+        "Show only lines with a text; nothing typed shows all again.",
+        ("state",),
+        ("state",),
+    ),
+    Action(
+        "delete",
+        ("d",),
+        "d",
+        "delete",
+        "Plan the deletion of the selected connection.",
+        ("state",),
+        ("state",),
+    ),
+    Action("freeze", ("z",), "z", "freeze", "Stop the live view, or go on.", ("watch", "state"), ("watch",)),
     Action("quiz", ("Q",), "Q", "quiz me", "Break the lab by a cause that is not told.", ("lab",), ("lab",)),
     Action("heal", ("E",), "E", "heal", "Take back everything that broke the lab.", ("lab",), ("lab",)),
     *(
@@ -145,5 +173,12 @@ def markdown() -> str:
 
 
 def _keys(action: Action) -> str:
-    names = {"slash": "/", "colon": ":", "question_mark": "?", "backslash": "\\", "escape": "esc"}
+    names = {
+        "slash": "/",
+        "colon": ":",
+        "question_mark": "?",
+        "backslash": "\\",
+        "ampersand": "&",
+        "escape": "esc",
+    }
     return " ".join(names.get(key, key) for key in action.keys)

@@ -4,12 +4,12 @@ What a list shows: lines that may be selected, searched and folded.
 Lives here: the types between what is to be seen and the widget that draws it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from nettrace.render.page import Line, Span, width_of
 
-__all__ = ["Entry", "Listed", "Source", "listed"]
+__all__ = ["Entry", "Filtered", "Listed", "Source", "filtered", "listed"]
 
 
 class Entry(NamedTuple):
@@ -67,6 +67,46 @@ class Listed:
     def problems(self) -> Sequence[int]:
         """Return the numbers of the lines that are problems."""
         return [index for index, entry in enumerate(self.entries) if entry.problem]
+
+
+class Filtered:
+    """Some lines of another list, by their numbers there."""
+
+    def __init__(self, whole: Source, numbers: Sequence[int]) -> None:
+        self.whole, self.numbers = whole, numbers
+
+    def __len__(self) -> int:
+        """Return the number of lines."""
+        return len(self.numbers)
+
+    def entry(self, index: int) -> Entry:
+        """Return a line."""
+        return self.whole.entry(self.numbers[index])
+
+    def text(self, index: int) -> str:
+        """Return what a search looks at."""
+        return self.whole.text(self.numbers[index])
+
+    def problems(self) -> Sequence[int]:
+        """Return the numbers of the lines that are problems, in order."""
+        wrong = set(self.whole.problems())
+        return [index for index, number in enumerate(self.numbers) if number in wrong]
+
+
+def filtered(source: Source, text: str, *, keep: int, stop: Callable[[], bool]) -> Filtered:
+    """
+    Return the lines of *source* with *text* in them, capitals or not, and the first *keep* in any case.
+
+    *stop* is asked now and then whether the rest is not wanted any more.
+    """
+    wanted = text.lower()
+    numbers = []
+    for index in range(len(source)):
+        if index % 1000 == 0 and stop():
+            break
+        if index < keep or wanted in source.text(index).lower():
+            numbers.append(index)
+    return Filtered(source, numbers)
 
 
 def listed(lines: Sequence[Line], width: int | None = None) -> Listed:

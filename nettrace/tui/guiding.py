@@ -1,25 +1,45 @@
 """
-The guided Service flow on the screen.
+The guided Service flow on the screen, and the repairs on its way.
 
 Lives here: its actions.  Not here: its lines (nettrace.tui.guide_lines).
 """
 
+import threading
+
 from nettrace.model.errors import UserError
-from nettrace.model.guide import CheckState
+from nettrace.model.guide import Check, CheckState
+from nettrace.model.plan import RepairPlan
 from nettrace.render.contract import GuideCheckView, GuideDocument
-from nettrace.render.page import Style
+from nettrace.render.document import plan_document
+from nettrace.render.page import Style, line
+from nettrace.render.plan_text import plan_page
+from nettrace.tui.entries import Listed, listed
 from nettrace.tui.guide_lines import LANES, check_list, lane_list
-from nettrace.tui.moving import Moving
 from nettrace.tui.places import End
+from nettrace.tui.repairing import Repairing
 
 __all__ = ["Guiding"]
 
 
-class Guiding(Moving):
+class _Offer:
+    """A plan that the flow waits for: shall it be applied?"""
+
+    def __init__(self, plan: RepairPlan) -> None:
+        self.plan = plan
+        self.taken = False
+        self.decided = threading.Event()
+
+    def decide(self, *, taken: bool) -> None:
+        self.taken = taken
+        self.decided.set()
+
+
+class Guiding(Repairing):
     """The application with the guided flow."""
 
     checks: tuple[GuideCheckView, ...] = ()
     check_number = 0
+    offer: _Offer | None = None
 
     def do_debug(self) -> None:
         """Go through the Service that is selected, or that was gone through before."""
@@ -45,22 +65,76 @@ class Guiding(Moving):
         def seen(check: GuideCheckView) -> None:
             self.call_from_thread(self._checked, check)
 
+        def decide(check: Check, plan: RepairPlan) -> bool:
+            offer = _Offer(plan)
+            self.call_from_thread(self._offered, offer)
+            offer.decided.wait()
+            return offer.taken
+
         def ended(document: GuideDocument) -> None:
             self.checks = document.checks
+            self.check_number = max(len(self.checks) - 1, 0)
             self.show_checks()
             if document.leaf:
                 self.tell(f"{document.service}: {document.leaf}   r plans its repair", Style.BAD)
             else:
                 good = document.state is CheckState.PASSED
                 told = "every check passed" if good else f"the checks end {document.state.value}"
+                mended = ", ".join(one.cause for one in document.repairs if one.kept)
+                told += f"; repaired: {mended}" if mended else ""
                 self.tell(f"{document.service}: {told}", Style.GOOD if good else Style.UNSURE)
 
-        self.work(f"checking {service}", lambda: self.session.debug(service, seen), ended)
+        self.work(f"checking {service}", lambda: self.session.debug(service, seen, decide), ended)
 
     def _checked(self, check: GuideCheckView) -> None:
         self.checks = (*self.checks, check)
         self.check_number = len(self.checks) - 1
         self.show_checks()
+
+    # --- the repair on the way -------------------------------------------------------------
+
+    def _offered(self, offer: _Offer) -> None:
+        self.offer = offer
+        self.show_check()
+        self.lines("check").focus()
+        self.draw()
+
+    def answer_offer(self, *, taken: bool) -> bool:
+        """Let the flow go on with the plan that it waits for, or end there; False if it waits for none."""
+        offer = self.offer
+        if offer is None:
+            return False
+
+        def go_on() -> None:
+            self.offer = None
+            self.show_check()
+            offer.decide(taken=taken)
+
+        if taken:
+            self.with_consent(offer.plan, go_on)
+        else:
+            go_on()
+        return True
+
+    @property
+    def waits(self) -> str:
+        """What the application waits for the user to say, "" for nothing."""
+        return (
+            f"repair {self.offer.plan.cause}?   A applies it and goes on   esc leaves it"
+            if self.offer
+            else ""
+        )
+
+    def do_apply(self) -> None:
+        """Apply the plan that the flow offers, else the one that was made."""
+        if not self.answer_offer(taken=True):
+            super().do_apply()
+
+    def plan_chosen(self) -> tuple[str, tuple[str, str] | None] | None:
+        """Return the cause that the checks ended at, with its flow; in other views that of the walk."""
+        return self.check_cause if self.view == "debug" else super().plan_chosen()
+
+    # --- the screen ------------------------------------------------------------------------
 
     def show_checks(self) -> None:
         """Show the lanes, and the check that is selected."""
@@ -71,11 +145,19 @@ class Guiding(Moving):
         self.show_check()
 
     def show_check(self) -> None:
-        """Show the selected check in full."""
-        if self.checks:
-            look = self.look_of("check")
-            check = self.checks[min(self.check_number, len(self.checks) - 1)]
-            self.lines("check").show(check_list(check, self.session.label, look))
+        """Show the selected check in full; below it the plan that it offers."""
+        if not self.checks:
+            return
+        look = self.look_of("check")
+        check = self.checks[min(self.check_number, len(self.checks) - 1)]
+        found = check_list(check, self.session.label, look)
+        pane = self.lines("check")
+        if self.offer is None:
+            pane.show(found)
+            return
+        page = plan_page(plan_document(self.offer.plan), look)
+        below = listed([line(), *page[:-1], *self.how_to_apply(self.offer.plan)], look.width)
+        pane.show(Listed([*found.entries, *below.entries]), at=len(found) + len(below) - 1)
 
     @property
     def check_flow(self) -> tuple[str, str] | None:

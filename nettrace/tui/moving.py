@@ -6,12 +6,12 @@ Not here: the other actions (nettrace.tui.app), the widget that moves (nettrace.
 """
 
 from nettrace.tui.lines import Lines
-from nettrace.tui.panes import Panes
+from nettrace.tui.typing import Typing
 
 __all__ = ["Moving"]
 
 
-class Moving(Panes):
+class Moving(Typing):
     """The application with keys that move."""
 
     def do_problem(self, direction: int = 1) -> None:

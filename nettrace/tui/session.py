@@ -14,14 +14,17 @@ from pathlib import Path
 from nettrace.app import repair as repairs
 from nettrace.app.context import Context, open_context
 from nettrace.app.debug import case_of, debug
-from nettrace.app.remember import Question
+from nettrace.app.endpoints import PortRows, compare_endpoints
+from nettrace.app.forget import forget, plan_to_forget
+from nettrace.app.remember import Question, remember
 from nettrace.app.show import show
 from nettrace.app.trace import trace
 from nettrace.model.guide import Check
 from nettrace.model.plan import JournalEntry, RepairPlan
-from nettrace.model.report import TraceReport
+from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
+from nettrace.model.sockets import ConntrackEntry
 from nettrace.model.walk import Outcome
 from nettrace.observe.pcapng import write_pcapng
 from nettrace.render.contract import GuideCheckView, GuideDocument, RepairDocument, WalkDocument
@@ -72,7 +75,7 @@ class Session:
         self.report: TraceReport | None = None
         self.document: WalkDocument | None = None
         self.plan: RepairPlan | None = None
-        self.entry: JournalEntry | None = None
+        self.waiting: list[JournalEntry] = []  # repairs that are undone unless they are kept
         self.service = ""
         self.history: list[tuple[str, str]] = []
         self._context: Context | None = None
@@ -85,6 +88,14 @@ class Session:
     def cancel(self) -> None:
         """End what runs at the next thing that it would read."""
         self._cancel.set()
+
+    def begin(self) -> None:
+        """Begin something that `cancel` is to end."""
+        self._cancel.clear()
+
+    def stop(self) -> bool:
+        """Is what runs to end?"""
+        return self._cancel.is_set()
 
     @contextmanager
     def _working(self) -> Iterator[Context]:
@@ -112,6 +123,11 @@ class Session:
                 self._context.close()
 
     @property
+    def entry(self) -> JournalEntry | None:
+        """The repair that is undone first unless it is kept."""
+        return self.waiting[0] if self.waiting else None
+
+    @property
     def live(self) -> bool:
         """Can this source be probed and changed?"""
         return self._context is not None and self._context.live
@@ -133,12 +149,7 @@ class Session:
 
     def ask(self, source: str, target: str, *, with_probe: bool = False) -> WalkDocument:
         """Trace, on state that is read now."""
-        manifests = self.where.manifests
-        question = Question(
-            source=source,
-            target=target,
-            manifests=str(manifests.resolve()) if manifests is not None else None,
-        )
+        question = Question(source=source, target=target, manifests=self._manifests())
         with self._working() as context:
             fresh = context.again()
             count = self._tries() if with_probe else 1
@@ -150,13 +161,31 @@ class Session:
             self.history = [*(one for one in self.history if one != ends), ends]
             return self.document
 
+    def _manifests(self) -> str | None:
+        return str(self.where.manifests.resolve()) if self.where.manifests is not None else None
+
     def _tries(self) -> int:
         """As many connections as it takes to see most branches."""
         paths = len(self.document.paths) if self.document is not None else 1
         return 1 if paths == 1 else min(4 * paths, 24)
 
-    def debug(self, service: str, on_check: Callable[[GuideCheckView], None]) -> GuideDocument:
-        """Go through what a Service depends on, on state that is read now; *on_check* sees each check."""
+    def debug(
+        self,
+        service: str,
+        on_check: Callable[[GuideCheckView], None],
+        decide: Callable[[Check, RepairPlan], bool],
+    ) -> GuideDocument:
+        """
+        Go through what a Service depends on, on state that is read now.
+
+        *on_check* sees each check, *decide* is asked whether a plan is to be applied; what was is
+        undone after a while unless it is kept.
+        """
+
+        def repaired(report: RepairReport) -> None:
+            if report.kept and report.entry is not None:
+                self.waiting.append(report.entry)
+
         with self._working() as context:
             fresh = context.again()
             case = case_of(fresh, service)
@@ -166,15 +195,38 @@ class Session:
                 self._reading(())
                 on_check(guide_check(check, fresh.snapshot))
 
-            return guide_document(debug(fresh, case, on_check=seen, on_event=self._progress), fresh.snapshot)
+            report = debug(
+                fresh,
+                case,
+                decide=decide,
+                on_check=seen,
+                on_event=self._progress,
+                on_repair=repaired,
+                confirm_within=CONFIRM_WITHIN,
+                consent=True,
+                manifests=self._manifests(),
+            )
+            return guide_document(report, fresh.snapshot)
 
     def make_plan(self, cause: str, flow: tuple[str, str] | None = None) -> RepairPlan:
         """Plan the repair of a finding of the last answer, or of one about the packets of *flow*."""
         with self._working() as context:
             if flow is not None:
-                self.question = Question(source=flow[0], target=flow[1])
+                self.question = Question(source=flow[0], target=flow[1], manifests=self._manifests())
+                remember(context.label, self.question)  # the command that is copied is about it too
             self.plan = repairs.plan(context.again(), cause, question=self.question)
             return self.plan
+
+    def plan_to_forget(self, snapshot: Snapshot, netns: str, entry: ConntrackEntry) -> RepairPlan:
+        """Plan the deletion of one connection."""
+        with self._working():
+            self.plan = plan_to_forget(snapshot, self.label, netns, entry)
+            return self.plan
+
+    def forget(self, plan: RepairPlan) -> JournalEntry:
+        """Delete the connection of a plan."""
+        with self._working() as context:
+            return forget(context.again(), plan)
 
     def apply(self, plan: RepairPlan, *, consent: bool = False) -> RepairDocument:
         """Apply the plan, prove it, and leave it to be undone unless it is kept."""
@@ -186,23 +238,23 @@ class Session:
                 consent=consent,
                 on_event=self._progress,
             )
-            self.entry = report.entry if report.kept else None
+            if report.kept and report.entry is not None:
+                self.waiting.append(report.entry)
             return repair_document(report)
 
     def keep(self) -> JournalEntry | None:
-        """Keep the repair that waits for it; None if none does."""
-        with self._working():
-            if self.entry is None:
-                return None
-            kept = repairs.confirm(self.entry.id or self.entry.plan.id)
-            self.entry = None
-            return kept
+        """Keep the repairs that wait for it, and return the last; None if none does."""
+        kept = None
+        while self.waiting:  # only the journal is written: whatever else is worked on need not end
+            entry = self.waiting.pop(0)
+            kept = repairs.confirm(entry.id or entry.plan.id)
+        return kept
 
     def undo(self) -> JournalEntry:
         """Take the last repair of this source back."""
         with self._working():
             entry = repairs.undo(label=self.label)
-            self.entry = None
+            self.waiting = [one for one in self.waiting if one.id != entry.id]
             return entry
 
     def repairs(self) -> tuple[JournalEntry, ...]:
@@ -214,6 +266,11 @@ class Session:
         """Read what `nettrace show WHAT` shows."""
         with self._working() as context:
             return show(context.again(), what)
+
+    def endpoints(self, service: str, *, with_probe: bool) -> tuple[PortRows, ...]:
+        """Put the endpoints of a Service side by side: the API's, the kernel's, those that are reached."""
+        with self._working() as context:
+            return compare_endpoints(context.again(), service, with_probe=with_probe)
 
     def save_frames(self, path: Path) -> int:
         """Write the frames of the last probe; returns how many."""

@@ -19,13 +19,14 @@ from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XT_SECTIONS, XtChain, Xt
 from nettrace.parse.iptables import rule_text
 from nettrace.parse.late_chains import outline
 from nettrace.parse.nft import rule_text as native_text
+from nettrace.render.contract_state import ShowDocument, ShownService
 from nettrace.render.packet_text import end
 from nettrace.render.page import Look, Span, Style, line
 from nettrace.render.show_text import show_page
 from nettrace.render.shown import show_document
 from nettrace.tui.entries import Entry, Listed, Source
 
-__all__ = ["KINDS", "ConntrackList", "RuleList", "state_list"]
+__all__ = ["KINDS", "ConntrackList", "RuleList", "ServiceRow", "state_list", "titles_of"]
 
 #: What the state browser has, in its order.
 KINDS = (
@@ -48,12 +49,39 @@ def state_list(what: str, snapshot: Snapshot, look: Look) -> Source:
         return RuleList(snapshot)
     if what == "conntrack":
         return ConntrackList(snapshot)
-    page = show_page(show_document(what, snapshot), look)
+    document = show_document(what, snapshot)
+    keys = _service_rows(document) if what == "services" else []
+    page = show_page(document, look)
     entries = [
-        Entry(spans, key=what, problem=any(span.style in (Style.BAD, Style.UNSURE) for span in spans))
-        for spans in page
+        Entry(
+            spans,
+            key=keys[number - 1] if 0 < number <= len(keys) else what,
+            problem=any(span.style in (Style.BAD, Style.UNSURE) for span in spans),
+        )
+        for number, spans in enumerate(page)
     ]
     return Listed(entries)
+
+
+def titles_of(what: str) -> int:
+    """Return how many lines at the top of a kind's list are titles."""
+    return 0 if what in ("rules", "routes") else 1
+
+
+class ServiceRow(NamedTuple):
+    """A line of the list of Services: ``svc/NAMESPACE/NAME``."""
+
+    target: str
+
+
+def _service_rows(document: ShowDocument) -> list[ServiceRow]:
+    """Return whose line each is below the titles: one a port, as nettrace.render.show_text lays them out."""
+    return [
+        ServiceRow(f"svc/{item.service.key}")
+        for item in document.items
+        if isinstance(item, ShownService)
+        for _ in item.service.ports or (None,)
+    ]
 
 
 def _missing(snapshot: Snapshot, sections: Sequence[str]) -> list[Entry]:
@@ -279,6 +307,19 @@ class ConntrackList:
     def problems(self) -> Sequence[int]:
         """Return the lines that tell of what was not read."""
         return range(len(self._entries) + 1, len(self))
+
+    def place(self, chosen: tuple[str, ConntrackEntry]) -> int | None:
+        """Return the line of the same connection, whatever its state is now; None if it is gone."""
+        netns, gone = chosen
+        for number, (place, entry) in enumerate(self._entries, 1):
+            if place == netns and (entry.proto, entry.zone, entry.original, entry.reply) == (
+                gone.proto,
+                gone.zone,
+                gone.original,
+                gone.reply,
+            ):
+                return number
+        return None
 
     @staticmethod
     def _words(entry: ConntrackEntry) -> str:

@@ -73,9 +73,15 @@ class Watching(Guiding):
 
     def on_unmount(self) -> None:
         """End what runs in threads, however the application ends."""
+        self.end_threads()
+
+    def end_threads(self) -> None:
+        """Let everything that runs in threads end at the next thing that it would do."""
         if self._watching is not None:
             self._watching.set()
         self.session.cancel()
+        if self.offer is not None:
+            self.offer.decide(taken=False)
 
     def _dropped(self, one: DropSeen | str) -> None:
         look = self.look_of("drops")

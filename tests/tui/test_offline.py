@@ -56,10 +56,7 @@ def test_every_action_has_a_key_of_its_own_and_is_done() -> None:
 
 def test_every_method_is_in_the_table() -> None:
     """Nothing can be done that keys, palette, help and documentation do not tell of."""
-    trees = [
-        ast.parse((ROOT / "nettrace/tui" / name).read_text())
-        for name in ("app.py", "guiding.py", "moving.py", "watching.py")
-    ]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "nettrace/tui").glob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     methods = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     assert {m.removeprefix("do_") for m in methods if m.startswith("do_")} <= {a.id for a in ACTIONS}
