@@ -18,7 +18,8 @@ from textual.widgets import ContentSwitcher, Input, Static
 
 from nettrace.model.errors import UserError
 from nettrace.render.page import Line, Look, Span, Style, line
-from nettrace.tui.actions import ACTIONS, footer
+from nettrace.render.visible import visible
+from nettrace.tui.actions import ACTIONS, VIEWS, footer
 from nettrace.tui.guide_lines import LANES
 from nettrace.tui.lines import Lines
 from nettrace.tui.looks import rich_style
@@ -151,7 +152,10 @@ class Frame(App[str]):
         """Draw the lines at the top and at the bottom."""
         asked = self.session.question
         flow = f"{asked.source} -> {asked.target}" if asked is not None else "a asks: FROM -> TO"
-        label = self.session.label or "opening"
+        label = visible(self.session.label or "opening")
+        room = self.size.width - 15 - len(visible(flow))
+        if len(label) > room >= 0:  # the question is worth more than where it is asked
+            label = label[: max(room - 1, 0)] + ("~" if self.ascii_only else "…")
         top = line(Span("nettrace  ", Style.HEAD), Span(label, Style.NAME), "   ", Span(flow, Style.PLAIN))
         self.query_one("#top", Static).update(self.text(top))
         self.query_one("#status", Static).update(self.text(self._status()))
@@ -171,8 +175,10 @@ class Frame(App[str]):
             return line(*parts, Span(f"... {self.busy}", Style.UNSURE), Span("   esc cancels", Style.DIM))
         if self.said is not None:
             return line(*parts, self.said)
-        if self.session.document is not None:
+        if self.session.document is not None and self.view in ("walk", "probe", "repair", "help"):
             return (*line(*parts), *summary(self.session.document, self.look_of("evidence")))
+        if self.view in VIEWS:
+            parts.append(Span(VIEWS[self.view], Style.DIM))
         return line(*parts)
 
     @property

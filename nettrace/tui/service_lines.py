@@ -22,9 +22,8 @@ def endpoint_list(ports: Sequence[PortRows], look: Look, *, live: bool) -> Liste
     for port in ports:
         if entries:
             entries.append(Entry(()))
-        entries.append(
-            Entry(line(Span(port.target, Style.HEAD), "  called from ", Span(port.client, Style.NAME)))
-        )
+        entries.append(Entry(line(Span(port.target, Style.HEAD))))
+        entries.append(Entry(line("  called from ", Span(port.client, Style.NAME))))
         if port.rows:
             titles = [Span(name, Style.HEAD) for name in ("ENDPOINT", "API", "KERNEL", "REACHED", "POD")]
             lines = columns([titles, *(_cells(row, look) for row in port.rows)])
@@ -65,7 +64,8 @@ def _cells(row: EndpointRow, look: Look) -> list[str | Span]:
     if row.share is None:
         kernel = Span("? unknown", Style.UNSURE)
     elif row.share > 0:
-        kernel = Span(f"sends {fraction_text(row.share)}", Style.PLAIN if row.said == "ready" else Style.BAD)
+        amount = "all" if row.share > 1 - 1e-9 else fraction_text(row.share)
+        kernel = Span(f"sends {amount}", Style.PLAIN if row.said == "ready" else Style.BAD)
     else:
         kernel = Span("sends nothing", Style.BAD if row.said == "ready" else Style.PLAIN)
     if row.reached is None:

@@ -57,7 +57,7 @@ class Watching(Guiding):
             finally:
                 self._watching = None
 
-        self._dropped("watching ...")
+        self.dropped("watching ...")
         if self._reading_news is None:
             self._reading_news = self.set_interval(0.2, self._read_news)
         self.run_worker(run, thread=True, group="watch", exit_on_error=False)
@@ -69,7 +69,7 @@ class Watching(Guiding):
             if isinstance(one, UserError):
                 self.complain(one)
             else:
-                self._dropped(one)
+                self.dropped(one)
 
     def on_unmount(self) -> None:
         """End what runs in threads, however the application ends."""
@@ -83,7 +83,8 @@ class Watching(Guiding):
         if self.offer is not None:
             self.offer.decide(taken=False)
 
-    def _dropped(self, one: DropSeen | str) -> None:
+    def dropped(self, one: DropSeen | str) -> None:
+        """Show a drop, or a remark about the watching."""
         look = self.look_of("drops")
         if isinstance(one, DropSeen):
             page = drop_page(drop_document(one), look)
