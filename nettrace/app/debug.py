@@ -117,9 +117,7 @@ def _offer(
         return None
     cause = finding.alternatives[0] if found.id == "kube-proxy" and finding.alternatives else finding.cause
     source, target = found.flow or (case.client, case.subject)
-    question = Question(
-        source=source, target=target, sport=found.sport, goal=CONNECTED, manifests=manifests
-    )
+    question = Question(source=source, target=target, sport=found.sport, goal=CONNECTED, manifests=manifests)
     try:
         planned = plan(context, cause, question=question)
     except UserError as error:
