@@ -282,6 +282,8 @@ def _short(name: str) -> str:
 def _single(step: StepView, mark: str, device: str, *, wide: bool) -> Row:
     """Make the row of one step."""
     place = {Stage.ROUTE: "route", Stage.CONNTRACK: "conntrack", Stage.FORWARD: "forward"}.get(step.stage)
+    if step.stage is Stage.IPVS:
+        place = "IPVS"
     if step.stage is Stage.HOOK:
         place = (step.hook or "").upper()
     elif step.stage is Stage.SEND:

@@ -7,12 +7,15 @@ Not here: matches on the packet itself (extensions).
 Sources: net/netfilter/xt_*.c, each called as the match.
 """
 
-from nettrace.model.addr import network_of
+from collections.abc import Callable
+
+from nettrace.model.addr import in_prefix, network_of
 from nettrace.model.sockets import Socket
 from nettrace.walk.context import Run
 from nettrace.walk.extensions import Options, Test
+from nettrace.walk.ipvs_conns import by_sent
 from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
-from nettrace.walk.octets import length_of
+from nettrace.walk.octets import PROTOCOLS, length_of
 from nettrace.walk.point import Answered, HookPoint, Unsure
 from nettrace.walk.skb import Skb, tuple_of
 
@@ -113,6 +116,35 @@ def _helper(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     return Unsure("which helper announced a connection is not in the snapshot")
 
 
+def _ipvs(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
+    """
+    What IPVS did with the packet in this namespace; its connection is known only from then on.
+
+    ``--vdir`` is the direction that conntrack gives it (xt_ipvs.c).
+    """
+    own = options.get("--ipvs")
+    if own is not None and (own.invert or len(options) == 1):
+        return skb.ipvs != own.invert
+    bound = by_sent(run, point.ns, tuple_of(skb.packet)) if skb.ipvs else None
+    if bound is None:
+        return False
+    if "--vportctl" in options:
+        return Unsure("which connection controls another is not walked")
+    ways = {"GATE": "route", "IPIP": "tunnel", "MASQ": "masq"}
+    said: dict[str, Callable[[str], bool]] = {
+        "--vproto": lambda value: value in (skb.packet.proto, str(PROTOCOLS.get(skb.packet.proto))),
+        "--vport": lambda value: bound.asked.dport is not None and str(bound.asked.dport.single) == value,
+        "--vaddr": lambda value: in_prefix(bound.asked.dst, value),
+        "--vmethod": lambda value: bound.forwarding == ways.get(value),
+        "--vdir": lambda value: skb.conn is not None and skb.reply == (value == "REPLY"),
+    }
+    return all(
+        test(options[name].values[0]) != options[name].invert
+        for name, test in said.items()
+        if name in options
+    )
+
+
 def _owner(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     """A packet without a socket of this namespace belongs to nobody."""
     wanted = {name: option.invert for name, option in options.items() if name != "--suppl-groups"}
@@ -205,7 +237,7 @@ STATE_TESTS: dict[str, Test] = {
     "cpu": _open("which CPU a packet meets is the kernel's choice"),
     "hashlimit": _open("how much of -m hashlimit's rate is used up is not in the snapshot"),
     "helper": _helper,
-    "ipvs": _open("IPVS connections are not walked"),
+    "ipvs": _ipvs,
     "osf": _osf,
     "owner": _owner,
     "policy": _policy,

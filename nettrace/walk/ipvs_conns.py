@@ -27,6 +27,7 @@ __all__ = [
     "Bound",
     "by_answer",
     "by_request",
+    "by_sent",
     "chosen",
     "ref_of",
     "server_text",
@@ -124,8 +125,12 @@ def by_request(run: Run, ns: Namespace, tup: Tup) -> Bound | None:
 
 def by_answer(run: Run, ns: Namespace, tup: Tup) -> Bound | None:
     """Return the connection that a real server's packet belongs to (ip_vs_conn_out_get)."""
-    back = mirrored(tup)
-    return next((one for one in _connections(run, ns, tup) if one.sent == back), None)
+    return by_sent(run, ns, mirrored(tup))
+
+
+def by_sent(run: Run, ns: Namespace, tup: Tup) -> Bound | None:
+    """Return the connection whose client's packets are these, as the real server gets them."""
+    return next((one for one in _connections(run, ns, tup) if one.sent == tup), None)
 
 
 def _connections(run: Run, ns: Namespace, tup: Tup) -> Iterator[Bound]:

@@ -108,7 +108,6 @@ def test_a_syn_that_is_forwarded(spec: str, expected: bool | None) -> None:
     [
         ("-m cpu --cpu 0", "CPU"),
         ("-m hashlimit --hashlimit-upto 5/sec --hashlimit-name x", "hashlimit"),
-        ("-m ipvs --ipvs", "IPVS"),
         ("-p tcp -m osf --genre Linux", "fingerprints"),
         ("-m rateest --rateest x --rateest-lt --rateest-pps 5", "rates"),
         ("-m realm --realm 5", "realms"),

@@ -15,6 +15,7 @@ from nettrace.model.addr import canonical_prefix, network_of
 from nettrace.model.bpf import BpfProgram
 from nettrace.model.flow import Flow, ObjectRef, Origin
 from nettrace.model.ipset import IpSet
+from nettrace.model.ipvs import IpvsConnection, VirtualServer
 from nettrace.model.links import (
     Address,
     BridgeAttrs,
@@ -76,6 +77,8 @@ class Space:
         self.xt6_legacy = XtRuleset({})
         self.ipsets: list[IpSet] = []
         self.nft = NftRuleset()
+        self.ipvs: list[VirtualServer] = []
+        self.ipvs_connections: list[IpvsConnection] = []
         self.conf("all", **CONF)
         self.add_link("lo", "loopback", mtu=65536)
         self.address("lo", "127.0.0.1/8", scope="host")
@@ -212,6 +215,8 @@ class Space:
             xt6_nft=Known(self.xt6_nft),
             xt6_legacy=Known(self.xt6_legacy),
             ipsets=Known(tuple(self.ipsets)),
+            ipvs=Known(tuple(self.ipvs)),
+            ipvs_connections=Known(tuple(self.ipvs_connections)),
             nft=Known(self.nft),
             relays=Known(tuple(self.relays)),
         )
