@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from msgspec.structs import replace
-
 from nettrace.app.plugins import Plugins, load_plugins
 from nettrace.app.recovery import recover
 from nettrace.collect.discover import Handle, discover
@@ -19,8 +17,9 @@ from nettrace.collect.reader import Reader
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
-from nettrace.model.snapshot import Netns, NodeState, Snapshot
+from nettrace.model.snapshot import Snapshot
 from nettrace.parse.snapshot_file import decode_snapshot
+from nettrace.parse.snapshot_join import joined
 
 __all__ = ["Context", "is_unread", "open_context"]
 
@@ -163,7 +162,7 @@ def open_context(
     """
     plugins = load_plugins()
     if from_files:
-        snapshot = _join([decode_snapshot(_bytes(path), str(path)) for path in from_files])
+        snapshot = joined([decode_snapshot(_bytes(path), str(path)) for path in from_files])
         if manifests is not None or api is not None:
             raise UserError(
                 "--manifests or --kubeconfig with --from: a snapshot brings its own objects",
@@ -211,46 +210,3 @@ def _bytes(path: Path) -> bytes:
             where=str(path),
             hint="give a readable file to --from",
         ) from error
-
-
-def _join(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Join snapshots of several nodes; a namespace name that two of them have gets its node's prefix."""
-    first, *others = snapshots
-    if not others:
-        return first
-    seen: dict[str, int] = {}
-    for snapshot in snapshots:
-        for name in snapshot.namespaces:
-            seen[name] = seen.get(name, 0) + 1
-    joined = first
-    namespaces: dict[str, Netns] = {}
-    nodes: dict[str, NodeState] = {}
-    for snapshot in snapshots:
-        twice = set(snapshot.nodes) & set(nodes)
-        if twice:
-            raise UserError(
-                f"two snapshots are of the same node: {', '.join(sorted(twice))}",
-                hint="give each node's snapshot once",
-            )
-        names = {n: f"{ns.node}/{n}" if seen[n] > 1 else n for n, ns in snapshot.namespaces.items()}
-        for netns in snapshot.namespaces.values():
-            namespaces[names[netns.name]] = _renamed(netns, names)
-        for node in snapshot.nodes.values():
-            nodes[node.name] = replace(node, netns=names.get(node.netns, node.netns))
-    kube = next((s.kube for s in snapshots if isinstance(s.kube.services, Known)), Kube())
-    return replace(joined, namespaces=namespaces, nodes=nodes, kube=kube)
-
-
-def _renamed(netns: Netns, names: dict[str, str]) -> Netns:
-    """Give a namespace and the veth peers in it the names of the joined snapshot."""
-    links = netns.links
-    if isinstance(links, Known):
-        links = Known(
-            tuple(
-                replace(link, peer=replace(link.peer, netns=names.get(link.peer.netns, link.peer.netns)))
-                if link.peer is not None and link.peer.netns is not None
-                else link
-                for link in links.value
-            )
-        )
-    return replace(netns, name=names[netns.name], links=links)

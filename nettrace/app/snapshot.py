@@ -12,15 +12,22 @@ from nettrace.app.context import Context
 from nettrace.model.errors import UserError
 from nettrace.model.snapshot import Snapshot
 from nettrace.parse.snapshot_file import encode_snapshot
+from nettrace.parse.snapshot_join import narrowed
 
 __all__ = ["save", "take"]
 
 
-def take(context: Context) -> Snapshot:
-    """Read every section there is, with the maps that plugins can read, and return the snapshot."""
+def take(context: Context, *, node: str | None = None) -> Snapshot:
+    """
+    Read every section there is, with the maps that plugins can read, and return the snapshot.
+
+    With *node* what that node alone knows; UserError where there is no such node.
+    """
+    if node is not None:
+        narrowed(context.snapshot, node)  # says at once that there is none
     context.read_all()
     context.read_unread(context.plugins.maps(context.snapshot))
-    return context.snapshot
+    return context.snapshot if node is None else narrowed(context.snapshot, node)
 
 
 def save(snapshot: Snapshot, path: Path) -> int:

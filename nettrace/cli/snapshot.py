@@ -19,8 +19,9 @@ __all__ = ["snapshot"]
     metavar="FILE",
     help="Where to; packed if it ends in .gz, standard output for -.",
 )
+@click.option("--node", metavar="NODE", help="Only what this node knows: its own namespaces and files.")
 @source_options
-def snapshot(file: Path, *, source: Source) -> None:
+def snapshot(file: Path, *, node: str | None, source: Source) -> None:
     """
     Read everything, and write it into FILE for --from, here or on another machine.
 
@@ -30,7 +31,7 @@ def snapshot(file: Path, *, source: Source) -> None:
     from nettrace.parse.snapshot_file import encode_snapshot
 
     with source.open() as context:
-        taken = take(context)
+        taken = take(context, node=node)
     if str(file) == "-":
         sys.stdout.buffer.write(encode_snapshot(taken))
         sys.stdout.flush()

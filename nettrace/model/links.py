@@ -124,6 +124,11 @@ class Link(Struct, frozen=True, kw_only=True):
     programs: tuple[str, ...] = ()
     bpf: tuple[BpfProgram, ...] = ()
 
+    @property
+    def paired(self) -> bool:
+        """Comes what it sends out of another device: a veth's, or of a network that joins snapshots?"""
+        return self.kind == "veth" or (self.kind == "device" and self.peer is not None)
+
 
 class Address(Struct, frozen=True, kw_only=True):
     """

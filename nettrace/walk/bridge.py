@@ -20,6 +20,7 @@ from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
 from nettrace.walk.skb import Refusal, Skb, fragment_size
 from nettrace.walk.stages import Next
+from nettrace.walk.whereabouts import aside
 
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
 
@@ -306,7 +307,11 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
     edge = around.edges[0]
     if edge.outside:
         run.step(skb, Stage.BRIDGE, "leaves", ref=f"{edge.netns}/links/{edge.device}", text=edge.reason)
-        ended(Verdict.LEFT_SNAPSHOT, f"the frame for {mac} is flooded out of the snapshot by {edge.reason}")
+        whom = aside(run.snapshot, skb.packet.dst)
+        ended(
+            Verdict.LEFT_SNAPSHOT,
+            f"the frame for {mac} is flooded out of the snapshot by {edge.reason}{whom}",
+        )
     undecided(f"who is behind {edge.reason} cannot be told, and {mac} is flooded there", f"{ns.name}/fdb")
 
 

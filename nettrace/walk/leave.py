@@ -21,6 +21,7 @@ from nettrace.walk.programs import on_device
 from nettrace.walk.relay import relay_out
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
+from nettrace.walk.whereabouts import aside
 
 __all__ = ["OUTWARD", "postrouting", "transmit"]
 
@@ -84,7 +85,7 @@ def transmit(run: Run, skb: Skb) -> Next:
         _down(run, ns, skb, link, f"{link.name} is down")
     if link.kind == "loopback":
         return _loop_back(run, skb)
-    if link.kind == "veth":
+    if link.paired:
         return _to_peer(run, ns, skb, link)
     if link.kind == "bridge":
         return Next.BRIDGE_OUT
@@ -107,7 +108,8 @@ def transmit(run: Run, skb: Skb) -> Next:
             text=link.kind,
             note=f"{link.name} leads to {where}",
         )
-        ended(Verdict.LEFT_SNAPSHOT, f"it left {ns.name} by {link.name}, which leads to {where}")
+        whom = aside(run.snapshot, skb.packet.dst)
+        ended(Verdict.LEFT_SNAPSHOT, f"it left {ns.name} by {link.name}, which leads to {where}{whom}")
     undecided(
         f"{link.name} of {ns.name} is of kind {link.kind}, which is not walked yet",
         f"{ns.name}/links/{link.name}",
@@ -157,8 +159,10 @@ def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
             text="veth",
             note="its other end is not in the snapshot",
         )
+        whom = aside(run.snapshot, skb.packet.dst)
         ended(
-            Verdict.LEFT_SNAPSHOT, f"it left {ns.name} by {link.name}, whose other end is not in the snapshot"
+            Verdict.LEFT_SNAPSHOT,
+            f"it left {ns.name} by {link.name}, whose other end is not in the snapshot{whom}",
         )
     far = namespace(run, peer.netns)
     other = far.link_by_index(peer.ifindex)

@@ -36,6 +36,7 @@ from nettrace.walk.skb import Refusal, Skb
 from nettrace.walk.source import select_address
 from nettrace.walk.stages import Next
 from nettrace.walk.vtep import carried, far_ends
+from nettrace.walk.whereabouts import named
 
 __all__ = ["ARP_PATIENCE", "find_mac", "resolve"]
 
@@ -142,7 +143,9 @@ def _ask(run: Run, ns: Namespace, skb: Skb, link: Link, address: str, entry: Nei
             ref,
         )
     if around.edges:
-        text = f"{address} is not in the snapshot; {around.edges[0].reason} leads out of it"
+        text = (
+            f"{named(run.snapshot, address)} is not in the snapshot; {around.edges[0].reason} leads out of it"
+        )
         run.step(skb, Stage.NEIGHBOUR, "leaves", ref=ref, text=text)
         ended(Verdict.LEFT_SNAPSHOT, f"the next hop {text}")
     _nobody(run, ns, skb, link, address, entry, heard.lost)

@@ -163,7 +163,7 @@ class _Search:
             return
         if link.programs:
             self.programs(ns, link, way)
-        elif link.kind == "veth":
+        elif link.paired:
             self.cross(ns, link, way)
         elif link.kind == "bridge":
             self.flood(ns, device, None, way)

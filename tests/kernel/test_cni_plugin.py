@@ -1,6 +1,7 @@
 """The CNI project's plugins as nettrace sees them: recognised, named, owed, and their hostPorts broken."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ SERVER = (
     "while True: c, _ = s.accept(); c.close()"
 )
 FIREWALL = {"type": "firewall", "backend": "iptables"}
+
+
+#: A few cases unless ``NETTRACE_TEST_SWEEP=1``, with which `make systems` runs.
+sweep = pytest.mark.skipif(
+    not os.environ.get("NETTRACE_TEST_SWEEP"), reason="only with NETTRACE_TEST_SWEEP=1"
+)
 
 
 def nettrace(bed: CniBed, *words: str, stdin: str = "") -> tuple[int, Any]:
@@ -91,6 +98,7 @@ def test_recognised_named_and_all_there(bed: CniBed) -> None:
     assert walk["names"]["node-a/xt/nat/CNI-HOSTPORT-DNAT"].startswith("hostPorts of pods")
 
 
+@sweep
 def test_flushed(bed: CniBed) -> None:
     """After `iptables -t nat -F` the hostPort is refused; the plugins never come back for it."""
     conf = bridge_conf("10.91.1.0/24", "cbr0", FIREWALL)
@@ -134,6 +142,7 @@ def test_a_rule_of_a_pod_that_crashed(bed: CniBed) -> None:
     assert rules(bed) == before
 
 
+@sweep
 def test_no_plugin_for_host_ports(netns: Bed) -> None:
     """A conflist without portmap: the port is refused, and the configuration is named."""
     with cni_bed(netns) as bed:

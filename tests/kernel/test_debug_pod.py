@@ -1,6 +1,7 @@
 """`nettrace debug pod/NS/NAME` on pods by the real CNI plugins: each way of having no address, or another's."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 from nettrace.lab.cni import PluginFailed
 from tests.kernel.bed import Bed
 from tests.kernel.cni_bed import CniBed, bridge_conf, cni_bed, ptp_conf
+
+#: A few cases unless ``NETTRACE_TEST_SWEEP=1``, with which `make systems` runs.
+sweep = pytest.mark.skipif(
+    not os.environ.get("NETTRACE_TEST_SWEEP"), reason="only with NETTRACE_TEST_SWEEP=1"
+)
 
 
 def debug(bed: CniBed, pod: str, *words: str) -> tuple[int, dict[str, Any]]:
@@ -49,6 +55,7 @@ def pending(bed: CniBed, key: str, node: str) -> dict[str, Any]:
     }
 
 
+@sweep
 @pytest.mark.parametrize("make", [bridge_conf, ptp_conf], ids=["bridge", "ptp"])
 def test_a_healthy_pod(netns: Bed, make: Any) -> None:
     """Every check passes or does not apply."""
@@ -95,6 +102,7 @@ def test_leaked_leases(netns: Bed) -> None:
         assert debug(bed, "default/late")[0] == 0
 
 
+@sweep
 def test_all_addresses_are_in_use(netns: Bed) -> None:
     """A pool that living pods have used up is no leak."""
     with cni_bed(netns) as bed:
@@ -132,6 +140,7 @@ def test_two_pods_with_one_address(netns: Bed) -> None:
             assert "delete pod first" in found["repairs"][0]["lasting"]
 
 
+@sweep
 def test_another_networks_configuration_comes_first(netns: Bed) -> None:
     """A conflist that a package left, first by name, gives addresses that the node does not have."""
     with cni_bed(netns) as bed:
@@ -147,6 +156,7 @@ def test_another_networks_configuration_comes_first(netns: Bed) -> None:
         assert (code, document["leaf"]) == (1, "cni-subnet-mismatch")
 
 
+@sweep
 @pytest.mark.parametrize(
     ("text", "cause"), [("", "cni-conf-missing"), ('{"name": "cbr0", "plugins": [', "cni-conf-broken")]
 )
@@ -160,6 +170,7 @@ def test_no_configuration_or_a_broken_one(netns: Bed, text: str, cause: str) -> 
         assert (code, document["leaf"]) == (1, cause)
 
 
+@sweep
 def test_the_bridge_of_an_earlier_network(netns: Bed) -> None:
     """The node has a new podCIDR, its bridge the old address: the plugin refuses, and the flow says why."""
     with cni_bed(netns) as bed:
@@ -181,6 +192,7 @@ def test_the_bridge_of_an_earlier_network(netns: Bed) -> None:
         assert debug(bed, "default/late")[0] == 0
 
 
+@sweep
 def test_a_status_that_is_stale_and_a_pod_without_its_address(netns: Bed) -> None:
     """What the API says, what the namespace has and what was leased are three things."""
     with cni_bed(netns) as bed:
@@ -199,6 +211,7 @@ def test_a_status_that_is_stale_and_a_pod_without_its_address(netns: Bed) -> Non
         assert (code, document["leaf"]) == (1, "pod-sandbox-missing")
 
 
+@sweep
 def test_a_pod_without_an_object(netns: Bed) -> None:
     """With no objects at all the runtime's cache says which sandbox is whose."""
     with cni_bed(netns) as bed:

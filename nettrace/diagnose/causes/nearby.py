@@ -30,7 +30,7 @@ def nearby(context: Context) -> tuple[str, ...]:
 
 def peer_netns(link: Link) -> str | None:
     """Return the namespace of a veth's other end, if it is known."""
-    return link.peer.netns if link.kind == "veth" and link.peer is not None else None
+    return link.peer.netns if link.paired and link.peer is not None else None
 
 
 def devices(context: Context) -> Iterator[tuple[str, Link]]:
