@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -10,13 +11,14 @@ from nettrace.app.context import Context, open_context
 from nettrace.app.remember import Question
 from nettrace.app.show import service_tables
 from nettrace.app.systems import systems
-from nettrace.app.trace import walk_of
+from nettrace.app.trace import diagnosis_of, walk_of
 from nettrace.collect.bpf import program_info
 from nettrace.model.lab import LabRecord
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.step import Verdict
 from nettrace.render.contract_state import ShownFrontend
 from nettrace.render.shown import show_document
+from tests.kernel.bpf import bpf, on_cgroup, own_cgroup, returning
 from tests.kernel.labs import a_lab, address_of, ask
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -104,3 +106,48 @@ def test_it_is_recognised(context: Context) -> None:
         "cilium_ipcache",
         "cilium_ct4_glob",
     }
+
+
+def test_what_is_said_about_it(context: Context) -> None:
+    """The finding is the program's owner and its own tool; nobody is offered a change."""
+    walked = walk_of(context, Question(source="pod/default/client-a", target="svc/default/hostnames:80"))
+    found = diagnosis_of(context, walked)
+    assert found.met is None
+    first = found.findings[0]
+    assert first.cause == "bpf-datapath-opaque"
+    assert re.match(r"tc (in|e)gress cil_\w+-lxc[0-9a-f]{12} \(id \d+\) on node-a decides", first.message)
+    (repair,) = first.repairs
+    assert (repair.owner, repair.changes) == ("cilium-agent", ())
+    assert "cilium-dbg monitor" in repair.lasting
+
+
+def test_a_route_that_is_gone() -> None:
+    """What the agent owes the node and is not there is said, although no walk gets so far."""
+    # with one peer the route itself is what says that there have to be some: a second peer's stays
+    with a_lab("cilium", nodes=3) as other:
+        there = next(entry.netns for entry in other.namespaces if entry.name == "node-a")
+        subprocess.run(["ip", "-n", there, "route", "del", "10.244.2.0/24"], check=True)
+        with open_context(lab=other.name) as opened:
+            (cilium,) = [one for one in systems(opened, of="node-a").found if one.name == "cilium"]
+    assert [(count.kind, count.owed, count.differing) for count in cilium.owed] == [("routes", 2, 1)]
+    assert "10.244.2.0/24" in cilium.differs[0]
+
+
+def test_what_kube_proxy_left(record: LabRecord) -> None:
+    """A program answers for Services in connect(), kube-proxy does not run, and its chains are there."""
+    netns = next(entry.netns for entry in record.namespaces if entry.name == "node-a")
+    with bpf() as made, own_cgroup() as cgroup:
+        descriptor = made.program("connect4", returning(1), "cil_sock4_connect")
+        process = subprocess.Popen(["ip", "netns", "exec", netns, "sleep", "60"])
+        try:
+            (cgroup / "cgroup.procs").write_text(str(process.pid))
+            with on_cgroup(cgroup, "connect4", descriptor), open_context(lab=record.name) as opened:
+                found = {(one.name, one.node): one for one in systems(opened).found}
+        finally:
+            process.kill()
+            process.wait()
+    (left,) = found["cilium", "node-a"].leftovers
+    assert re.match(r"\d+ chains of kube-proxy, which does not run: KUBE-", left.text)
+    assert re.fullmatch(r"connect4 cil_sock4_conne \(id \d+\) answers for Services", left.note)
+    assert found["cilium", "node-a"].mode == "native routing, Services by connect4"
+    assert found["cilium", "node-b"].leftovers == ()

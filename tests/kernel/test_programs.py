@@ -4,12 +4,18 @@ import re
 
 import pytest
 
+from nettrace.app.ask import ask
+from nettrace.app.context import Context
+from nettrace.app.plugins import load_plugins
+from nettrace.app.trace import diagnosis_of
 from nettrace.collect.discover import Handle
 from nettrace.collect.reader import Reader
 from nettrace.model.bpf import BpfProgram
 from nettrace.model.links import Link
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.step import Verdict
+from nettrace.model.walk import Outcome
+from nettrace.walk import walk
 from tests.kernel.bed import Bed, Space, eventually
 from tests.kernel.bpf import (
     HASH,
@@ -209,6 +215,31 @@ def test_a_program_on_what_a_server_receives(netns: Bed) -> None:
         assert walked.verdict is Verdict.UNKNOWN
         (leg,) = walked.paths[0].legs
         assert re.match(r"ingress firewall \(id \d+\) of cgroup ", leg.reason)
+    finally:
+        net.close()
+
+
+def test_a_filter_that_drops_all_is_the_finding(netns: Bed) -> None:
+    """As the catalogue injects it, with tc(8): a classic program without an id is found all the same."""
+    net = net_of_two(netns)
+    try:
+        net.sh("a", "tc qdisc add dev eth0 clsact")
+        net.sh("a", "tc filter add dev eth0 egress bpf da bytecode '1,6 0 0 2,'")
+        flow = net.flow("a", "10.7.0.2", 8080, "tcp")
+        assert net.tried(flow, timeout=0.5).attempts[0].outcome is Outcome.TIMEOUT
+        handles = [
+            Handle(name=label, path=space.path, inode=space.inode, node=label, role="node")
+            for label, space in net.spaces.items()
+        ]
+        with Reader(handles) as reader:
+            context = Context("test", reader.skeleton(), load_plugins(), reader)
+            walked = ask(context, lambda snapshot: walk(snapshot, flow))
+            found = diagnosis_of(context, walked, connected=True)
+        assert walked.verdict is Verdict.UNKNOWN
+        (first,) = found.findings
+        assert first.cause == "bpf-datapath-opaque"
+        assert first.message == "tc egress bpf on a decides about these packets, and no rule shows how"
+        assert first.repairs[0].lasting == "look at it: tc filter show dev eth0"
     finally:
         net.close()
 

@@ -1,6 +1,7 @@
 """bpf-datapath-opaque: a program of BPF decides, and nothing shows how."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import subject_of, where
@@ -13,41 +14,64 @@ from nettrace.model.step import Verdict
 __all__ = ["BPF_DATAPATH_OPAQUE"]
 
 
+class _Met(NamedTuple):
+    """What hangs somewhere, as the walk's reason names it; a program of classic BPF has no id."""
+
+    netns: str
+    ref: str
+    words: str
+    program: BpfProgram | None
+
+
 def _candidates(context: Context) -> Iterator[Candidate]:
     seen: set[tuple[str, str]] = set()
     for failure in context.failures:
         if failure.verdict is not Verdict.UNKNOWN or failure.leg is None:
             continue
-        for netns, ref, program in _programs(context):
-            # the walk's reason names the programs that it ended at
-            named = f"{program.name or 'BPF'} (id {program.id})" in failure.leg.reason
-            if named and (ref, str(program)) not in seen:
-                seen.add((ref, str(program)))
-                yield _candidate(context, netns, ref, program)
+        for met in _hanging(context):
+            # the walk's reason names what it ended at, and where
+            place = met.ref.rpartition("/")[2] if met.program is None else ""
+            named = met.words in failure.leg.reason and place in failure.leg.reason
+            if named and (met.ref, met.words) not in seen:
+                seen.add((met.ref, met.words))
+                yield _candidate(context, met)
 
 
-def _programs(context: Context) -> Iterator[tuple[str, str, BpfProgram]]:
-    """Yield namespace, reference and program of all that was read."""
+def _hanging(context: Context) -> Iterator[_Met]:
+    """Yield what hangs on devices and cgroups, of all namespaces that were read."""
     for name, space in context.snapshot.namespaces.items():
         for link in space.links.value if isinstance(space.links, Known) else ():
-            yield from ((name, f"{name}/links/{link.name}", program) for program in link.bpf)
+            ref = f"{name}/links/{link.name}"
+            known = {str(program): program for program in link.bpf}
+            # a queue that loses packets, or a tunnel without an end, is no program
+            words = (word for word in link.programs if word.startswith(("tc ", "tcx ", "xdp ", "netkit ")))
+            yield from (_Met(name, ref, word, known.get(word)) for word in words)
         sockets = space.socket_programs.value if isinstance(space.socket_programs, Known) else ()
-        yield from ((name, f"{name}/socket_programs", program) for program in sockets)
+        yield from (_Met(name, f"{name}/socket_programs", str(program), program) for program in sockets)
 
 
-def _candidate(context: Context, netns: str, ref: str, program: BpfProgram) -> Candidate:
-    place, owner = where(context.snapshot, netns), owner_of_program(context.owners, program.name)
-    look = f"look at it: bpftool prog dump xlated id {program.id}"
+def _candidate(context: Context, met: _Met) -> Candidate:
+    place, program = where(context.snapshot, met.netns), met.program
+    owner = owner_of_program(context.owners, program.name) if program is not None else None
+    device = met.ref.rpartition("/")[2]
+    look = "look at it: "
+    look += f"tc filter show dev {device}" if program is None else f"bpftool prog dump xlated id {program.id}"
     return Candidate(
         cause="bpf-datapath-opaque",
-        netns=netns,
+        netns=met.netns,
         where=place,
-        subject=subject_of(context.snapshot, netns),
-        message=f"{program} on {place} decides about these packets, and no rule shows how",
+        subject=subject_of(context.snapshot, met.netns),
+        message=f"{met.words} on {place} decides about these packets, and no rule shows how",
         changes=(),
-        evidence=(Evidence(ref=ref, text=str(program), note=what_was_found([program])),),
+        evidence=(
+            Evidence(
+                ref=met.ref,
+                text=met.words,
+                note=what_was_found([program]) if program is not None else f"on {device}",
+            ),
+        ),
         safety=Safety.ADVICE,
-        owner=owner.name if owner is not None else "whoever loaded the program",
+        owner=owner.name if owner is not None else "whoever loaded it",
         lasting=f"ask its owner: {owner.watch}" if owner is not None and owner.watch else look,
     )
 
