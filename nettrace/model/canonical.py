@@ -38,8 +38,8 @@ _VOLATILE_SYSCTLS = frozenset({"net.netfilter.nf_conntrack_count"})
 #: Schedulers of IPVS that fill their table in the order of the real servers.
 _ORDERED_SCHEDULERS = ("sh", "dh")
 
-#: Fields of Netns that are no sections.
-_IDENTITY = ("name", "node", "role", "handle", "inode", "containers", "pod_uid")
+#: Fields of Netns that are sections; the others say whose it is.
+_SECTIONED = tuple(field.name for field in msgspec.structs.fields(Netns) if field.default is NOT_READ)
 
 
 def canonical(name: str, value: Any) -> Any:
@@ -60,9 +60,8 @@ def canonical(name: str, value: Any) -> Any:
 def canonical_netns(netns: Netns) -> dict[str, Any]:
     """Return all sections of a namespace in canonical form; one without a value as ``{"missing": kind}``."""
     found: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Netns):
-        if field.name not in _IDENTITY:
-            found[field.name] = _section(_key_name(field.name), getattr(netns, field.name))
+    for name in _SECTIONED:
+        found[name] = _section(_key_name(name), getattr(netns, name))
     return found
 
 
@@ -112,11 +111,11 @@ def snapshot_difference(one: Snapshot, other: Snapshot) -> list[str]:
         if here is None or there is None:
             lines.append(f"{name}: {'gone' if here is None else 'new'}")
             continue
-        for field in msgspec.structs.fields(Netns):
-            now, then = getattr(here, field.name), getattr(there, field.name)
-            if field.name in _IDENTITY or now is then:
+        for field in _SECTIONED:
+            now, then = getattr(here, field), getattr(there, field)
+            if now is then:
                 continue
-            key = _key_name(field.name)
+            key = _key_name(field)
             if key.startswith(("xt/", "xt6/")):
                 now, then = _narrowed(now, then), _narrowed(then, now)
                 lines += difference(_chains(key, now), _chains(key, then), f"{name}/{key}")

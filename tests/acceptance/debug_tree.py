@@ -147,7 +147,6 @@ OPEN = {
     "duplicate-mac": "no cause of that name",
     "session-affinity-stuck": "the lists of -m recent are not read",
     "vxlan-checksum-offload": "checksums are not walked",
-    "mtu-underlay-blackhole": "no cause of that name; the walk ends at the device",
     "etp-local-hostname-mismatch": "told as etp-local-no-endpoint",
     "healthcheck-nodeport-failing": "no cause of that name",
     "published-secondary-iface-asym": "the lab's nodes have one uplink; told as rp-filter-strict",

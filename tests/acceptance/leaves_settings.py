@@ -52,6 +52,12 @@ def large_mtu(scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
+def narrow_underlay(scene: Scene) -> list[tuple[str, str]]:
+    """The far node's uplink takes less than the tunnel's packets, which others do not know."""
+    far = next(node for node in scene.pod_cidr if node != min(scene.client))
+    return [(far, "ip link set eth0 mtu 1470; ip link set flannel.1 mtu 1450")]
+
+
 def old_connection(scene: Scene) -> list[tuple[str, str]]:
     """The client asked for a name before there were rules, and goes on from the same port."""
     near = min(scene.client)
@@ -85,4 +91,5 @@ SETTINGS_LEAVES = (
         mended=True,
     ),
     Leaf("mtu-pod-too-big", "path", shell=large_mtu, mended=True),
+    Leaf("mtu-underlay-blackhole", "path", shell=narrow_underlay, mended=True),
 )

@@ -56,6 +56,7 @@ from nettrace.diagnose.causes.masq_pod_to_pod import MASQ_POD_TO_POD
 from nettrace.diagnose.causes.masquerade_all import MASQUERADE_ALL
 from nettrace.diagnose.causes.masquerade_missing import MASQUERADE_MISSING
 from nettrace.diagnose.causes.mtu_pod_too_big import MTU_POD_TOO_BIG
+from nettrace.diagnose.causes.mtu_underlay_blackhole import MTU_UNDERLAY_BLACKHOLE
 from nettrace.diagnose.causes.netpol import (
     DNS_POLICY_EGRESS_BLOCKED,
     NETPOL_DEFAULT_DENY,
@@ -119,6 +120,7 @@ from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 __all__ = ["CAUSES"]
 
 CAUSES: tuple[Cause, ...] = (
+    MTU_UNDERLAY_BLACKHOLE,
     DNS_SEARCH_WILDCARD,
     CONNTRACK_STALE_UDP,
     ROUTE_LOCALNET_OFF,
