@@ -1,7 +1,7 @@
 """
 Devices: RTM_GETLINK to model types.
 
-Lives here: kinds, flags, bridge, port and VXLAN attributes, both ends of a veth.
+Lives here: kinds, flags, bridge, port, VXLAN and IPIP attributes, both ends of a veth.
 Not here: what hangs on devices (programs), addresses and neighbours (neighbours).
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from nettrace.collect.peers import Candidates, names_of
 from nettrace.collect.programs import Hung, programs_by_index, xdp_programs
 from nettrace.collect.session import Session
-from nettrace.model.links import BridgeAttrs, Link, MacvlanAttrs, Peer, PortAttrs, VxlanAttrs
+from nettrace.model.links import BridgeAttrs, IpipAttrs, Link, MacvlanAttrs, Peer, PortAttrs, VxlanAttrs
 
 __all__ = ["read_links"]
 
@@ -18,6 +18,9 @@ __all__ = ["read_links"]
 _UP, _LOOPBACK, _NOARP, _PROMISC, _LOWER_UP = 0x1, 0x8, 0x80, 0x100, 0x10000
 
 _DF = {0: "unset", 1: "set", 2: "inherit"}  # enum ifla_vxlan_df, include/uapi/linux/if_link.h
+
+#: IPPROTO_IPIP; 0 on tunl0, which takes what there is.
+_IPIP = (0, 4)
 
 _NTF_SELF = 0x02  # include/uapi/linux/neighbour.h
 
@@ -90,6 +93,7 @@ def _link(
     mac = message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
     shared = not message.get_attr("IFLA_MASTER") and kind not in ("bridge", "vxlan")
     vxlan = _vxlan(data, names) if kind == "vxlan" and data is not None else None
+    ipip = _ipip(data, names) if kind == "ipip" and data is not None else None
     xdp = xdp_programs(message)
     words = (*xdp.words, *hung.words)
     if kind == "vxlan" and data is not None and data.get_attr("IFLA_VXLAN_COLLECT_METADATA"):
@@ -111,6 +115,7 @@ def _link(
         bridge=_bridge(data) if kind == "bridge" and data is not None else None,
         port=_port(message),
         vxlan=vxlan,
+        ipip=ipip,
         macvlan=macvlan,
         promiscuity=message.get_attr("IFLA_PROMISCUITY") or 0,
         taps=tuple(sorted(tap for tap in taps.get(index, ()) if tap != mac)) if shared else (),
@@ -146,6 +151,28 @@ def _port(message: Any) -> PortAttrs | None:
         proxy_arp_wifi=bool(data.get_attr("IFLA_BRPORT_PROXYARP_WIFI")),
         locked=bool(data.get_attr("IFLA_BRPORT_LOCKED")),
         state=data.get_attr("IFLA_BRPORT_STATE"),
+    )
+
+
+def _ipip(data: Any, names: dict[int, str]) -> IpipAttrs:
+    ends = [data.get_attr(f"IFLA_IPIP_{end}") for end in ("LOCAL", "REMOTE")]
+    local, remote = (end if end not in (None, "0.0.0.0") else None for end in ends)
+    return IpipAttrs(
+        local=local,
+        remote=remote,
+        device=names.get(data.get_attr("IFLA_IPIP_LINK") or 0),
+        ttl=data.get_attr("IFLA_IPIP_TTL") or 0,
+        pmtudisc=bool(data.get_attr("IFLA_IPIP_PMTUDISC")),
+        fwmark=data.get_attr("IFLA_IPIP_FWMARK") or 0,
+        special=tuple(
+            word
+            for word, there in (
+                ("external", data.get_attr("IFLA_IPIP_COLLECT_METADATA") is not None),
+                ("other protocols", data.get_attr("IFLA_IPIP_PROTO") not in (None, *_IPIP)),
+                ("encap", bool(data.get_attr("IFLA_IPIP_ENCAP_TYPE"))),
+            )
+            if there
+        ),
     )
 
 

@@ -18,7 +18,9 @@ def addressed_to(rule: XtRule, packet: Packet) -> bool:
 
     A rule that names neither is for nobody in particular.
     """
-    if rule.proto is not None and (rule.proto.invert or base_protocol(rule.proto.value) != packet.proto):
+    if rule.proto is not None and (
+        rule.proto.invert or base_protocol(rule.proto.value) != base_protocol(packet.proto)
+    ):
         return False
     if rule.dst is not None and in_prefix(packet.dst, rule.dst.value) == rule.dst.invert:
         return False

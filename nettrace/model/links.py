@@ -14,6 +14,7 @@ __all__ = [
     "Address",
     "BridgeAttrs",
     "FdbEntry",
+    "IpipAttrs",
     "Link",
     "MacvlanAttrs",
     "Neighbour",
@@ -75,6 +76,25 @@ class VxlanAttrs(Struct, frozen=True, kw_only=True):
     special: tuple[str, ...] = ()  # ``proxy``, ``rsc``: switches that answer for others
 
 
+class IpipAttrs(Struct, frozen=True, kw_only=True):
+    """
+    ``ip -d link show type ipip``.
+
+    Without a ``remote`` each packet goes to its route's next hop, without a ``local`` from the address
+    that the way there has; tunl0, which comes with the module, has neither and takes what no other
+    device does.  ``special``: where to is said by a route or a program (``external``), or other
+    protocols are carried.
+    """
+
+    local: str | None = None
+    remote: str | None = None
+    device: str | None = None
+    ttl: int = 0  # of the outer packet, 0: that of the inner one
+    pmtudisc: bool = False  # the outer packet may never be fragmented
+    fwmark: int = 0
+    special: tuple[str, ...] = ()
+
+
 class MacvlanAttrs(Struct, frozen=True, kw_only=True):
     """
     ``ip -d link show type macvlan``.
@@ -118,6 +138,7 @@ class Link(Struct, frozen=True, kw_only=True):
     bridge: BridgeAttrs | None = None
     port: PortAttrs | None = None
     vxlan: VxlanAttrs | None = None
+    ipip: IpipAttrs | None = None
     macvlan: MacvlanAttrs | None = None
     promiscuity: int = 0
     taps: tuple[str, ...] = ()

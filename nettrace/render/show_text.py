@@ -122,6 +122,8 @@ def _link(item: ShownLink) -> list[str | Span]:
         peer = f"{link.peer.netns or '<outside>'}#{link.peer.ifindex}"
     elif link.vxlan is not None:
         peer = f"vni {link.vxlan.vni} port {link.vxlan.port}"
+    elif link.ipip is not None:
+        peer = f"remote {link.ipip.remote or 'any'} local {link.ipip.local or 'any'}"
     addresses = ", ".join(f"{address.address}/{address.prefixlen}" for address in item.addresses)
     style = Style.PLAIN if state == "up" else Style.WARN
     cells = _cells(item.netns, link.name, link.kind, None, str(link.mtu), link.master, peer, addresses)

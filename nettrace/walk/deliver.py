@@ -15,6 +15,7 @@ from nettrace.walk import icmp6
 from nettrace.walk.context import Delivery, Run, ended, undecided
 from nettrace.walk.icmp import PORT_UNREACHABLE, PROTOCOL_UNREACHABLE, send_error, send_reset
 from nettrace.walk.icmp6 import send_error6
+from nettrace.walk.ipip import ipip_in
 from nettrace.walk.lookup import WILDCARDS, at_port, busy, raw_takers, takers
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.programs import socket_receives
@@ -35,7 +36,7 @@ def deliver(run: Run, skb: Skb) -> Next:
     tunnels = tunnel_at(ns, packet)
     if tunnels:
         return decapsulate(run, skb, tunnels)
-    carried = relay_in(run, skb)
+    carried = relay_in(run, skb) or ipip_in(run, skb)
     if carried is not None:
         return carried
     wanted = packet

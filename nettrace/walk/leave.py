@@ -14,6 +14,7 @@ from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
+from nettrace.walk.ipip import ipip_out
 from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
@@ -91,6 +92,8 @@ def transmit(run: Run, skb: Skb) -> Next:
         return Next.BRIDGE_OUT
     if link.kind == "vxlan":
         return Next.ENCAPSULATE
+    if link.kind == "ipip":
+        return ipip_out(run, ns, skb, link)
     if link.macvlan is not None:
         return by_macvlan(run, ns, skb, link)
     if link.kind == "dummy":

@@ -71,7 +71,7 @@ def header_matches(skb: Skb, point: HookPoint, rule: XtRule) -> bool:
 
 def _protocol_fits(proto: str, wanted: Negatable) -> bool:
     name = base_protocol(wanted.value)
-    return (name in ("all", "0") or name == proto) != wanted.invert
+    return (name in ("all", "0") or name == base_protocol(proto)) != wanted.invert
 
 
 def device_fits(device: str | None, wanted: str) -> bool:

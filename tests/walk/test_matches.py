@@ -279,3 +279,12 @@ def test_untracked_is_a_state() -> None:
     """An untracked packet is UNTRACKED, not INVALID."""
     assert answer("-m conntrack --ctstate UNTRACKED", state="UNTRACKED") is True
     assert answer("-m conntrack --ctstate INVALID", state="UNTRACKED") is False
+
+
+@pytest.mark.parametrize(("name", "number"), [("ipencap", "4"), ("4", "4"), ("esp", "50"), ("ipip", "94")])
+def test_protocols_by_name(name: str, number: str) -> None:
+    """`iptables -S` writes protocols by the names of /etc/protocols, in which IPIP is ipencap."""
+    sent = packet(proto=number, sport=None, dport=None, tcp_flags=frozenset())
+    assert answer(f"-p {name} -j DROP", sent) is True
+    assert answer(f"! -p {name} -j DROP", sent) is False
+    assert answer(f"-p {name} -j DROP") is False
