@@ -94,6 +94,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     ``programs`` are of BPF.
     ``files`` are relative to the lab's directory.  ``agents`` are what the names of the chains begin with
     that the nodes' agents own: they write them whole, and take away those that they no longer want.
+    ``modules`` are those of the kernel that it cannot do without.
     """
 
     namespaces: tuple[LabNetns, ...]
@@ -109,6 +110,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     programs: dict[str, Opaque] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()
     agents: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     has_manifests: bool = False
     notes: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)

@@ -32,12 +32,13 @@ from nettrace.lab.tools import (
 from nettrace.model.errors import UserError
 from nettrace.model.lab import LabProcess
 
-__all__ = ["build", "ensure_bridge_netfilter", "set_sysctls", "start_all", "write_files"]
+__all__ = ["build", "ensure_bridge_netfilter", "ensure_modules", "set_sysctls", "start_all", "write_files"]
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
 
 _BRIDGE_NF = Path("/proc/sys/net/bridge")
+_MODULES = Path("/sys/module")
 _WORKERS = 8
 
 #: Sysctls that exist only with a module or a protocol of the kernel; the lab does without.
@@ -119,6 +120,25 @@ def _write_sysctls(netns: str, values: Sequence[tuple[str, str]]) -> None:
             raise UserError(f"{name} = {value}: {(error.strerror or '').lower()}", where=netns) from error
         finally:
             os.close(descriptor)
+
+
+def ensure_modules(names: Sequence[str], progress: Progress) -> None:
+    """
+    Load modules that a lab cannot do without; UserError where the kernel has them not.
+
+    They are the whole machine's, and do nothing by themselves (ipip: a device tunl0 that is down).
+    """
+    for name in names:
+        if (_MODULES / name).exists():
+            continue
+        progress(f"loads the kernel module {name}")
+        try:
+            run(["modprobe", name])
+        except UserError as error:
+            raise UserError(
+                f"this kernel has no {name}: {error.what}",
+                hint=f"build it on a kernel with {name}: from a checkout, scripts/vm nettrace lab ...",
+            ) from error
 
 
 def ensure_bridge_netfilter(progress: Progress) -> None:

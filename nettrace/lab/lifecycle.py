@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from nettrace.lab import store
 from nettrace.lab.blueprint import Blueprint, Options
-from nettrace.lab.build import build, ensure_bridge_netfilter, write_files
+from nettrace.lab.build import build, ensure_bridge_netfilter, ensure_modules, write_files
 from nettrace.lab.ipvs import ensure_ipvs
 from nettrace.lab.names import check_lab_name
 from nettrace.lab.teardown import leftovers, tear_down
@@ -93,6 +93,7 @@ def _build(
         for note in blueprint.notes:
             say(note)
         write_files(root, blueprint.files)
+        ensure_modules(blueprint.modules, say)
         ensure_bridge_netfilter(say)
         if blueprint.servers:
             ensure_ipvs(say)

@@ -51,8 +51,8 @@ def test_routes_are_birds(scene: Scene) -> None:
 
 
 BREAKS = (
-    Break("calico-proxy-arp-off", no_proxy_arp, "pod-pod-other-node", "unreachable", "calico"),
     Break("calico-workload-route-missing", no_workload_route, "pod-pod-other-node", "timeout", "calico"),
+    Break("calico-proxy-arp-off", no_proxy_arp, "pod-pod-other-node", "unreachable", "calico"),
     Break("masquerade-missing", no_masquerade, "pod-outside", "timeout", "calico"),
 )
 

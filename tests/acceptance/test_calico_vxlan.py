@@ -15,7 +15,7 @@ from tests.acceptance.breaking import Break, found_repaired_undone
 from tests.acceptance.calico import block_of
 from tests.acceptance.calico import heal as heal_all
 from tests.acceptance.faults import Scene
-from tests.acceptance.matrix import SAMPLE, SWEEP, agrees, ends_of, flow_of
+from tests.acceptance.matrix import KINDS, SWEEP, agrees, ends_of, flow_of
 from tests.acceptance.scenes import kubernetes_scene
 
 
@@ -26,7 +26,7 @@ def scene() -> Iterator[Scene]:
         yield kubernetes_scene(lab)
 
 
-@pytest.mark.parametrize("kind", SAMPLE)
+@pytest.mark.parametrize("kind", KINDS if SWEEP else ("pod-pod-other-node",))
 def test_prediction_equals_the_real_connection(scene: Scene, kind: str) -> None:
     """The walk's outcome and endpoints are those of real connections, and nothing is found wrong."""
     agrees(scene, kind)

@@ -164,6 +164,7 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
         ),
         device_sysctls={site.netns: values for site in sites if (values := pod_network.device_sysctls(site))},
         agents=pod_network.agents,
+        modules=pod_network.modules,
         fdb={site.netns: lines for site in sites if (lines := tuple(pod_network.fdb(site)))},
         sets={netns: (virtual[netns].sets if virtual else "") + one.sets for netns, one in enforced.items()},
         servers={netns: state.servers for netns, state in virtual.items()},

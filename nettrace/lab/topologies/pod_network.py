@@ -87,7 +87,8 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
       forwarding and bridge netfilter, ``device_sysctls`` those of devices that ``wiring`` makes.
     * ``files`` are what it and its CNI plugin leave on the node, relative to the node's root: each is
       put below ``nodes/NAME/``.
-    * ``daemons`` are its processes on the node, ``programs`` those of BPF on the node's devices.
+    * ``daemons`` are its processes on the node, ``programs`` those of BPF on the node's devices;
+      ``modules`` are the kernel's that it cannot do without.
     """
 
     topology: str
@@ -97,6 +98,7 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
     fdb: Callable[[Site], Sequence[str]] = _nothing
     rules: Callable[[XtRuleset, Site], Policed] = _policies
     agents: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     objects: Callable[[Sequence[Site]], Sequence[Document]] = _no_objects
     sysctls: Callable[[Site], dict[str, str]] = _no_files
     device_sysctls: Callable[[Site], dict[str, str]] = _no_files

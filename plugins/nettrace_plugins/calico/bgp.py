@@ -16,11 +16,15 @@ from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
-from nettrace_plugins.calico.facts import OWNER, Published, blocks_of, pools, published
-from nettrace_plugins.calico.names import VXLAN
+from nettrace_plugins.calico.facts import OWNER, Published, blocks_of, pools, published, setting
+from nettrace_plugins.calico.names import TUNNEL, VXLAN
 from nettrace_plugins.kube_router.bgp import BGP_PORT, blocking, session, silent
 
 __all__ = ["CALICO_BGP_DOWN", "CALICO_WRONG_AUTODETECT"]
+
+
+#: Values of programClusterRoutes with which Felix, not BIRD, leads to the blocks of pools with IPIP.
+_BY_FELIX = ("Enabled", "EnabledIPIPOnly")
 
 
 def _down(context: Context) -> Iterator[Candidate]:
@@ -33,6 +37,8 @@ def _down(context: Context) -> Iterator[Candidate]:
         here = next((one for one in context.snapshot.nodes.values() if one.netns == owed.netns), None)
         peer = next((one for one in nodes.values() if hop and one.address == hop.via), None)
         if hop is None or here is None or peer is None or hop.device == VXLAN:
+            continue
+        if hop.device == TUNNEL and str(setting(context.snapshot, "programClusterRoutes")) in _BY_FELIX:
             continue
         if session(context.snapshot, owed.netns, peer.address) is False:
             yield _candidate(context, difference, here, peer)

@@ -48,6 +48,13 @@ _TOPOLOGIES = (
         faults=_FAULTS,
     ),
     Topology(
+        name="calico-ipip",
+        summary="a cluster whose nodes put the pods' packets into packets of their own (IPIP), by Calico",
+        builder="nettrace_plugins.calico.topology:calico_ipip",
+        cluster=True,
+        faults=_FAULTS,
+    ),
+    Topology(
         name="calico-vxlan",
         summary="a cluster whose nodes a VXLAN of Calico joins",
         builder="nettrace_plugins.calico.topology:calico_vxlan",

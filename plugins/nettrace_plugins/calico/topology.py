@@ -24,15 +24,25 @@ from nettrace.model.xt import XtRuleset
 from nettrace_plugins.calico.bird import bird_daemon, bird_files
 from nettrace_plugins.calico.facts import ANNOTATION, GROUP
 from nettrace_plugins.calico.felix import Felix, felix, sets_text
-from nettrace_plugins.calico.names import PREFIX, VXLAN, veth, vtep_mac
+from nettrace_plugins.calico.names import PREFIX, TUNNEL, VXLAN, veth, vtep_mac
 
-__all__ = ["calico_bgp", "calico_vxlan", "device_settings", "pod_device", "pod_routes", "routed_pod"]
+__all__ = [
+    "calico_bgp",
+    "calico_ipip",
+    "calico_vxlan",
+    "device_settings",
+    "pod_device",
+    "pod_routes",
+    "routed_pod",
+]
 
 _BLOCK = 26
 _HOST_MAC = "ee:ee:ee:ee:ee:ee"
 _GATEWAY = "169.254.1.1"
 _WIRE_MTU = 1500
 _VERSION = "v3.26.4"
+#: Since then Felix can lead to the blocks of pools with IPIP; BIRD needs patches of Calico's for it.
+_PROGRAMMING_VERSION = "v3.31.0"
 _VXLAN_ID, _VXLAN_PORT = 4096, 4789
 #: The protocol of Felix' routes that are no pod's (dataplanedefs.VXLANDefaultProto).
 _FELIX = 80
@@ -43,13 +53,15 @@ class Way(Struct, frozen=True, kw_only=True):
     How the nodes reach each other's pods.
 
     ``encapsulation`` is as in Felix, ``wiring`` and ``fdb`` are what Felix makes of the peers; with
-    ``bgp`` BIRD tells and learns the blocks.
+    ``bgp`` BIRD tells and learns the blocks.  ``modules`` are the kernel's that it takes.
     """
 
     topology: str
     encapsulation: str = ""
     mtu: int = _WIRE_MTU
     bgp: bool = False
+    modules: tuple[str, ...] = ()
+    version: str = _VERSION
     wiring: Callable[[Site], list[str]] = lambda site: []
     fdb: Callable[[Site], list[str]] = lambda site: []
 
@@ -64,6 +76,11 @@ def calico_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     return kubernetes(pod_network(VXLAN_WAY), lab, root, options)
 
 
+def calico_ipip(lab: str, root: Path, options: Options) -> Blueprint:
+    """Describe a cluster whose nodes put the pods' packets into packets of their own."""
+    return kubernetes(pod_network(IPIP), lab, root, options)
+
+
 def pod_network(way: Way) -> PodNetwork:
     """Return what Calico does on the nodes with this way between them."""
 
@@ -71,6 +88,8 @@ def pod_network(way: Way) -> PodNetwork:
         notes = {"IPv4Address": f"{node.address}/{net.prefixlen}"}
         if way.encapsulation == "vxlan":
             notes["IPv4VXLANTunnelAddr"] = _tunnel_address(node)
+        if way.encapsulation == "ipip":
+            notes["IPv4IPIPTunnelAddr"] = _tunnel_address(node)
         return {f"{ANNOTATION}{key}": notes[key] for key in sorted(notes)}
 
     def wiring(site: Site) -> tuple[str, ...]:
@@ -108,6 +127,7 @@ def pod_network(way: Way) -> PodNetwork:
         fdb=way.fdb,
         rules=rules,
         agents=(PREFIX,),
+        modules=way.modules,
         objects=objects,
         device_sysctls=device_settings,
         files=files,
@@ -189,7 +209,32 @@ def _vxlan_fdb(site: Site) -> list[str]:
     ]
 
 
+# --- IPIP ------------------------------------------------------------------------------
+
+
+def _ipip_wiring(site: Site) -> list[str]:
+    """tunl0 is there in every namespace as soon as the kernel has the module."""
+    return [
+        f"link set {TUNNEL} mtu {_WIRE_MTU - 20} up",
+        f"addr add {_tunnel_address(site.node)}/32 dev {TUNNEL}",
+        *(f"route add blackhole {net} proto {_FELIX}" for net in blocks(site, site.node)),
+        *(
+            f"route add {net} via {peer.address} dev {TUNNEL} onlink proto {_FELIX}"
+            for peer in site.peers
+            for net in blocks(site, peer)
+        ),
+    ]
+
+
 BGP = Way(topology="calico-bgp", bgp=True)
+IPIP = Way(
+    topology="calico-ipip",
+    encapsulation="ipip",
+    mtu=_WIRE_MTU - 20,
+    modules=("ipip",),
+    version=_PROGRAMMING_VERSION,
+    wiring=_ipip_wiring,
+)
 VXLAN_WAY = Way(
     topology="calico-vxlan",
     encapsulation="vxlan",
@@ -212,7 +257,7 @@ def _objects(sites: Sequence[Site], way: Way) -> list[Document]:
     if way.encapsulation:
         modes[f"{way.encapsulation}Mode"] = "Always"
     found = [
-        _object("ClusterInformation", "default", calicoVersion=_VERSION, datastoreReady=True),
+        _object("ClusterInformation", "default", calicoVersion=way.version, datastoreReady=True),
         _object(
             "IPPool",
             "default-ipv4-ippool",
@@ -223,6 +268,8 @@ def _objects(sites: Sequence[Site], way: Way) -> list[Document]:
             **modes,
         ),
     ]
+    if way.encapsulation == "ipip":
+        found.append(_object("FelixConfiguration", "default", programClusterRoutes="Enabled"))
     for site in sites:
         for net in blocks(site, site.node):
             name = f"{site.node.name}-{net.replace('.', '-').replace('/', '-')}"
