@@ -60,9 +60,8 @@ def pod_case_of(context: Context, text: str) -> PodCase:
     if target.kind != "pod":
         raise UserError(f"{text!r} is no pod", where=text, hint="pod/NAMESPACE/NAME")
     if target.port is not None or target.proto is not None:
-        raise UserError(
-            f"{text!r} names a port", where=text, hint=f"pod/{target.namespace or 'default'}/{target.name}"
-        )
+        plain = f"pod/{target.namespace}/{target.name}" if target.namespace else f"pod/{target.name}"
+        raise UserError(f"{text!r} names a port", where=text, hint=f"a pod's address has none: {plain}")
     context.read_unread([SectionKey("", "kube/pods"), SectionKey("", "kube/nodes")])
     named = [
         pod

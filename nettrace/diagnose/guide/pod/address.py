@@ -58,7 +58,7 @@ def leased(case: PodCase) -> Asking[Check]:
     snapshot = yield from _everywhere()
     pool = pool_of(snapshot, case.node, network)
     if pool is None or ipam is None or conf is None:
-        giver = ipam.type if ipam is not None else "nobody"
+        giver = ipam.type if ipam is not None else network.plugin.type if network.plugin else "nobody"
         return _LEASE.skipped(f"addresses are given by {giver}, whose leases are not in files of the node")
     directory = f"{ipam.data_dir.rstrip('/')}/{conf.name}"
     looked = (f"{len(pool.leases)} leases in {directory} on {case.node}",)

@@ -64,7 +64,7 @@ def shared(case: PodCase) -> Asking[Check]:
     own = kube_node(snapshot, case.node)
     if own is None:
         return _CIDR.unknown(f"there is no Node called {case.node} among the objects")
-    looked = (f"spec.podCIDRs of Node {case.node}, and of the {len(nodes.value) - 1} others",)
+    looked = (f"spec.podCIDRs of all {len(nodes.value)} Nodes",)
     for other in nodes.value:
         both = [(a, b) for a in own.pod_cidrs for b in other.pod_cidrs if _overlap(a, b)]
         if other.name != own.name and both:
@@ -119,7 +119,7 @@ def configured(case: PodCase) -> Asking[Check]:
     conf, plugin = network.conf, network.plugin
     assert conf is not None  # noqa: S101  (without one there is a finding)
     assert plugin is not None  # noqa: S101
-    giver = f"addresses from {plugin.ipam.type}" if plugin.ipam is not None else "no addresses"
+    giver = f"addresses from {plugin.ipam.type if plugin.ipam is not None else plugin.type}"
     ranges = names(list(subnets(plugin.ipam))) if plugin.ipam is not None and plugin.ipam.ranges else ""
     said = f"{conf.path}: network {conf.name}, {giver}{f' of {ranges}' if ranges else ''}"
     if plugin.source:
