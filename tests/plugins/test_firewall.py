@@ -12,6 +12,10 @@ from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
 from nettrace.parse.iptables import parse_save
 from nettrace_plugins.firewall import firewalld, ufw
 from nettrace_plugins.firewall.names import chain_words
+from tests.diagnose.asking import diagnosed
+from tests.diagnose.guided import with_section
+from tests.diagnose.test_causes_kube import flushed
+from tests.diagnose.worlds import cluster
 
 FIXTURES = Path(__file__).parents[2] / "fixtures/firewalls"
 
@@ -129,3 +133,19 @@ def test_words_of_every_chain() -> None:
         for section in parse_save((FIXTURES / fixture).read_text(), fixture).tables.values():
             assert isinstance(section, Known)
             assert all(chain_words(name, chain).startswith(f"{name}: ") for chain in section.value.chains)
+
+
+def test_who_flushed_the_rules() -> None:
+    """Where kube-proxy's rules are gone and firewalld is at work, that is said beside the repair."""
+    broken, flow = flushed(cluster()), ("pod/client-near", "svc/hostnames")
+    plain = diagnosed(broken, *flow).findings[0]
+    assert plain.cause == "rules-flushed"
+    assert not any("firewalld" in note for note in plain.notes)
+    table = NftTable(family="inet", name="firewalld")
+    native = Known(NftRuleset(tables={"inet firewalld": table}))
+    found = diagnosed(with_section(broken, "node-a", "nft", native), *flow).findings[0]
+    assert found.cause == "rules-flushed"
+    assert (
+        "firewalld is here (its table inet firewalld): firewalld empties iptables' tables when it starts and "
+        "when it is reloaded" in found.notes
+    )
