@@ -48,6 +48,7 @@ systems: setup ## the whole reachability matrix of every network system's lab, a
 	    tests/acceptance/test_several_snapshots.py \
 	    tests/kernel/test_debug_pod.py \
 	    tests/kernel/test_cni_plugin.py \
+	    tests/acceptance/test_docker_layouts.py \
 	    tests/acceptance/test_canal.py \
 	    tests/acceptance/test_weave.py \
 	    tests/acceptance/test_kube_router.py \

@@ -15,9 +15,10 @@ from nettrace.model.addr import canonical_address, family_of, network_of
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 
-__all__ = ["CONTAINERS", "Container", "Network", "Published", "running_containers"]
+__all__ = ["CONTAINERS", "Container", "Network", "Published", "has_proxy", "running_containers"]
 
 CONTAINERS = "/var/lib/docker/containers/"
+DAEMON = "/etc/docker/daemon.json"
 
 
 class Network(Struct, frozen=True, kw_only=True):
@@ -58,6 +59,13 @@ def running_containers(snapshot: Snapshot, node: str) -> tuple[Container, ...]:
         if (container := _container(path, files)) is not None
     ]
     return tuple(sorted(found, key=lambda container: (container.name, container.source)))
+
+
+def has_proxy(snapshot: Snapshot, node: str) -> bool:
+    """Does dockerd run its userland proxy?  It does unless daemon.json says no."""
+    state = snapshot.nodes.get(node)
+    files: Mapping[str, str] = state.files.value if state and isinstance(state.files, Known) else {}
+    return _json(files.get(DAEMON, "")).get("userland-proxy") is not False
 
 
 def _container(path: str, files: Mapping[str, str]) -> Container | None:

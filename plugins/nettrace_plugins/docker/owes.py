@@ -28,9 +28,15 @@ from nettrace.model.xt import (
     Udp,
     XtRule,
 )
-from nettrace_plugins.docker.containers import Container, Network, Published, running_containers
+from nettrace_plugins.docker.containers import (
+    Container,
+    Network,
+    Published,
+    has_proxy,
+    running_containers,
+)
 
-__all__ = ["CHAIN", "OWNER", "owed_by_docker"]
+__all__ = ["CHAIN", "OWNER", "bridge_of", "owed_by_docker"]
 
 OWNER = "dockerd"
 CHAIN = "DOCKER"
@@ -40,6 +46,8 @@ _JUMPS = {
     "PREROUTING": XtRule(matches=(_LOCAL,), target=Jump(CHAIN)),
     "OUTPUT": XtRule(dst=Negatable("127.0.0.0/8", invert=True), matches=(_LOCAL,), target=Jump(CHAIN)),
 }
+#: Without the userland proxy 127.0.0.1 leads to containers too.
+_UNPROXIED = {**_JUMPS, "OUTPUT": _JUMPS["PREROUTING"]}
 
 
 def owed_by_docker(snapshot: Snapshot, node: str) -> Iterator[Owed]:
@@ -52,25 +60,26 @@ def owed_by_docker(snapshot: Snapshot, node: str) -> Iterator[Owed]:
     jumps = False
     for container in running_containers(snapshot, node):
         for network in container.networks:
-            bridge = _bridge(snapshot, netns, network)
+            bridge = bridge_of(snapshot, netns, network)
             if bridge is None:
                 continue
             if network.prefix not in masked:
                 masked.add(network.prefix)
                 yield _masquerade(snapshot, netns, container, network, bridge)
-        attached = next(((n, b) for n in container.networks if (b := _bridge(snapshot, netns, n))), None)
+        attached = next(((n, b) for n in container.networks if (b := bridge_of(snapshot, netns, n))), None)
         if attached is None:
             continue
         for port in container.published:
-            owed = _dnat(snapshot, netns, container, attached, port)
+            proxied = has_proxy(snapshot, node)
+            owed = _dnat(snapshot, netns, container, attached, port, proxied=proxied)
             jumps = jumps or owed.chain == CHAIN
             yield owed
     if jumps:
-        for chain, rule in _JUMPS.items():
+        for chain, rule in (_JUMPS if has_proxy(snapshot, node) else _UNPROXIED).items():
             yield _jump(snapshot, netns, chain, rule)
 
 
-def _bridge(snapshot: Snapshot, netns: str, network: Network) -> str | None:
+def bridge_of(snapshot: Snapshot, netns: str, network: Network) -> str | None:
     """Return the bridge that has the network's gateway; docker0 for Docker's own where that was not read."""
     section = snapshot.namespaces[netns].addresses if netns in snapshot.namespaces else None
     if not isinstance(section, Known):
@@ -118,7 +127,13 @@ def _masquerade(
 
 
 def _dnat(
-    snapshot: Snapshot, netns: str, container: Container, attached: tuple[Network, str], port: Published
+    snapshot: Snapshot,
+    netns: str,
+    container: Container,
+    attached: tuple[Network, str],
+    port: Published,
+    *,
+    proxied: bool,
 ) -> OwedRule:
     network, bridge = attached
     number = PortRange(port.host_port, port.host_port)
@@ -142,7 +157,7 @@ def _dnat(
     test = Tcp(dport=Ports(number)) if port.proto == "tcp" else Udp(dport=Ports(number), proto=port.proto)
     rule = XtRule(
         dst=Negatable(f"{port.host_ip}/32") if port.host_ip else None,
-        in_device=Negatable(bridge, invert=True),
+        in_device=Negatable(bridge, invert=True) if proxied else None,
         proto=Negatable(port.proto),
         matches=(test,),
         target=Dnat(to=to),
