@@ -54,11 +54,19 @@ REASONS: Mapping[Verdict, Kernel] = {
     Verdict.NO_ROUTE: _kernel(
         "IP_INNOROUTES",
         "IP_OUTNOROUTES",
-        at=("ip_error", "ip6_pkt_drop", "ip6_pkt_discard", "nf_send_reset", "nf_send_reset6"),
+        at=(
+            "ip_error",
+            "ip6_pkt_drop",
+            "ip6_pkt_discard",
+            "nf_send_reset",
+            "nf_send_reset6",
+            "br_nf_pre_routing_finish_ipv6",
+        ),
     ),
     # ip_route_input_slow calls a blackhole unreachable where forwarding is off
     Verdict.BLACKHOLED: _kernel(
-        "IP_INADDRERRORS", at=("ip_error", "dst_discard", "dst_discard_out", "ip6_pkt_drop")
+        "IP_INADDRERRORS",
+        at=("ip_error", "dst_discard", "dst_discard_out", "ip6_pkt_drop", "br_nf_pre_routing_finish_ipv6"),
     ),
     Verdict.NOT_FORWARDED: _kernel("IP_INADDRERRORS", at=("ip_error", "ip6_forward"), surely=True),
     Verdict.REVERSE_PATH_FILTERED: _kernel("IP_RPFILTER", surely=True),
@@ -67,6 +75,7 @@ REASONS: Mapping[Verdict, Kernel] = {
         "IP_LOCALNET",
         "IP_INVALID_SOURCE",
         "IP_INVALID_DEST",
+        "IP_INHDR",
         at=("ip_rcv_finish_core", "ip6_rcv_core", "ip_error"),
     ),
     Verdict.NEIGHBOUR_FAILED: _kernel(

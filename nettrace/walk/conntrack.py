@@ -53,6 +53,8 @@ def track(run: Run, skb: Skb, hook: str) -> None:
         return
     skb.conn, skb.reply = conn, reply
     skb.state = "ESTABLISHED" if reply or conn.seen_reply else "NEW"
+    if conn.listed and packet.proto == "udp" and conn.seen_reply:
+        conn.assured = True  # nf_conntrack_udp_packet: answered, and older than two seconds (stream_ts)
     if reply:
         conn.seen_reply = True
 

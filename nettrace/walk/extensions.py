@@ -45,6 +45,24 @@ TOS_NAMES = {
 
 #: ip6t_ipv6header.h, by iptables' names
 _HEADERS = {"hop": 128, "dst": 64, "route": 32, "frag": 16, "auth": 8, "esp": 4, "none": 2, "prot": 1}
+#: What it lists them by: /etc/protocols first, then its own long names.
+_HEADERS |= {
+    "hop-by-hop": 128,
+    "ipv6-opts": 64,
+    "ipv6-route": 32,
+    "ipv6-frag": 16,
+    "ah": 8,
+    "ipv6-nonxt": 2,
+    "protocol": 1,
+    "0": 128,
+    "60": 64,
+    "43": 32,
+    "44": 16,
+    "51": 8,
+    "50": 4,
+    "59": 2,
+    "255": 1,
+}
 
 
 def number_range(text: str, most: int) -> tuple[int, int]:

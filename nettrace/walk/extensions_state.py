@@ -47,7 +47,8 @@ def _cluster(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered
         raise ValueError("the node is missing")
     number = int(option.values[0], 0)
     nodes = number if mask is not None else 1 << (number - 1)
-    here = reciprocal_scale(jhash2(address_words(conn.original.src), seed), total)
+    # of IPv6 the first word alone: NF_CT_TUPLE_L3SIZE counts words, and xt_cluster takes it for bytes
+    here = reciprocal_scale(jhash2(address_words(conn.original.src)[:1], seed), total)
     return bool(1 << here & nodes) != option.invert
 
 

@@ -8,11 +8,11 @@ Sources: net/ipv6/icmp.c (icmp6_send), RFC 4443.  Rate limits are set aside, as 
 
 from msgspec.structs import replace
 
-from nettrace.model.addr import is_link_local, is_multicast
+from nettrace.model.addr import is_link_local, is_loopback, is_multicast
 from nettrace.model.packet import Packet
 from nettrace.walk.context import Answer, Run
 from nettrace.walk.fib import Found
-from nettrace.walk.namespace import namespace
+from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.routing import FlowKey, address_type, lookup
 from nettrace.walk.skb import Skb
 from nettrace.walk.source6 import select_address6
@@ -77,7 +77,7 @@ def send_error6(
         return False
     ns = namespace(run, skb.netns)
     source = ""
-    if ns.owns(packet.dst) or address_type(run, ns, packet.dst) == "ANYCAST":
+    if _is_mine(ns, skb, packet.dst) or address_type(run, ns, packet.dst) == "ANYCAST":
         source = packet.dst
     elif skb.iif is not None and not _has_prefsrc(run, skb):
         source = select_address6(ns, skb.iif, packet.src) or ""
@@ -98,12 +98,22 @@ def send_error6(
             packet=error,
             conn=skb.conn if attach else None,
             reply=not skb.reply,
+            attached=attach and skb.state == "UNTRACKED",
             delay=delay,
             mtu=mtu,
             by=skb.iif if is_link_local(packet.src) else None,
         )
     )
     return True
+
+
+def _is_mine(ns: Namespace, skb: Skb, address: str) -> bool:
+    """ipv6_chk_addr: an address of a link or of the host itself counts on its own device alone."""
+    if is_loopback(address):
+        return skb.iif in (None, "lo")
+    if is_link_local(address) and skb.iif is not None:
+        return any(one.address == address for one in ns.addresses6(skb.iif))
+    return ns.owns(address)
 
 
 def _has_prefsrc(run: Run, skb: Skb) -> bool:

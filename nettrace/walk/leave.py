@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.forward6 import mtu_of6
 from nettrace.walk.hooks import netdev_hook, run_hook
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, send_error
+from nettrace.walk.icmp6 import PACKET_TOO_BIG, send_error6
 from nettrace.walk.ipip import ipip_out
 from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
@@ -41,8 +43,8 @@ def postrouting(run: Run, skb: Skb) -> Next:
     run_hook(run, skb, HookPoint(ns, "postrouting", skb.device or None, skb.route.device))
     own = not skb.device
     skb.device = skb.route.device
-    if own and skb.packet.family == 4:
-        _fit(run, ns, skb, skb.route)
+    if own:
+        (_fit if skb.packet.family == 4 else _fit6)(run, ns, skb, skb.route)
     return Next.NEIGHBOUR
 
 
@@ -73,6 +75,30 @@ def _fit(run: Run, ns: Namespace, skb: Skb, route: Decision) -> None:
         stops=True,
     )
     send_error(run, skb, 3, FRAGMENTATION_NEEDED, local=False, mtu=mtu)
+    ended(Verdict.TOO_BIG, f"{skb.packet.size} bytes do not fit {route.device}'s MTU {mtu} in {ns.name}")
+
+
+def _fit6(run: Run, ns: Namespace, skb: Skb, route: Decision) -> None:
+    """
+    The same of IPv6 (ip6_finish_output, ip6_fragment).
+
+    What UDP and ICMPv6 send may be fragmented here whatever the socket asked for (ip6_sk_ignore_df),
+    TCP's segments may not.
+    """
+    mtu = mtu_of6(run, skb)
+    if skb.packet.size <= mtu:
+        skb.fragments = None
+        return
+    where = f"{ns.name}/links/{route.device}"
+    if skb.packet.proto != "tcp":
+        if skb.fragments != mtu:
+            note = f"leaves in fragments of {mtu}"
+            run.step(skb, Stage.FORWARD, "fragment", ref=where, text=f"mtu {mtu}", note=note)
+        skb.fragments = mtu
+        return
+    note = f"{skb.packet.size} bytes may not be fragmented"
+    run.step(skb, Stage.FORWARD, "drop", ref=where, text=f"mtu {mtu}", note=note, stops=True)
+    send_error6(run, skb, PACKET_TOO_BIG, 0, mtu=mtu)
     ended(Verdict.TOO_BIG, f"{skb.packet.size} bytes do not fit {route.device}'s MTU {mtu} in {ns.name}")
 
 

@@ -226,6 +226,10 @@ def store_payload(skb: Skb, base: str, offset: int, value: Value) -> str | None:
     packet = skb.packet
     if value == held:
         return ""
+    beside = _beside_label(packet, base, offset, value)
+    if beside is not None:
+        skb.packet = replace(packet, tos=beside)
+        return ""
     if value.softs and value.softs != held.softs:
         return f"what is written is not known: {value.reason}"
     new = value.data
@@ -258,6 +262,20 @@ def store_payload(skb: Skb, base: str, offset: int, value: Value) -> str | None:
         skb.packet = changed
         return ""
     return "what is written is no field that the walk knows"
+
+
+def _beside_label(packet: Packet, base: str, offset: int, value: Value) -> int | None:
+    """
+    The traffic class, where it is written with the flow label's first bits beside it.
+
+    They share the second byte: nft writes both, the label as it was.
+    """
+    if packet.family != 6 or (base, offset, len(value.data)) != ("network", 0, 2) or len(value.softs) != 1:
+        return None
+    soft = value.softs[0]
+    if (soft.start, soft.length, soft.high - soft.low, soft.low & 0xF) != (1, 1, 0xF, 0):
+        return None
+    return (value.data[0] & 0xF) << 4 | soft.low >> 4 if value.data[0] >> 4 == 6 else None
 
 
 def _read_network(packet: Packet, data: bytes) -> Packet:

@@ -34,6 +34,11 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _IP_TTL, _IP_TOS, _IP_MTU_DISCOVER = 2, 1, 10
 _PMTUDISC_DONT, _PMTUDISC_DO = 0, 2
 _SO_MARK = 36
+#: struct icmp6_filter: a bit that is set keeps a type out.
+_ICMP6_FILTER = 1
+_ECHO_REPLIES = struct.pack(
+    "=8I", *(0xFFFFFFFF & ~(1 << 129 % 32 if word == 129 // 32 else 0) for word in range(8))
+)
 _TCP_MAXSEG = 2
 #: Rounds without anything to do after which an exchange is over, and seconds between late ones.
 _IDLE = 2
@@ -97,20 +102,23 @@ class OracleNet(Net):
         self, label: str, port: int, proto: str = "tcp", address: str = "", *, both: bool = False
     ) -> None:
         """
-        Listen at IPv4; serve() answers.
+        Listen at IPv4, or with "::" at IPv6 alone; serve() answers.
 
         At UDP each address has a socket: which source a program with one for all would answer from is
         its own affair.
         """
         kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
         addresses = [address]
-        if proto == "udp" and not address:
-            told = self[label].ip("-o -4 addr").splitlines()
-            addresses = [line.split()[3].partition("/")[0] for line in told]
+        six = ":" in address
+        if proto == "udp" and address in ("", "::"):
+            told = self[label].ip(f"-o -{6 if six else 4} addr").splitlines()
+            addresses = [line.split()[3].partition("/")[0] for line in told if "scope link" not in line]
 
         def opened(address: str) -> socket.socket:
-            found = socket.socket(socket.AF_INET, kind)
+            found = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind)
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if six:
+                found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             found.bind((address, port))
             if proto == "tcp":
                 found.listen(64)
@@ -214,14 +222,14 @@ class OracleNet(Net):
         client = self.worker(probe.source).run(_open, probe)
         state = _State()
         try:
-            source, sport = client.getsockname()[:2] if probe.proto != "icmp" else ("", None)
+            source, sport = client.getsockname()[:2] if not probe.proto.startswith("icmp") else ("", None)
             _first(client, probe, state)
             self.settle(
                 lambda: _turn(client, probe, state),
                 wanted=lambda: state.done is not None or wanted in (Outcome.TIMEOUT, Outcome.STALLS),
                 patience=patience,
             )
-            if probe.proto != "icmp" and not sport:
+            if not probe.proto.startswith("icmp") and not sport:
                 source, sport = client.getsockname()[:2]
         finally:
             self._finish = client
@@ -277,30 +285,49 @@ _KINDS = {
     "tcp": (socket.SOCK_STREAM, 0),
     "udp": (socket.SOCK_DGRAM, 0),
     "icmp": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    "icmpv6": (socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
 }
 
 
 def _open(probe: Probe) -> socket.socket:
     """Open the client's socket in the calling thread's namespace."""
     kind, protocol = _KINDS[probe.proto]
-    found = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+    six = ":" in probe.dst
+    found = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+    (_ask6 if six else _ask4)(found, probe)
+    if probe.mark:
+        found.setsockopt(socket.SOL_SOCKET, _SO_MARK, probe.mark)
+    if probe.proto.startswith("icmp"):
+        if probe.src:
+            found.bind((probe.src, 0))
+    else:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((probe.src or ("::" if six else "0.0.0.0"), probe.sport or 0))
+    return found
+
+
+def _ask4(found: socket.socket, probe: Probe) -> None:
     ip = socket.IPPROTO_IP
     if probe.proto != "tcp":
         found.setsockopt(ip, _IP_RECVERR, 1)
     found.setsockopt(ip, _IP_TTL, probe.ttl)
     if probe.tos:
         found.setsockopt(ip, _IP_TOS, probe.tos)
-    if probe.mark:
-        found.setsockopt(socket.SOL_SOCKET, _SO_MARK, probe.mark)
     if probe.proto != "tcp":
         found.setsockopt(ip, _IP_MTU_DISCOVER, _PMTUDISC_DO if probe.df else _PMTUDISC_DONT)
-    if probe.proto == "icmp":
-        if probe.src:
-            found.bind((probe.src, 0))
-    else:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((probe.src or "0.0.0.0", probe.sport or 0))
-    return found
+
+
+def _ask6(found: socket.socket, probe: Probe) -> None:
+    """Fragments are made by who sends or by nobody: ``df`` is the socket's own wish."""
+    ip = socket.IPPROTO_IPV6
+    found.setsockopt(ip, socket.IPV6_UNICAST_HOPS, probe.ttl)
+    if probe.tos:
+        found.setsockopt(ip, socket.IPV6_TCLASS, probe.tos)
+    if probe.proto != "tcp":
+        found.setsockopt(ip, _IPV6_RECVERR, 1)
+        found.setsockopt(ip, socket.IPV6_DONTFRAG, int(probe.df))
+    if probe.proto == "icmpv6":  # answers to echoes alone
+        found.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _ECHO_REPLIES)
 
 
 def _first(client: socket.socket, probe: Probe, state: _State) -> None:
@@ -309,7 +336,7 @@ def _first(client: socket.socket, probe: Probe, state: _State) -> None:
         client.connect((probe.dst, probe.dport or 0))
         if probe.proto == "udp":
             client.send(probe.payload)
-        elif probe.proto == "icmp":
+        elif probe.proto != "tcp":
             client.send(_echo(probe))
     except BlockingIOError:
         pass
@@ -326,12 +353,16 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
     poll = select.poll()
     poll.register(client, events)
     found = poll.poll(0)
-    if not found:
+    if not found and (probe.proto != "tcp" or state.talking):
         return False
+    # An error that comes while connect() holds the socket is only noted (sk_err_soft), and reported when
+    # the SYN that is sent a second later has the same fate; whoever asks is told of it before.
     error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
         _failed(state, OSError(error, os.strerror(error)))
         return True
+    if not found:
+        return False
     if probe.proto == "tcp":
         if probe.talk:
             _talk(client, state)
@@ -345,9 +376,11 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
     except OSError as failure:
         _failed(state, failure)
         return True
-    number = probe.icmp_id.to_bytes(2, "big")
-    if probe.proto == "icmp" and (data[20], data[24:26], data[28:36]) != (0, number, probe.payload[:8]):
-        return True  # its own request, or another's answer: raw sockets see all
+    if probe.proto.startswith("icmp"):
+        message, kind = (data, 129) if probe.proto == "icmpv6" else (data[20:], 0)
+        number = probe.icmp_id.to_bytes(2, "big")
+        if (message[0], message[4:6], message[8:16]) != (kind, number, probe.payload[:8]):
+            return True  # its own request, or another's answer: raw sockets see all
     state.done = (Outcome.CONNECTED, None)
     return True
 
@@ -382,7 +415,7 @@ def _errors(client: socket.socket, probe: Probe, state: _State) -> bool:
     except OSError:
         return False
     for level, kind, data in ancillary:
-        if (level, kind) == (socket.IPPROTO_IP, _IP_RECVERR):
+        if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
             code = struct.unpack_from("=I", data)[0]
             _failed(state, OSError(code, os.strerror(code)))
     return True
@@ -393,6 +426,8 @@ def _failed(state: _State, error: OSError) -> None:
 
 
 def _echo(probe: Probe) -> bytes:
+    if probe.proto == "icmpv6":  # the kernel does the sum
+        return struct.pack(">BBHHH", 128, 0, 0, probe.icmp_id, 1) + probe.payload
     head = struct.pack(">BBHHH", 8, 0, 0, probe.icmp_id, 1)
     data = head + probe.payload
     data += b"\0" * (len(data) % 2)
@@ -405,9 +440,10 @@ def _echo(probe: Probe) -> bytes:
 def _frame(probe: Probe, to: str, by: str) -> bytes:
     """The bytes of a frame that nobody's stack has made."""
     from scapy.layers.inet import ICMP, IP, TCP, UDP
+    from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
     from scapy.layers.l2 import Ether
 
-    header = IP(
+    header: Any = IP(
         src=probe.src,
         dst=probe.dst,
         ttl=probe.ttl,
@@ -415,6 +451,8 @@ def _frame(probe: Probe, to: str, by: str) -> bytes:
         flags="DF" if probe.df else 0,
         id=probe.icmp_id or 1,
     )
+    if ":" in probe.dst:
+        header = IPv6(src=probe.src, dst=probe.dst, hlim=probe.ttl, tc=probe.tos)
     inner: Any
     if probe.proto == "tcp":
         inner = TCP(
@@ -427,6 +465,8 @@ def _frame(probe: Probe, to: str, by: str) -> bytes:
         )
     elif probe.proto == "udp":
         inner = UDP(sport=probe.sport, dport=probe.dport) / probe.payload
+    elif probe.proto == "icmpv6":
+        inner = ICMPv6EchoRequest(id=probe.icmp_id, data=probe.payload)
     else:
         inner = ICMP(type=8, id=probe.icmp_id) / probe.payload
     return bytes(Ether(src=by, dst=to) / header / inner)

@@ -1,13 +1,14 @@
 """
 What may be done to each network, and who calls whom in it.
 
-Lives here: data.  Each line of a menu changes one thing and knows how to take it back; which are taken,
-and with which rules, is drawn in generate.
+Lives here: data, of IPv4.  Each line of a menu changes one thing and knows how to take it back; which are
+taken, and with which rules, is drawn in generate.
+Not here: IPv6 (benches6), all of them (networks).
 """
 
 from typing import NamedTuple
 
-__all__ = ["BENCHES", "MORE", "Bench", "Change"]
+__all__ = ["BENCHES4", "MORE", "Bench", "Change"]
 
 #: Last octets of the further addresses of a client: an error's rate is limited by whom it is for.
 MORE = range(120, 152)
@@ -51,6 +52,13 @@ class Bench(NamedTuple):
     #: Changes that alone bring about what else is seldom seen; many states have one of these.
     rare: tuple[tuple[Change, ...], ...] = ()
     loops: tuple[tuple[Change, ...], ...] = ()  # the same, for what goes round
+    family: int = 4
+    built: str = ""  # the topology of walkbed or walkbed6, if it is not called as the bench is
+
+    @property
+    def wiring(self) -> str:
+        """The topology that is built."""
+        return self.built or self.topology
 
 
 def _route(netns: str, words: str) -> Change:
@@ -465,4 +473,4 @@ VXLAN = Bench(
     ),
 )
 
-BENCHES = {bench.topology: bench for bench in (ROUTER, TWO_WAYS, PODS, VXLAN)}
+BENCHES4 = (ROUTER, TWO_WAYS, PODS, VXLAN)

@@ -43,7 +43,18 @@ class Probe(Struct, frozen=True, kw_only=True):
     @property
     def payload(self) -> bytes:
         """What UDP and echo carry: the packet has ``size`` bytes."""
-        return self.cookie.encode().ljust(max(8, self.size - 28), b"\0")[: max(8, self.size - 28)]
+        size = max(8, self.size - 8 - self.header)
+        return self.cookie.encode().ljust(size, b"\0")[:size]
+
+    @property
+    def header(self) -> int:
+        """Bytes of the IP header."""
+        return 40 if ":" in self.dst else 20
+
+    @property
+    def total(self) -> int:
+        """Bytes of a packet of UDP or an echo."""
+        return self.header + 8 + len(self.payload)
 
 
 class State(Struct, frozen=True, kw_only=True):

@@ -151,7 +151,13 @@ def _goes_on(path: Path) -> bool:
 def _flooded(path: Path, sighting: Sighting) -> bool:
     """Did others get copies of what a bridge does not give to the one it is for?"""
     stopped = path.request.verdict in (Verdict.BRIDGE_DROPPED, Verdict.LINK_DOWN)
-    return stopped and any(lost.reason == "OTHERHOST" for lost in sighting.lost or ())
+    last = path.request.last
+    here = last.netns if last is not None else ""
+    return stopped and any(
+        # to those behind other ports, or to a rule that stopped the copies for them
+        lost.reason == "OTHERHOST" or (lost.reason == "NETFILTER_DROP" and here in lost.netns)
+        for lost in sighting.lost or ()
+    )
 
 
 def _rules(legs: Sequence[Leg], rules: dict[str, list[Met]], *, open_end: bool) -> list[str]:
@@ -284,6 +290,6 @@ def _is(frame: Frame, device: str, packet: Packet) -> bool:
             return False
     if packet.proto == "tcp":
         return frame.flags == sum(_FLAGS[name] for name in packet.tcp_flags)
-    if packet.proto == "icmp":
+    if packet.proto in ("icmp", "icmpv6"):
         return frame.flags == ((packet.icmp_type or 0) << 8 | (packet.icmp_code or 0))
     return True

@@ -121,6 +121,11 @@ _NEVER = {
     "match comment false": "it is always true",
     "match recent false": "--set is always true, and what else it does is in no snapshot",
     "match helper true": "no connection has a helper",
+    **{
+        f"match {name} true": "no packet has extension headers where rules see it"
+        for name in ("dst", "frag", "hbh", "rt", "srh")
+    },
+    "match eui64 true": "no address is made of a MAC address",
 }
 
 

@@ -7,8 +7,9 @@ Not here: the words that a network offers (benches), running a case (run).
 
 import random
 
-from tests.oracle.benches import BENCHES, MORE, Bench, Change
+from tests.oracle.benches import MORE, Bench, Change
 from tests.oracle.case import Probe, State
+from tests.oracle.networks import BENCHES
 from tests.oracle.nft import LOADER, NativeRules
 from tests.oracle.pieces import CLOSED, SET_KINDS, Pieces, drawn_sets
 
@@ -23,7 +24,22 @@ BUILT_IN = {
 #: User-defined chains that a built-in chain may jump to; each may jump to those after it.
 _OWN = {"nat": {"PREROUTING": "ABC", "OUTPUT": "ABC", "INPUT": "XYZ", "POSTROUTING": "XYZ"}}
 _IN, _OUT = ("PREROUTING", "INPUT", "FORWARD"), ("FORWARD", "OUTPUT", "POSTROUTING")
-_LOADERS = ("iptables-restore", "iptables-legacy-restore")
+_LOADERS = {
+    4: ("iptables-restore", "iptables-legacy-restore"),
+    6: ("ip6tables-restore", "ip6tables-legacy-restore"),
+}
+#: Sources that nobody has, or that may not be.
+_STRANGE = {
+    4: ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "9.9.9.9"),
+    6: ("::1", "::", "ff02::1", "fe80::99", "2001:db8::9"),
+}
+_ERRORS = {
+    4: ("icmp-port-unreachable", "icmp-host-prohibited", "icmp-net-unreachable"),
+    6: ("icmp6-port-unreachable", "icmp6-adm-prohibited", "icmp6-no-route", "icmp6-addr-unreachable"),
+}
+
+#: A type of address that is asked for besides local and unicast ones.
+_KINDS = {4: "BROADCAST", 6: "ANYCAST"}
 
 #: What is drawn from, by the tags of nettrace.model.xt or the names of extensions.
 MATCHES = CLOSED | {"state", "set", *(f"set {kind}" for kind in SET_KINDS)}
@@ -78,9 +94,8 @@ class Generator:
             if self.maybe(0.45):
                 sets, changes = drawn_sets(self, bench, label)
                 made += changes
-            loaders: tuple[str, ...] = (
-                _LOADERS[:1] if kind < 0.65 else _LOADERS[1:] if kind < 0.96 else _LOADERS
-            )
+            both = _LOADERS[bench.family]
+            loaders: tuple[str, ...] = both[:1] if kind < 0.65 else both[1:] if kind < 0.96 else both
             native = self.maybe(0.4)
             if native:  # alone, or beside one or both of the others
                 loaders = () if self.maybe(0.5) else loaders
@@ -118,7 +133,7 @@ class Generator:
         source, dst, proto, port = self.random.choice(bench.calls)
         self.number += 1
         sport = None
-        if proto != "icmp" and self.maybe(0.9):
+        if not proto.startswith("icmp") and self.maybe(0.9):
             low, high = _SPORTS
             sport = low + self.number * 7919 % (high - low)
         src = ""
@@ -164,7 +179,8 @@ class Generator:
         if self.maybe(0.6):
             words += self.pick(" -u SEEN_REPLY", " -u SEEN_REPLY,ASSURED")
         if self.maybe(0.4):
-            words += f" --dst-nat {self.pick(*bench.to)}{self.pick('', f':{self.pick(*bench.ports)}')}"
+            to = self.pick(*bench.to)
+            words += f" --dst-nat {at(to, self.pick('', f':{self.pick(*bench.ports)}'))}"
         elif self.maybe(0.3):
             words += f" --src-nat {self.pick(*bench.by)}"
         else:  # nat has decided, and changed nothing
@@ -178,8 +194,7 @@ class Generator:
         self.number += 1
         netns, device, _, _ = self.random.choice(bench.arrivals)
         _, dst, proto, port = self.random.choice(bench.calls)
-        strange = ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "9.9.9.9")
-        src = self.pick(*strange) if self.maybe(0.15) else self.pick(*bench.addresses)
+        src = self.pick(*_STRANGE[bench.family]) if self.maybe(0.15) else self.pick(*bench.addresses)
         flags = (("SYN",),) * 5 + (("ACK",), ("RST",), ("SYN", "ACK"), ("ACK", "FIN"))
         low, high = _SPORTS
         return Probe(
@@ -189,7 +204,7 @@ class Generator:
             dst=dst,
             proto=proto,
             dport=port,
-            sport=low + self.number * 7919 % (high - low) if proto != "icmp" else None,
+            sport=low + self.number * 7919 % (high - low) if not proto.startswith("icmp") else None,
             ttl=self.random.choice((64, 64, 64, 1, 2)),
             tos=self.random.choice((0, 0, 0x10)),
             size=self.random.choice((60, 60, 700, 1400)) if proto != "tcp" else 60,
@@ -198,6 +213,11 @@ class Generator:
             icmp_id=self.number & 0xFFFF,
             cookie=f"{self.number:08d}",
         )
+
+
+def at(address: str, port: str) -> str:
+    """An address and ``:port`` or "", as iptables and conntrack(8) write them."""
+    return f"[{address}]{port}" if port and ":" in address else f"{address}{port}"
 
 
 class Rules:
@@ -239,7 +259,7 @@ class Rules:
     def rule(self, table: str, chain: str, home: str) -> str:
         """One rule; *home* is the built-in chain that decides what is allowed in it."""
         draw, bench = self.draw, self.bench
-        proto = draw.pick("", "", "", "udp", "udp", "tcp", "tcp", "icmp")
+        proto = draw.pick("", "", "", "udp", "udp", "tcp", "tcp", "icmp" if bench.family == 4 else "icmpv6")
         words = [f"-A {chain}"]
         if draw.maybe(0.3):  # a rule that anything meets
             return f"-A {chain} {self.target(table, chain, home, '')}"
@@ -286,6 +306,9 @@ class Rules:
             )
         if proto == "icmp" and draw.maybe(0.4):
             found.append(f"-m icmp {draw.negated()}--icmp-type {draw.pick('8', '0', '3/3', '3')}")
+        if proto == "icmpv6" and draw.maybe(0.4):
+            kind = draw.pick("echo-request", "129", "1/4", "1", "destination-unreachable")
+            found.append(f"-m icmp6 {draw.negated()}--icmpv6-type {kind}")
         if draw.maybe(0.18):
             found.append(
                 f"-m mark {draw.negated()}--mark {draw.pick('0x1/0x1', '0x2/0x3', '0x0', '0x10/0x10')}"
@@ -313,7 +336,7 @@ class Rules:
                 )
             )
         if draw.maybe(0.12):
-            kinds = draw.pick("LOCAL", "UNICAST", "BROADCAST", "LOCAL,UNICAST")
+            kinds = draw.pick("LOCAL", "UNICAST", _KINDS[bench.family], "LOCAL,UNICAST")
             found.append(f"-m addrtype {draw.negated()}--{draw.pick('src', 'dst')}-type {kinds}")
         if table in ("raw", "mangle") and chain == "PREROUTING" and draw.maybe(0.2):
             found.append(f"-m rpfilter {draw.pick('', '--loose', '--invert')}")
@@ -371,7 +394,7 @@ class Rules:
                 "-j DROP" if draw.maybe(0.2) else "-j NFLOG --nflog-group 9",
             )
         if draw.maybe(0.15):
-            with_ = draw.pick("icmp-port-unreachable", "icmp-host-prohibited", "icmp-net-unreachable")
+            with_ = draw.pick(*_ERRORS[self.bench.family])
             return "-j REJECT --reject-with " + ("tcp-reset" if proto == "tcp" and draw.maybe(0.5) else with_)
         return draw.pick(
             "-j ACCEPT", "-j ACCEPT", "", "-j DROP" if draw.maybe(0.4) else "-j NFLOG --nflog-group 9"
@@ -388,8 +411,8 @@ class Rules:
             port = draw.pick(*(f":{one}" for one in bench.ports), ":80", "") if ports else ""
             if ports and draw.maybe(0.2) and home == "PREROUTING":
                 return f"-j REDIRECT --to-ports {draw.pick(*bench.ports)}"
-            return f"-j DNAT --to-destination {to}{port}"
+            return f"-j DNAT --to-destination {at(to, port)}"
         if home == "INPUT" or draw.maybe(0.4):
             to = draw.pick(*bench.by)
-            return f"-j SNAT --to-source {to}{':4000-4100' if ports and draw.maybe(0.3) else ''}"
+            return f"-j SNAT --to-source {at(to, ':4000-4100' if ports and draw.maybe(0.3) else '')}"
         return f"-j MASQUERADE{draw.pick('', ' --random-fully')}"

@@ -73,11 +73,11 @@ class NativeRules:
         draw = self.draw
         text = self.table("inet", "one", 0)
         if not self.mixed or draw.maybe(0.4):
-            text += self.table("ip", "two", 1)
-        devices = DEVICES[self.bench.topology].get(self.label, ())
+            text += self.table("ip" if self.bench.family == 4 else "ip6", "two", 1)
+        devices = DEVICES[self.bench.wiring].get(self.label, ())
         if devices and draw.maybe(0.3):
             text += self.at_devices(devices)
-        if self.label in BRIDGES.get(self.bench.topology, ()) and draw.maybe(0.6):
+        if self.label in BRIDGES.get(self.bench.wiring, ()) and draw.maybe(0.6):
             text += self.bridge()
         return text
 

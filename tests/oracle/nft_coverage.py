@@ -25,7 +25,7 @@ DEEDS = (
     "nat dnat", "nat snat", "masq", "redir", "reject", "lookup verdict", "lookup data", "bitwise",
 )  # fmt: skip
 VERDICTS = ("accept", "drop", "jump", "goto", "return", "continue", "policy accept", "policy drop")
-FAMILIES = ("ip", "inet", "bridge", "netdev")
+FAMILIES = ("ip", "ip6", "inet", "bridge", "netdev")
 
 
 def expected() -> list[str]:

@@ -1,14 +1,16 @@
 """
 Random rules of native nftables: tests, statements, sets.
 
-Lives here: words of nft.  Some rules that come of them are refused by nft, and left out when they are loaded.
-Not here: chains and hooks (nft).
+Lives here: words of nft, about IPv4.  Some rules that come of them are refused by nft, and left out when
+they are loaded.
+Not here: chains and hooks (nft), the same about IPv6 (nft_words).
 """
 
 import random
 from typing import Protocol
 
 from tests.oracle.benches import Bench
+from tests.oracle.nft_words import NOBODY, about, network, span
 
 __all__ = ["Draw", "Pieces"]
 
@@ -42,18 +44,21 @@ class Pieces:
         """An address of the network."""
         return self.draw.pick(*self.bench.addresses)
 
+    def there(self) -> str:
+        """The address that most are called at."""
+        return "10.2.0.2" if self.bench.family == 4 else "fd00:2::2"
+
     def some(self) -> str:
         """What may stand behind ``ip saddr``."""
         one, other = self.draw.random.sample(self.bench.addresses, 2)
-        net = one.rpartition(".")[0]
         return self.draw.pick(
             one,
             self.draw.pick(*self.bench.prefixes),
-            f"{net}.0-{net}.9",
+            span(one, 9),
             "@nets",
             "@seen",
             f"{{ {one}, {other} }}",
-            f"{{ {one}/31, {other} }}",
+            f"{{ {one}/{31 if self.bench.family == 4 else 127}, {other} }}",
         )
 
     def port(self) -> str:
@@ -70,15 +75,16 @@ class Pieces:
         """Sets and maps that rules ask."""
         bench, draw = self.bench, self.draw
         one, two = draw.random.sample(bench.addresses, 2)
-        net = two.rpartition(".")[0]
-        low, alone = f"{net}.0-{net}.3", one if not one.startswith(net) else "198.18.0.1"
+        net, low = network(two), span(two, 3)
+        alone = one if network(one) != net else NOBODY[bench.family][1]
+        beside = one if bench.family == 4 else alone
         port, other = draw.pick(*bench.ports), draw.pick(*bench.ports)
-        return [
-            f"add set {at} nets {{ type ipv4_addr; flags interval; elements = {{ {one}, {low} }} }}",
+        found = [
+            f"add set {at} nets {{ type ipv4_addr; flags interval; elements = {{ {beside}, {low} }} }}",
             f"add set {at} ports {{ type inet_service; elements = {{ {port}, 443 }} }}",
             (
                 f"add set {at} pairs {{ type ipv4_addr . inet_service; flags interval; "
-                f"elements = {{ {net}.0/24 . 7-60, {one} . {port} }} }}"
+                f"elements = {{ {net} . 7-60, {beside} . {port} }} }}"
             ),
             (
                 f"add set {at} exact {{ type ipv4_addr . inet_proto . inet_service; "
@@ -87,14 +93,18 @@ class Pieces:
             f"add set {at} seen {{ type ipv4_addr; size 100; flags dynamic,timeout; timeout 1h; }}",
             (
                 f"add map {at} marks {{ type ipv4_addr : mark; flags interval; "
-                f"elements = {{ {net}.0/24 : 0x11, {alone} : 0x12 }} }}"
+                f"elements = {{ {net} : 0x11, {alone} : 0x12 }} }}"
             ),
         ]
+        return [about(bench.family, line) for line in found]
 
     # --- rules of IP -------------------------------------------------------------------------
 
     def rule(self, hook: str, kind: str, later: list[str], *, early: bool) -> str:
         """One rule; *later*: chains that it may go to."""
+        return about(self.bench.family, self._rule(hook, kind, later, early=early))
+
+    def _rule(self, hook: str, kind: str, later: list[str], *, early: bool) -> str:
         draw = self.draw
         proto = draw.pick("", "", "tcp", "udp", "icmp", "th")
         words = [
@@ -139,7 +149,7 @@ class Pieces:
                     "tcp flags ack / ack,rst",
                 ),
                 f"tcp option maxseg size {pick('> 1000', '< 900')}",
-                f"ip saddr . tcp dport {no()}{{ {self.address()} . 80, 10.2.0.2 . 1-99 }}",
+                f"ip saddr . tcp dport {no()}{{ {self.address()} . 80, {self.there()} . 1-99 }}",
             ],
             "udp": [
                 f"udp dport {no()}{self.port()}",
@@ -235,7 +245,7 @@ class Pieces:
             f"jump {user}",
             f"jump {user}",
             f"goto {user}",
-            f"ip saddr vmap {{ {self.address()} : jump {user}, 198.18.0.0/16 : accept }}",
+            f"ip saddr vmap {{ {self.address()} : jump {user}, {NOBODY[self.bench.family][0]} : accept }}",
             f"meta l4proto vmap {{ tcp : goto {user}, udp : jump {user} }}",
             f"ip protocol . ip ttl vmap {{ tcp . 64 : jump {user}, udp . 63 : continue, icmp . 1 : return }}",
         )
@@ -267,6 +277,10 @@ class Pieces:
             ]
         return draw.random.choice(marks)
 
+    def at(self, address: str, port: str) -> str:
+        """An address and ``:port``, or without."""
+        return f"[{address}]{port}" if port and ":" in address else f"{address}{port}"
+
     def nat(self, hook: str) -> str:
         """A translation, or none."""
         draw, bench = self.draw, self.bench
@@ -278,7 +292,7 @@ class Pieces:
             port = draw.pick(*(f":{one}" for one in bench.ports), "") if proto else ""
             one, two = draw.pick(*bench.ports), draw.pick(*bench.ports)
             first, second = draw.random.sample(bench.addresses, 2)
-            choices = [f"{proto}dnat ip to {to}{port}"] * 2
+            choices = [f"{proto}dnat ip to {self.at(to, port)}"] * 2
             choices.append(
                 f"{_TRANSPORT} dnat ip addr . port to th dport map "
                 f"{{ {one} : {to} . {two}, 8080 : {other} . {one} }}"
@@ -292,7 +306,7 @@ class Pieces:
             return draw.random.choice(choices)
         to = draw.pick(*bench.by)
         ports = ":4000-4100" if proto and draw.maybe(0.3) else ""
-        choices = [f"{proto}snat ip to {to}{ports}"]
+        choices = [f"{proto}snat ip to {self.at(to, ports)}"]
         if hook == "postrouting":
             choices += ["masquerade", "masquerade fully-random", "masquerade random,persistent"]
         return draw.random.choice(choices)
@@ -301,6 +315,9 @@ class Pieces:
 
     def layer2_rule(self, family: str, hook: str, later: list[str]) -> str:
         """One rule of a bridge's chain or a device's."""
+        return about(self.bench.family, self._layer2_rule(family, hook, later))
+
+    def _layer2_rule(self, family: str, hook: str, later: list[str]) -> str:
         draw = self.draw
         words = [self.layer2_match(family, hook) for _ in range(draw.random.choice((0, 1, 1, 1, 2)))]
         if draw.maybe(0.2):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOSED", "SET_KINDS", "Pieces", "drawn_sets", "set_kind"]
 
-_NOBODY = "198.51.100.77"
+_NOBODY = {4: "198.51.100.77", 6: "2001:db8::77"}
 #: Types of sets that this kernel has, and how many sides a packet is asked with.
 SET_KINDS = {
     "hash:ip": 1,
@@ -38,7 +38,7 @@ _COUNTING = ("connlimit",)
 #: Extensions whose matches few places take, or that seldom fit.
 _WEIGHTY, _SELDOM = ("owner", "socket", "tcpmss"), 4
 #: A TTL that is raised at each turn of a loop keeps the packet in it for ever.
-_ENDLESS = ("--ttl-set 9", "--ttl-inc")
+_ENDLESS = ("--ttl-set 9", "--ttl-inc", "--hl-set 9", "--hl-inc")
 
 
 def _stateful(one: Fragment) -> bool:
@@ -64,10 +64,9 @@ CLOSED = frozenset(
         [
             one
             for one in MATCHES
-            if 4 in one.family
-            and not (one.open or _stateful(one) or one.text.startswith("-p "))
+            if not (one.open or _stateful(one) or one.text.startswith("-p "))
             and _extension(one) not in _COUNTING
-            and (not one.protos or {"tcp", "udp", "icmp"} & set(one.protos))
+            and (not one.protos or {"tcp", "udp", "icmp", "ipv6-icmp"} & set(one.protos))
         ]
     )
 )
@@ -97,7 +96,7 @@ class Pieces:
         found = _by_name(
             [
                 one
-                for one in fitting(MATCHES, family=4, table=table, chain=chain, proto=proto)
+                for one in self._fitting(MATCHES, table, chain, proto)
                 if (one.open or _stateful(one)) == undecided
                 and (not one.text.startswith("-p ") or not proto)
                 and f"-m {_extension(one)} " not in f"{taken} "
@@ -114,7 +113,7 @@ class Pieces:
         """A target for a place that goes on to the next rule, or "" if there is none."""
         found = [
             one
-            for one in fitting(TARGETS, family=4, table=table, chain=chain, proto=proto)
+            for one in self._fitting(TARGETS, table, chain, proto)
             if not any(words in one.text for words in _ENDLESS) or chain in ("INPUT", "OUTPUT")
         ]
         ends = ("-j ACCEPT", "-j RETURN", "-j DROP")
@@ -126,6 +125,10 @@ class Pieces:
             return ""
         return self.filled(self.draw.random.choice(self.draw.random.choice(list(named.values()))).text)
 
+    def _fitting(self, pieces: tuple[Fragment, ...], table: str, chain: str, proto: str) -> list[Fragment]:
+        proto = "ipv6-icmp" if proto == "icmpv6" else proto
+        return fitting(pieces, family=self.bench.family, table=table, chain=chain, proto=proto)
+
     def filled(self, text: str) -> str:
         """Put the network's words in."""
         draw, bench = self.draw, self.bench
@@ -133,12 +136,12 @@ class Pieces:
         return text.format(
             src=src,
             dst=dst,
-            src_hex=f"0x{socket.inet_aton(src).hex()}",
+            src_hex=f"0x{socket.inet_aton(src).hex()}" if bench.family == 4 else "0",
             port=draw.pick(*bench.ports, "80"),
             near=draw.pick(*bench.devices[:2]),
             far=draw.pick(*bench.devices[:2]),
             mac="02:00:00:00:00:99",
-            other=_NOBODY,
+            other=_NOBODY[bench.family],
             payload="0000",
         )
 
@@ -162,7 +165,8 @@ class Pieces:
 
 def drawn_sets(draw: "Generator", bench: Bench, netns: str) -> tuple[tuple[str, ...], list[Change]]:
     """Some sets in a namespace: their names, and how they are made."""
-    kinds = draw.random.sample(list(SET_KINDS), draw.random.choice((2, 3, 4)))
+    known = [kind for kind in SET_KINDS if bench.family == 4 or kind != "bitmap:ip"]
+    kinds = draw.random.sample(known, draw.random.choice((2, 3, 4)))
     names: list[str] = []
     changes: list[Change] = []
     for kind in sorted(kinds, key=lambda one: one == "list:set"):
@@ -182,7 +186,9 @@ def _options(kind: str, bench: Bench) -> str:
     if kind == "bitmap:ip":
         first = bench.addresses[0].rpartition(".")[0]
         return f" range {first}.0-{first}.255"
-    return " range 0-10000" if kind == "bitmap:port" else ""
+    if kind == "bitmap:port":
+        return " range 0-10000"
+    return " family inet6" if bench.family == 6 and kind.startswith("hash:") else ""
 
 
 def _entry(draw: "Generator", bench: Bench, kind: str) -> str:
@@ -194,6 +200,7 @@ def _entry(draw: "Generator", bench: Bench, kind: str) -> str:
     if kind == "bitmap:port":
         return draw.pick(*bench.ports, "80")
     parts = []
+    echo = "icmp:8/0" if bench.family == 4 else "icmpv6:128/0"
     for part in kind.partition(":")[2].split(","):
         if part == "ip":
             parts.append(draw.pick(*bench.addresses))
@@ -201,7 +208,7 @@ def _entry(draw: "Generator", bench: Bench, kind: str) -> str:
             parts.append(draw.pick(*bench.addresses, *bench.prefixes))
         elif part == "port":
             port = draw.pick(*bench.ports, "80")
-            parts.append(draw.pick(f"udp:{port}", f"udp:{port}", f"tcp:{port}", "icmp:8/0"))
+            parts.append(draw.pick(f"udp:{port}", f"udp:{port}", f"tcp:{port}", echo))
         else:
             parts.append(draw.pick(*bench.devices[:2]))
     return ",".join(parts) + (" nomatch" if kind.startswith("hash:net") and draw.maybe(0.15) else "")

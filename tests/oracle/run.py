@@ -22,11 +22,12 @@ from nettrace.model.step import Verdict
 from nettrace.model.walk import Needs, Outcome, Walk
 from nettrace.walk import walk
 from tests.kernel.bed import Bed
-from tests.kernel.walkbed import TOPOLOGIES
 from tests.oracle.bench import OracleNet, Seen
-from tests.oracle.benches import BENCHES, MORE
+from tests.oracle.benches import MORE
 from tests.oracle.case import Case, Probe, State
 from tests.oracle.compare import Judgement, judge
+from tests.oracle.discovery import Neighbours
+from tests.oracle.networks import BENCHES, built
 from tests.oracle.nft import LOADER, unload
 from tests.oracle.witness import Sighting, Witness
 
@@ -49,6 +50,8 @@ _NARROW = "rate 4mbit burst 64k limit 64k"
 _PATIENCE = 0.4
 #: Ends whose errors are limited by ip_error().
 _LIMITED = (Verdict.NO_ROUTE, Verdict.NOT_FORWARDED)
+#: ICMPv6's type of the error that a packet is too big.
+_TOO_BIG = 2
 _QUICK_ARP = {"mcast_solicit": "1", "ucast_solicit": "0", "retrans_time_ms": "10", "gc_stale_time": "600"}
 
 
@@ -85,9 +88,10 @@ def bench(topology: str) -> Iterator["Bench"]:
     try:
         net = OracleNet(bed)
         try:
-            TOPOLOGIES[topology](net)
+            built(topology, net)
             for label, device, prefix in BENCHES[topology].more:
-                net.commands(label, [f"ip addr add {prefix}{last}/24 dev {device}" for last in MORE])
+                length = "64 nodad" if ":" in prefix else "24"
+                net.commands(label, [f"ip addr add {prefix}{last}/{length} dev {device}" for last in MORE])
             for label, device in BENCHES[topology].narrow:
                 net.commands(label, [f"tc qdisc add dev {device} root tbf {_NARROW}"])
             with Reader(net.handles()) as reader:
@@ -128,8 +132,11 @@ class Bench:
             for name in names:
                 # a redirect is tied to the connection of what it is about, and no walk follows it
                 self.net.sysctl(label, f"net.ipv4.conf.{name.replace('.', '/')}.send_redirects", "0")
-                for what, value in _QUICK_ARP.items():
-                    self.net.sysctl(label, f"net.ipv4.neigh.{name.replace('.', '/')}.{what}", value)
+                for family in (4, 6):
+                    for what, value in _QUICK_ARP.items():
+                        where = f"net.ipv{family}.neigh.{name.replace('.', '/')}.{what}"
+                        self.net.sysctl(label, where, value)
+        self.neighbours = Neighbours(self.net) if BENCHES[self.topology].family == 6 else None
         self.devices = frozenset(
             (label, device)
             for label, space in self.net.spaces.items()
@@ -176,7 +183,7 @@ class Bench:
         for label, loader, text in state.rules:
             self._loaded.append((label, loader, unload(text) if loader == LOADER else _EMPTY))
             self.net[label].run(*loader.split(), stdin=text)
-            if loader.startswith("iptables-legacy"):
+            if "legacy" in loader:
                 legacy[label] = _counts(text)
         self.witness.learn(legacy)
 
@@ -191,6 +198,8 @@ class Bench:
         if self._undo:
             for label in self.net.spaces:
                 self.net.commands(label, ["ip neigh flush all"], check=False)
+            if self.neighbours is not None:
+                self.neighbours.restore()
         self._loaded, self._old, self._undo = [], [], []
 
     # --- probes ----------------------------------------------------------------------------
@@ -250,6 +259,8 @@ class Bench:
             seen = self._call(probe, predicted, slow=slow)
         sighting = self.witness.seen()
         net.finish()
+        if self.neighbours is not None and any(frame.flags >> 8 == _TOO_BIG for frame in sighting.frames):
+            self.neighbours.forget_exceptions()
         if probe.stale:
             self.snapshot = self.reader.skeleton()
         judgement = judge(predicted, seen, sighting, self.devices)
@@ -280,10 +291,10 @@ def flow_of(probe: Probe) -> Flow:
             src=probe.src,
             dst=probe.dst,
             proto=probe.proto,
-            sport=sport if probe.proto != "icmp" else None,
+            sport=sport if not probe.proto.startswith("icmp") else None,
             dport=PortRange(probe.dport, probe.dport) if probe.dport else None,
             tcp_flags=frozenset(probe.flags) if probe.proto == "tcp" else frozenset(),
-            size=(44 if probe.device else 60) if probe.proto == "tcp" else 28 + len(probe.payload),
+            size=(24 if probe.device else 40) + probe.header if probe.proto == "tcp" else probe.total,
             ttl=probe.ttl,
             tos=probe.tos,
             mark=probe.mark,

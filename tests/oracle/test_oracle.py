@@ -18,7 +18,7 @@ SHORT = ("policies are ignored", "answers are not translated back", "br_netfilte
 
 
 @needs_root
-@pytest.mark.parametrize("topology", ["router", "two-ways", "pods", "vxlan"])
+@pytest.mark.parametrize("topology", ["router", "two-ways", "pods", "vxlan", "router-6"])
 def test_the_walk_agrees_with_the_kernel(topology: str) -> None:
     """On random states the kernel does with random packets what the walk says."""
     report = run_chunk(SEED, topology, 60)

@@ -21,6 +21,7 @@ from nettrace.observe.headers import packet_of
 from nettrace.observe.trace_event import decode_events
 from nettrace.walk.nft_chain import BACKEND
 from tests.oracle.bench import OracleNet
+from tests.oracle.noise import is_beside, is_noise
 
 __all__ = ["Frame", "Lost", "Met", "Sighting", "Witness"]
 
@@ -30,8 +31,6 @@ _GETRULE = 10 << 8 | 7
 _ETH_P_ALL, _ETH_P_IP, _ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 _PACKET_OUTGOING, _PACKET_OTHERHOST = 4, 3
 _NFLOG_PACKET = 4 << 8
-_REDIRECT = 5
-_IGMP = 2
 #: Messages of one exchange that are read; no path is that long.
 _MOST = 20_000
 #: What iptables-nft calls its tables; all others are nft's own.
@@ -82,7 +81,7 @@ class Frame(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """An IPv4 packet that the kernel dropped, and the namespaces that it may be said to have been in."""
+    """A packet that the kernel dropped, and the namespaces that it may be said to have been in."""
 
     netns: tuple[str, ...]
     device: str
@@ -180,7 +179,7 @@ class Witness:
         found = []
         for one in self._drops.read():
             packet = packet_of(one.header, one.mark)
-            if one.ethertype != _ETH_P_IP or _is_redirect(one.header):
+            if one.ethertype not in (_ETH_P_IP, _ETH_P_IPV6) or is_noise(one.header):
                 continue
             places = tuple(dict.fromkeys(self._names[inode] for inode in one.inodes if inode in self._names))
             found.append(Lost(places, one.device, one.reason, one.function, packet))
@@ -189,15 +188,14 @@ class Witness:
     def _traced(self, label: str, told: _Told) -> list[Met]:
         found: list[Met] = []
         positions = self._positions.get(label, {})
-        redirects: set[int] = set()
+        beside: set[int] = set()
         packets: set[int] = set()
         for data, _ in told:
             for event in decode_events(data):
                 if event.packet is not None:
                     packets.add(event.id)
-                    beside = event.packet.icmp_type == _REDIRECT or event.packet.proto == str(_IGMP)
-                    (redirects.add if beside else redirects.discard)(event.id)
-                if event.id in redirects:
+                    (beside.add if is_beside(event.packet, event.payload) else beside.discard)(event.id)
+                if event.id in beside:
                     continue
                 if event.table == _TABLE:
                     continue
@@ -220,7 +218,7 @@ class Witness:
         counts = self._legacy.get(label, {})
         for data, _ in told:
             for prefix, packet in _prefixes(data):
-                if _is_redirect(packet) or not prefix.startswith("TRACE: "):
+                if is_noise(packet) or not prefix.startswith("TRACE: "):
                     continue
                 table, chain, kind, number = prefix[7:].strip().rsplit(":", 3)
                 count = counts.get((table, chain), 0)
@@ -232,12 +230,14 @@ class Witness:
 
 
 def _at_devices(links: str) -> str:
-    """Chains that have everything traced that comes in by a device, of ``ip -o link``."""
+    """Chains that have everything traced that comes in or leaves by a device, of ``ip -o link``."""
     names = [line.split(":")[1].strip().split("@")[0] for line in links.splitlines()]
     arm = "priority -450; meta nftrace set 1;"
+    # a bridged packet's RST is made past all other hooks
     chains = [
-        f' chain in_{number} {{ type filter hook ingress device "{name}" {arm} }}\n'
+        f' chain {hook}_{number} {{ type filter hook {hook} device "{name}" {arm} }}\n'
         for number, name in enumerate(names)
+        for hook in ("ingress", "egress")
     ]
     return f"table netdev {_TABLE} {{\n{''.join(chains)}}}\n"
 
@@ -299,13 +299,6 @@ def _positions() -> dict[tuple[str, str, str], dict[int, int]]:
     return found
 
 
-def _is_redirect(packet: bytes) -> bool:
-    """Advice about a better router, which no walk follows: it comes beside, and not each time."""
-    if len(packet) < 21:
-        return False
-    return packet[9] == _IGMP or (packet[0] == 0x45 and packet[9] == 1 and packet[20] == _REDIRECT)
-
-
 def _prefixes(data: bytes) -> list[tuple[str, bytes]]:
     found = []
     start = 0
@@ -324,20 +317,22 @@ def _prefixes(data: bytes) -> list[tuple[str, bytes]]:
 def _frame(label: str, data: bytes, where: tuple[object, ...]) -> list[Frame]:
     """Decode one frame; nothing for what is not IP."""
     device, protocol, kind = str(where[0]), where[1], where[2]
-    if protocol != _ETH_P_IP or len(data) < 34:
-        return []
     header = data[14:]
-    if _is_redirect(header) or header[9] == _IGMP:
+    if protocol not in (_ETH_P_IP, _ETH_P_IPV6) or len(header) < 20 or is_noise(header):
         return []
-    length = (header[0] & 15) * 4
-    size, ttl, proto, tos = struct.unpack_from(">H", header, 2)[0], header[8], header[9], header[1]
-    src, dst = socket.inet_ntoa(header[12:16]), socket.inet_ntoa(header[16:20])
-    rest = header[length:]
+    packet = packet_of(header)
+    if packet is None:
+        return []
+    src, dst, ttl, tos, size = packet.src, packet.dst, packet.ttl, packet.tos, packet.size
+    if packet.family == 6:
+        proto, rest = header[6], header[40:]
+    else:
+        proto, rest = header[9], header[(header[0] & 15) * 4 :]
     sport, dport = struct.unpack_from(">HH", rest) if proto in (6, 17, 132) and len(rest) >= 4 else (0, 0)
     flags = 0
     if proto == 6 and len(rest) >= 14:
         flags = rest[13] & 0x3F
-    elif proto == 1 and len(rest) >= 2:
+    elif proto in (1, 58) and len(rest) >= 2:
         flags = rest[0] << 8 | rest[1]
     other = kind == _PACKET_OTHERHOST
     return [Frame(label, device, other, proto, src, dst, sport, dport, ttl, tos, flags, size)]

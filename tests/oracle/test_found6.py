@@ -1,0 +1,157 @@
+"""Cases of IPv6 on which the walk and the kernel once differed, as the oracle found and shrank them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from nettrace.model.walk import Outcome
+from tests.oracle.case import Probe, State
+from tests.oracle.test_found import Benches
+
+_UNTRACKED = """*raw
+-A OUTPUT -j CT --notrack
+COMMIT
+*mangle
+-A OUTPUT -p icmpv6 -m conntrack --ctstate INVALID -j DROP
+COMMIT
+*filter
+-A OUTPUT -p tcp -j REJECT --reject-with icmp6-addr-unreachable
+COMMIT
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def benches() -> Iterator[Benches]:
+    """The networks, as they are asked for."""
+    found = Benches()
+    with found.stack:
+        yield found
+
+
+def _state(
+    label: str,
+    *lines: str,
+    loader: str = "ip6tables-restore",
+    table: str = "filter",
+    do: str = "",
+    undo: str = "",
+    topology: str = "router-6",
+) -> State:
+    """Rules of one table, and a command, in one namespace."""
+    text = "\n".join(lines) if loader == "nft -f -" else "\n".join([f"*{table}", *lines, "COMMIT"])
+    return State(
+        topology=topology,
+        rules=((label, loader, f"{text}\n"),),
+        commands=((label, do, undo),) if do else (),
+    )
+
+
+def test_a_cluster_goes_by_the_first_word_of_an_address(benches: Benches) -> None:
+    """xt_cluster hashes four bytes of an IPv6 address, which all clients of a network have in common."""
+    match = "-m cluster --cluster-total-nodes 2 --cluster-local-node {} --cluster-hash-seed 0xdeadbeef"
+    state = _state(
+        "r", *(f"-A PREROUTING -p udp {match.format(node)} -j MARK --set-mark {node}" for node in (1, 2)),
+        table="mangle",
+    )  # fmt: skip
+    probes = (
+        Probe(source="client", src=f"fd00:1::{n}", dst="fd00:2::2", proto="udp", dport=7) for n in (127, 130)
+    )
+    benches.agreed(state, *probes)
+
+
+def test_an_error_comes_from_an_address_that_may_leave(benches: Benches) -> None:
+    """An error about a packet to ::1 from outside does not come from ::1 (ipv6_chk_addr with a device)."""
+    state = _state("r", "-A PREROUTING -j DNAT --to-destination ::1", table="nat")
+    pair = benches.agreed(state, Probe(source="server", dst="fd00:99::1", proto="tcp", dport=80, sport=31584))
+    assert pair.seen is not None
+    assert pair.seen.outcome is Outcome.UNREACHABLE
+
+
+def test_a_packet_that_output_sends_elsewhere_is_fragmented_there(benches: Benches) -> None:
+    """What fitted lo does not fit the device that a translation leads to: UDP leaves in fragments."""
+    state = _state(
+        "r", "-A OUTPUT -p udp -j DNAT --to-destination fd00:2::2", table="nat",
+        do="ip link set s mtu 1300", undo="ip link set s mtu 1500",
+    )  # fmt: skip
+    benches.agreed(state, Probe(source="r", dst="fd00:1::1", proto="udp", dport=7, sport=21223, size=1400))
+
+
+def test_an_error_about_what_is_not_tracked_is_invalid(benches: Benches) -> None:
+    """NOTRACK passes it by: it is tied to what it is about, which has no connection."""
+    state = State(
+        topology="router-6",
+        rules=(
+            (
+                "client",
+                "ip6tables-restore",
+                _UNTRACKED,
+            ),
+        ),
+    )
+    pair = benches.agreed(state, Probe(source="client", dst="fd00:2::2", proto="tcp", dport=80, sport=17564))
+    assert pair.seen is not None
+    assert pair.seen.outcome is Outcome.TIMEOUT
+
+
+def test_loopback_from_outside_is_a_header_that_is_wrong(benches: Benches) -> None:
+    """A packet of ::1 that is translated leaves, and is dropped where it arrives (ip6_rcv_core)."""
+    state = _state("r", "-A OUTPUT -j DNAT --to-destination fd00:2::2", table="nat")
+    benches.agreed(state, Probe(source="r", dst="::1", proto="udp", dport=9, sport=6787))
+
+
+def test_the_class_is_written_beside_the_flow_label(benches: Benches) -> None:
+    """Setting dscp writes two bytes, of which the label's bits stay what they are."""
+    state = _state(
+        "r",
+        "add table ip6 t",
+        "add chain ip6 t c { type filter hook forward priority -50; policy accept; }",
+        "add rule ip6 t c ip6 dscp set cs1",
+        "add rule ip6 t c ip6 dscp cs1 counter accept",
+        loader="nft -f -",
+    )
+    probe = Probe(source="client", dst="fd00:2::2", proto="udp", dport=7, sport=4001, tos=0xB8)
+    assert benches.agreed(state, probe).seen is not None
+
+
+def test_an_answered_entry_is_assured_by_the_next_datagram(benches: Benches) -> None:
+    """Also by one of the first direction (nf_conntrack_udp_packet)."""
+    state = _state(
+        "client",
+        "add table ip6 t",
+        "add chain ip6 t c { type filter hook output priority -50; policy accept; }",
+        "add rule ip6 t c ct status assured counter drop",
+        loader="nft -f -",
+    )
+    ends = "-p udp -s fd00:1::144 -d fd00:2::2 --sport {sport} --dport 7"
+    words = f"{ends} -t 100 -u SEEN_REPLY --dst-nat fd00:2::2"
+    probe = Probe(
+        source="client", src="fd00:1::144", dst="fd00:2::2", proto="udp", dport=7, sport=4002,
+        stale=(("client", words),),
+    )  # fmt: skip
+    pair = benches.agreed(state, probe)
+    assert pair.seen is not None
+    assert pair.seen.errno == "EPERM"
+
+
+def test_headers_that_no_packet_has(benches: Benches) -> None:
+    """``ipv6header`` is listed with the names of /etc/protocols."""
+    state = _state(
+        "r",
+        "-A FORWARD -m ipv6header --header prot -j MARK --set-mark 1",
+        "-A FORWARD -m ipv6header --header frag,prot --soft -j MARK --set-mark 2",
+        table="mangle",
+    )
+    benches.agreed(state, Probe(source="client", dst="fd00:2::2", proto="udp", dport=7, sport=4003))
+
+
+def test_a_route_that_a_bridge_asks_for_and_does_not_get(benches: Benches) -> None:
+    """A bridged packet that is translated and then prohibited ends in br_netfilter."""
+    state = _state(
+        "node", "-A PREROUTING -p tcp -j DNAT --to-destination fd00:50::100", table="nat",
+        do="ip -6 rule add iif cni0 prio 101 prohibit", undo="ip -6 rule del iif cni0 prio 101 prohibit",
+        topology="pods-6",
+    )  # fmt: skip
+    benches.agreed(state, Probe(source="pod1", dst="fd00:96::1", proto="tcp", dport=80, sport=31091))
