@@ -14,7 +14,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.render.page import Look, Style
 from nettrace.tui.entries import Filtered, Source, filtered
 from nettrace.tui.service_lines import endpoint_list
-from nettrace.tui.session import Cancelled, Where
+from nettrace.tui.session import Cancelled, Where, without_collector
 from nettrace.tui.state_lines import ConntrackList, RuleList, ServiceRow, state_list, titles_of
 from nettrace.tui.watching import Watching
 
@@ -55,7 +55,8 @@ class Browsing(Watching):
         """Read one kind and number its lines; in a thread."""
         began = time.monotonic()
         snapshot = self.session.state(kind)
-        whole = state_list(kind, snapshot, look)
+        with without_collector():
+            whole = state_list(kind, snapshot, look)
         found = self._filtered(kind, whole)
         now = time.monotonic()
         self._next_reading = now + max(_PAUSE, _TIMES * (now - began))

@@ -30,7 +30,7 @@ from nettrace.observe.pcapng import write_pcapng
 from nettrace.render.contract import GuideCheckView, GuideDocument, RepairDocument, WalkDocument
 from nettrace.render.document import guide_check, guide_document, repair_document, walk_document
 
-__all__ = ["Cancelled", "Session", "Where"]
+__all__ = ["Cancelled", "Session", "Where", "without_collector"]
 
 #: Seconds in which a repair is undone unless it is kept.
 CONFIRM_WITHIN = 60.0
@@ -41,6 +41,18 @@ _OBJECTS = ("services", "endpoint_slices", "pods", "nodes")
 
 class Cancelled(BaseException):
     """The user does not want it any more.  No Exception: nobody on the way is to take it for a failure."""
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Make many objects without the collector walking through all of them time and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Where:
@@ -99,7 +111,7 @@ class Session:
 
     @contextmanager
     def _working(self) -> Iterator[Context]:
-        with self._lock:
+        with self._lock, without_collector():
             self._cancel.clear()
             if self._context is None:
                 self._progress("opening")

@@ -1,6 +1,8 @@
 """The application on a recorded lab: no privilege, every view, untrusted names."""
 
 import ast
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from msgspec.structs import replace
 from textual.pilot import Pilot
 
 from nettrace.app.snapshot import save
+from nettrace.model.errors import UserError
 from nettrace.model.kube import Service, ServicePort
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
 from nettrace.model.section import Known, Missing, MissingKind
@@ -217,6 +220,99 @@ def test_rules_lead_to_their_chains() -> None:
 # --- untrusted names ---------------------------------------------------------------------------
 
 NASTY = "[bold red]x[/] \x1b[31m\x1b]0;t\x07 \u202eevil\u202c\nline2\u200b " + "A" * 500
+
+
+def renamed(plain: object) -> object:
+    """
+    Put the nasty name in place of every name, label and comment in the JSON of a snapshot.
+
+    Names of namespaces and nodes stay: nettrace gives those, and other parts refer to them.
+    """
+    if isinstance(plain, list):
+        return [renamed(one) for one in plain]
+    if not isinstance(plain, dict):
+        return plain
+    texts = ("name", "device", "text", "comment", "process", "prefsrc_name", "service", "namespace", "pod")
+    found = {}
+    for key, value in plain.items():
+        if key in texts and isinstance(value, str) and value and plain.get("type") != "known":
+            found[key] = f"{value} {NASTY}"
+        elif key == "labels" and isinstance(value, dict):
+            found[key] = {f"{one} {NASTY}": f"{word} {NASTY}" for one, word in value.items()}
+        else:
+            found[key] = renamed(value)
+    return found
+
+
+def all_nasty(tmp_path: Path) -> Path:
+    """The recorded lab in which everything that somebody else may name is meant to do harm."""
+    plain = json.loads(gzip.decompress(SNAPSHOT.read_bytes()))
+    plain["kube"] = renamed(plain["kube"])
+    for netns in plain["namespaces"].values():
+        for field, section in netns.items():
+            if isinstance(section, dict) and field != "resolver":
+                netns[field] = renamed(section)
+    path = tmp_path / "all-nasty.json"
+    path.write_text(json.dumps(plain))
+    return path
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_every_list_shows_untrusted_names_as_text(what: str, tmp_path: Path) -> None:
+    """Every `nettrace show` writes them with nothing that a terminal obeys, as table and as wide."""
+    from click.testing import CliRunner
+
+    from nettrace.cli.main import root
+
+    path = str(all_nasty(tmp_path))
+    for form in ("table", "wide"):
+        done = CliRunner().invoke(root, ["show", what, "--from", path, "--color", "never", "-o", form])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert all(letter.isprintable() for letter in done.output.replace("\n", ""))
+        if what in ("links", "rules", "services"):
+            assert "\\x1b[31m" in done.stdout
+
+
+def test_every_pane_shows_untrusted_names_as_text(tmp_path: Path) -> None:
+    """Every view, kind, pane and notice of a lab that is all nasty names stays a screen of text."""
+    path = all_nasty(tmp_path)
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+
+        def look() -> None:
+            seen = screen(app)
+            assert all(letter.isprintable() for letter in seen.replace("\n", ""))
+            assert all(len(row) == 80 for row in seen.splitlines())
+
+        for kind in KINDS:
+            app.obey(f"show {kind}")
+            await rest(pilot)
+            look()
+        await pilot.press("ampersand")
+        await type_text(pilot, "evil")
+        await pilot.press("enter")
+        await rest(pilot)
+        look()
+        for word in (
+            f"service default/{NASTY}",
+            f"debug svc/default/{NASTY}",
+            NASTY,
+            "trace internet 10.96.1.0:80",
+        ):
+            app.obey(word)
+            await rest(pilot)
+            look()
+        for key in ("1", "v", "w", "b", "n", "r", "p", "y", "3", "4", "5", "6", "7", "question_mark"):
+            await pilot.press(key)
+            await rest(pilot)
+            look()
+        app.tell(NASTY)
+        app.complain(UserError(NASTY, where=NASTY, hint=NASTY))
+        await rest(pilot)
+        look()
+
+    play(act, where=Where(from_files=[path]), question=QUESTION)
 
 
 def nasty(tmp_path: Path) -> Path:
