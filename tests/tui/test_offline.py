@@ -233,7 +233,7 @@ def renamed(plain: object) -> object:
     if not isinstance(plain, dict):
         return plain
     texts = ("name", "device", "text", "comment", "process", "prefsrc_name", "service", "namespace", "pod")
-    found = {}
+    found: dict[str, object] = {}
     for key, value in plain.items():
         if key in texts and isinstance(value, str) and value and plain.get("type") != "known":
             found[key] = f"{value} {NASTY}"
