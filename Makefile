@@ -46,6 +46,7 @@ systems: setup ## the whole reachability matrix of every network system's lab, a
 	    tests/acceptance/test_debug.py \
 	    tests/acceptance/test_flannel_udp.py \
 	    tests/acceptance/test_several_snapshots.py \
+	    tests/acceptance/test_cni_labs.py \
 	    tests/kernel/test_debug_pod.py \
 	    tests/kernel/test_cni_plugin.py \
 	    tests/acceptance/test_docker_layouts.py \

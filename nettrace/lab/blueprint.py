@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from nettrace.model.bpf import BpfMap
 from nettrace.model.lab import LabNetns
 
-__all__ = ["Blueprint", "Daemon", "Opaque", "OpaqueProgram", "Options"]
+__all__ = ["Attachment", "Blueprint", "Daemon", "Opaque", "OpaqueProgram", "Options"]
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -81,6 +81,26 @@ class Opaque(Struct, frozen=True, kw_only=True):
     maps: tuple[BpfMap, ...] = ()
 
 
+class Attachment(Struct, frozen=True, kw_only=True):
+    """
+    One sandbox to be joined to a network by its CNI plugins.
+
+    ``node`` and ``netns`` are names under /run/netns, ``container`` the sandbox's id.  ``args`` are
+    the runtime's CNI_ARGS (``K8S_POD_NAME`` ...), ``ports`` the portMappings of its pod's hostPorts.
+    ``home``, relative to the lab's directory, is where the node's files are, ``conf`` the conflist; both
+    are given where a blueprint holds it.
+    """
+
+    node: str
+    netns: str
+    container: str
+    ifname: str = "eth0"
+    args: tuple[tuple[str, str], ...] = ()
+    ports: tuple[dict[str, Any], ...] = ()
+    home: str = ""
+    conf: dict[str, Any] = field(default_factory=dict)
+
+
 class Blueprint(Struct, frozen=True, kw_only=True):
     """
     One lab.  All mappings are keyed by names under /run/netns.
@@ -88,7 +108,8 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     They are worked through in the order of the fields: ``sysctls`` stand before the first
     device exists (devices take over conf.default when they are made), then ``wiring``, one
     stage after the other, the namespaces of one stage at the same time, each a list of lines
-    for ip(8) ``-batch``; then ``device_sysctls``, those of single devices, ``fdb`` for bridge(8), ``sets``
+    for ip(8) ``-batch``; then ``attachments`` by CNI plugins, then
+     ``device_sysctls``, those of single devices, ``fdb`` for bridge(8), ``sets``
     for ``ipset restore``, ``native`` for nft, ``servers`` for ``ipvsadm -R``, and ``rules``, which name the
     sets, for iptables-restore;
     ``programs`` are of BPF.
@@ -101,6 +122,7 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     files: dict[str, str] = field(default_factory=dict)
     sysctls: dict[str, dict[str, str]] = field(default_factory=dict)
     wiring: tuple[dict[str, tuple[str, ...]], ...] = ()
+    attachments: tuple[Attachment, ...] = ()
     device_sysctls: dict[str, dict[str, str]] = field(default_factory=dict)
     fdb: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from nettrace.collect.netns import in_netns
-from nettrace.lab.blueprint import Blueprint, Daemon
+from nettrace.lab.blueprint import Attachment, Blueprint, Daemon
+from nettrace.lab.cni import attach_all
 from nettrace.lab.ipvs import restore_servers
 from nettrace.lab.processes import await_settled, start
 from nettrace.lab.programs import hang
@@ -73,6 +74,12 @@ def build(blueprint: Blueprint, root: Path, lock: int, progress: Progress) -> tu
         progress("devices, addresses, routes")
         for stage in blueprint.wiring:
             each(stage.items(), lambda item: ip_batch(item[0], item[1], lock=lock))
+        if blueprint.attachments:
+            progress(f"{len(blueprint.attachments)} pods by CNI plugins")
+            nodes: dict[str, list[Attachment]] = {}
+            for one in blueprint.attachments:
+                nodes.setdefault(one.node, []).append(one)
+            each(nodes.values(), lambda found: attach_all(found, root))
         each(blueprint.device_sysctls.items(), lambda item: set_sysctls(*item))
         each(blueprint.fdb.items(), lambda item: bridge_batch(item[0], item[1], lock=lock))
         progress("rules")

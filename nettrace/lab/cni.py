@@ -17,13 +17,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from nettrace.collect.netns import in_netns
+from nettrace.lab.blueprint import Attachment
 from nettrace.lab.tools import netns_path
 from nettrace.model.errors import UserError
 
-__all__ = ["PLUGIN_DIRECTORIES", "Attachment", "PluginFailed", "attach", "detach", "find_plugin"]
+__all__ = [
+    "PLUGIN_DIRECTORIES",
+    "Attachment",
+    "PluginFailed",
+    "attach",
+    "attach_all",
+    "detach",
+    "find_plugin",
+]
 __all__ += ["pod_args"]
 
 #: Where distributions and kubeadm install the plugins.
@@ -40,22 +47,6 @@ class PluginFailed(UserError):
     def __init__(self, what: str, *, where: str, code: int = 0) -> None:
         super().__init__(what, where=where)
         self.code = code
-
-
-class Attachment(Struct, frozen=True, kw_only=True):
-    """
-    One sandbox to be joined to a network.
-
-    ``node`` and ``netns`` are names under /run/netns, ``container`` the sandbox's id.  ``args`` are
-    the runtime's CNI_ARGS (``K8S_POD_NAME`` ...), ``ports`` the portMappings of its pod's hostPorts.
-    """
-
-    node: str
-    netns: str
-    container: str
-    ifname: str = "eth0"
-    args: tuple[tuple[str, str], ...] = ()
-    ports: tuple[Mapping[str, Any], ...] = ()
 
 
 def find_plugin(name: str) -> str:
@@ -87,6 +78,12 @@ def attach(conf: Mapping[str, Any], one: Attachment, root: Path) -> dict[str, An
             raise
     _cache(conf, one, root, result or {})
     return result or {}
+
+
+def attach_all(found: Sequence[Attachment], root: Path) -> None:
+    """Attach the sandboxes of one node, one after the other; *root* is the lab's directory."""
+    for one in found:
+        attach(one.conf, one, root / one.home)
 
 
 def detach(conf: Mapping[str, Any], one: Attachment, root: Path, *, quietly: bool = False) -> None:

@@ -108,6 +108,11 @@ def apply(
             declared = merged(declared, read_directory(extra))[0]
         wanted, done = merged(declared, given, delete=delete)
         old = store.read_blueprint(record)
+        if old.attachments:
+            raise UserError(
+                f"the pods of the lab {record.name!r} are made by CNI plugins, and stay as they are",
+                hint=f"lab down {record.name}, and lab up {record.topology} --manifests DIR",
+            )
         new = blueprint_of(record, wanted)
         need_tools({daemon.argv[0] for daemon in new.daemons if "/" not in daemon.argv[0]})
         broken_off = store.pending_blueprint(record)

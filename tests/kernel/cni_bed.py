@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from nettrace.lab import store
-from nettrace.lab.cni import Attachment, PluginFailed, attach, detach, pod_args
+from nettrace.lab.blueprint import Attachment
+from nettrace.lab.cni import PluginFailed, attach, detach, pod_args
 from nettrace.model.lab import LAB_ROOT, LabNetns, LabRecord
 from tests.kernel.bed import Bed, Space
 from tests.kernel.labs import lab_name

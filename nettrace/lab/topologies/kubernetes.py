@@ -162,6 +162,9 @@ def kubernetes(pod_network: PodNetwork, lab: str, root: Path, options: Options) 
             ends,
             {pod.netns: tuple(pod_network.pod_wiring(site, pod)) for site in sites for pod in site.pods},
         ),
+        attachments=tuple(
+            held for site in sites for pod in site.pods if (held := pod_network.attach(site, pod)) is not None
+        ),
         device_sysctls={site.netns: values for site in sites if (values := pod_network.device_sysctls(site))},
         agents=pod_network.agents,
         modules=pod_network.modules,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from nettrace.lab.blueprint import Daemon, Opaque, Options
+from nettrace.lab.blueprint import Attachment, Daemon, Opaque, Options
 from nettrace.lab.cluster.documents import Document
 from nettrace.lab.cluster.policies import Policed, policed
 from nettrace.lab.cluster.workloads import LabNode
@@ -58,6 +58,10 @@ def _no_programs(site: Site) -> Opaque | None:
     return None
 
 
+def _not_attached(site: Site, pod: LabNetns) -> Attachment | None:
+    return None
+
+
 def _no_files(site: Site) -> dict[str, str]:
     return {}
 
@@ -82,6 +86,7 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
       ``objects`` what it keeps there beside the nodes.
     * ``wiring`` are the lines for ip(8), in the node, that make its devices, attach its pods and lead
       to the other nodes; ``pod_wiring`` (site, pod) those inside a pod; ``fdb`` those for bridge(8).
+    * ``attach`` (site, pod) has real CNI plugins attach a pod, in place of ``wiring`` and ``pod_wiring``.
     * ``rules`` adds what the system writes to those of kube-proxy, with the sets it needs; ``agents``
       are what the names of its own chains begin with.  ``sysctls`` are those of the node beyond
       forwarding and bridge netfilter, ``device_sysctls`` those of devices that ``wiring`` makes.
@@ -95,6 +100,7 @@ class PodNetwork(Struct, frozen=True, kw_only=True):
     annotations: Callable[[LabNode, IPv4Network], dict[str, str]]
     wiring: Callable[[Site], Sequence[str]]
     pod_wiring: Callable[[Site, LabNetns], Sequence[str]]
+    attach: Callable[[Site, LabNetns], Attachment | None] = _not_attached
     fdb: Callable[[Site], Sequence[str]] = _nothing
     rules: Callable[[XtRuleset, Site], Policed] = _policies
     agents: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from nettrace.model.owed import Owed
 from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.xt import BACKENDS
-from nettrace.plugin_api import Detection, hookimpl
+from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.cni.attached import REFERENCE, dnat_chain, masq_chain
 from nettrace_plugins.cni.causes import (
     HOSTPORT_PORTMAP_MISSING,
@@ -114,6 +114,19 @@ class Cni:
     def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
         """Return what the CNI plugins have to have put on *node* for the sandboxes that live."""
         return tuple(owed_by_cni(snapshot, node))
+
+    @hookimpl
+    def nettrace_topologies(self) -> Sequence[Topology]:
+        """Return clusters whose pods the real plugins make, with static routes between the nodes."""
+        return tuple(
+            Topology(
+                name=f"cni-{kind}",
+                summary=f"a cluster whose pods are made by the real CNI plugins {kind} and portmap",
+                builder=f"nettrace_plugins.cni.topology:cni_{kind}",
+                cluster=True,
+            )
+            for kind in ("bridge", "ptp")
+        )
 
     @hookimpl
     def nettrace_causes(self) -> Sequence[Cause]:
