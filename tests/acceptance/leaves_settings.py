@@ -65,12 +65,12 @@ def old_connection(scene: Scene) -> list[tuple[str, str]]:
     rule = next(r for r in rules if "-p udp" in r and "--dport 53 " in r).removeprefix("-A KUBE-SERVICES ")
     address = rule.partition("-d ")[2].partition("/")[0]
     code = (
-        "import socket; s = socket.socket(2, 2); s.bind(('', 5300)); "
-        f"s.connect(('{address}', 53)); s.send(b'who')"
+        "import socket, time; s = socket.socket(2, 2); s.bind(('', 5300)); "
+        f"s.connect(('{address}', 53)); s.send(b'who'); time.sleep(60)"
     )
     return [
         (near, f"iptables -t nat -D KUBE-SERVICES {rule}"),
-        (scene.client[near], f'python3 -c "{code}"'),
+        (scene.client[near], f'python3 -c "{code}" >/dev/null 2>&1 & sleep 1'),
         (near, f"iptables -t nat -I KUBE-SERVICES 1 {rule}"),
     ]
 

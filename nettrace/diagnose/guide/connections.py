@@ -23,15 +23,23 @@ def remembered(case: Case, service: Service) -> Asking[Tried | None]:
     if case.external or here is None or not ports:
         return None
     entries = yield from section(SectionKey(snapshot.nodes[here].netns, "conntrack"))
+    sockets = yield from section(SectionKey(case.netns, "sockets"))
     yield from section(SectionKey(case.netns, "addresses"))
     snapshot = yield from state()
     own = {address.address for address in addresses_in(snapshot, case.netns)}
+    # a query that is over leaves an entry too, and hurts nobody: only ports that are still held count
+    held = {s.port for s in sockets.value if s.proto == "udp"} if isinstance(sockets, Known) else set()
     ends = {(b.address, b.port) for p, b in endpoints(snapshot, service) if p.proto == "udp"}
     for entry in entries.value if isinstance(entries, Known) else ():
         one, other = entry.original, entry.reply
         if entry.proto != "udp" or one.src not in own or one.dst not in service.cluster_ips:
             continue
-        if one.dport not in ports or (other.src, other.sport) in ends or one.sport is None:
+        if (
+            one.dport not in ports
+            or (other.src, other.sport) in ends
+            or one.sport is None
+            or one.sport not in held
+        ):
             continue
         found = yield from tried(case.client, f"svc/{service.key}:{one.dport}/udp", sport=one.sport)
         if found.findings:
