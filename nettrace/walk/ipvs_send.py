@@ -13,9 +13,11 @@ from nettrace.model.addr import is_loopback
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk import icmp6
+from nettrace.walk.conntrack import confirm
 from nettrace.walk.context import Run, Stolen, ended, undecided
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, send_error
 from nettrace.walk.icmp6 import send_error6
+from nettrace.walk.ipip import IPIP, PROTOCOL
 from nettrace.walk.ipvs_conns import GONE, Bound
 from nettrace.walk.namespace import Namespace
 from nettrace.walk.output import output_route
@@ -26,7 +28,7 @@ from nettrace.walk.skb import Decision, Flowing, Skb, fragment_size
 __all__ = ["forget", "transmit_error", "transmit_to"]
 
 _HEADER = {4: 20, 6: 40}
-_IPIP = {4: "4", 6: "41"}
+_IPIP = {4: PROTOCOL, 6: "41"}
 _SMALLEST = {4: 68, 6: 1280}
 
 
@@ -207,8 +209,12 @@ def _wrap(run: Run, skb: Skb, point: HookPoint, bound: Bound, route: Decision) -
         inner=inner,
     )
     before = skb.packet
-    skb.inner.append(Flowing(0, inner, "", "", skb.mss, skb.fragments))
+    if bound.tracked:
+        confirm(run, skb)
+    skb.inner.append(Flowing(IPIP, inner, "", "", skb.mss, skb.fragments))
     skb.forget_conntrack()
+    skb.carries_own, skb.own = skb.own or skb.carries_own, False
+    skb.mss = skb.fragments = None
     skb.packet, skb.route, skb.ipvs = outer, route, True
     run.step(
         skb,

@@ -312,26 +312,43 @@ def test_other_ports_of_the_address(net: Director) -> None:
     assert net.ask(port=81).outcome is Outcome.CONNECTED
 
 
-@sweep
-def test_direct_routing(netns: Bed) -> None:
-    """By route the packet keeps its address, and only its MAC address is the real server's."""
-    net = Director(netns)
-    try:
-        _direct_routing(net)
-    finally:
-        net.close()
-
-
-def _direct_routing(net: Director) -> None:
+def _past_the_director(netns: Bed) -> Director:
+    """A director whose real servers reach the client by another way: its second device on their wire."""
+    net = Director(netns, reals=2)
+    net.veth("client", "eth1", "wire", "p9")
+    net["wire"].ip("link set p9 master br0")
+    net["client"].address("eth1", "10.2.0.100/24")
     for label in net.servers:
+        net[label].ip("route add 10.1.0.2 via 10.2.0.100")
         for name, value in (("arp_ignore", 1), ("arp_announce", 2)):
             net[label].sysctl(f"net.ipv4.conf.all.{name}", value)
-        net[label].ip(f"addr add {VIP}/32 dev lo")
         net.listen(label, 80)
-    net.serve(how="-g")
-    walk = net.ask(count=3)
-    assert shares(walk) == {"rs1": 0.333, "rs2": 0.333, "rs3": 0.333}
-    assert {path.endpoint.address for path in walk.paths if path.endpoint} == {VIP}
+    return net
+
+
+@sweep
+@pytest.mark.parametrize("way", ["route", "tunnel"])
+@pytest.mark.parametrize("conntrack", [0, 1])
+def test_past_the_director(netns: Bed, way: str, conntrack: int) -> None:
+    """By route the packet has another MAC address, by tunnel it is inside another one; it stays as it was."""
+    net = _past_the_director(netns)
+    try:
+        for label in net.servers:
+            if way == "tunnel":
+                net[label].run("modprobe", "ipip")
+                net[label].ip("link set tunl0 up")
+            net[label].ip(f"addr add {VIP}/32 dev {'tunl0' if way == 'tunnel' else 'lo'}")
+        net.serve(how="-i" if way == "tunnel" else "-g", weights=(1, 1))
+        net["director"].sysctl("net.ipv4.vs.conntrack", conntrack)
+        walk = net.ask(count=4)
+        assert walk.outcome is Outcome.CONNECTED
+        assert shares(walk) == {"rs1": 0.5, "rs2": 0.5}
+        assert {path.endpoint.address for path in walk.paths if path.endpoint} == {VIP}
+        assert "director" not in {step.netns for step in walk.paths[0].legs[1].steps}
+        net.sh("director", "iptables -A OUTPUT -p ipencap -j DROP; iptables -A FORWARD -j DROP")
+        assert (net.ask().outcome is Outcome.CONNECTED) is (way == "route")
+    finally:
+        net.close()
 
 
 @sweep
