@@ -272,12 +272,13 @@ def _both_ports(skb: Skb, sport: Ports | None, dport: Ports | None) -> Answered:
 
 
 def _icmp(run: Run, skb: Skb, point: HookPoint, match: Icmp) -> Answered:
-    """ip_tables.c, icmp_match, and ip6_tables.c, icmp6_match; 255 is any type."""
+    """ip_tables.c, icmp_match, where 255 is any type, and ip6_tables.c, icmp6_match, where it is 255."""
     packet = skb.packet
     if packet.proto != ("icmpv6" if match.proto == "icmp6" else match.proto):
         return False
-    kind = match.icmp_type in (None, 255, packet.icmp_type)
-    code = match.icmp_type in (None, 255) or match.icmp_code in (None, packet.icmp_code)
+    every = (None, 255) if packet.proto == "icmp" else (None,)
+    kind = match.icmp_type in (*every, packet.icmp_type)
+    code = match.icmp_type in every or match.icmp_code in (None, packet.icmp_code)
     return (kind and code) != match.invert
 
 

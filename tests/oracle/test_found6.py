@@ -155,3 +155,10 @@ def test_a_route_that_a_bridge_asks_for_and_does_not_get(benches: Benches) -> No
         topology="pods-6",
     )  # fmt: skip
     benches.agreed(state, Probe(source="pod1", dst="fd00:96::1", proto="tcp", dport=80, sport=31091))
+
+
+def test_type_255_of_icmpv6_is_that_type(benches: Benches) -> None:
+    """Unlike ICMP's it does not stand for all (icmp6_type_code_match)."""
+    state = _state("client", "-A OUTPUT -p icmpv6 -m icmp6 --icmpv6-type 255 -j DROP")
+    pair = benches.agreed(state, Probe(source="client", dst="fd00:2::2", proto="icmpv6", icmp_id=151))
+    assert pair.walk.outcome is Outcome.CONNECTED
