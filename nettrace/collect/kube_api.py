@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known, Missing, MissingKind, Section
+from nettrace.plugin_api.types import ApiKind
 
 if TYPE_CHECKING:
     from lightkube import Client
@@ -120,22 +121,29 @@ RESOURCES = (
 _Answer = list[dict[str, Any]] | Missing
 
 
-def read_api(source: ApiSource, *, patience: float = PATIENCE) -> Kube:
+def read_api(source: ApiSource, *, patience: float = PATIENCE, kinds: Sequence[ApiKind] = ()) -> Kube:
     """
-    Return the cluster's objects, each kind as a section of its own.
+    Return the cluster's objects, each kind as a section of its own; *kinds* are those of plugins, in one.
 
     What the server refuses is Missing(DENIED); what does not come whole within *patience* seconds,
     or is not what it should be, Missing(FAILED).  UserError for a kubeconfig that cannot be used.
     """
     config = _config(source)
     origin = f"api {config.context_name}"
-    answers = _all(config, patience)
+    wanted = (*RESOURCES, *(_custom(kind) for kind in kinds))
+    answers = _all(config, patience, wanted)
     kube = Kube(origin=origin)
     sections: dict[str, Any] = {}
-    for name in dict.fromkeys(resource.section for resource in RESOURCES):
+    for name in dict.fromkeys(resource.section for resource in wanted):
         sections[name] = _section(name, answers)
     sections["endpoints"] = Known(())  # EndpointSlices are what this server's kube-proxy watches
     return replace(kube, **sections)
+
+
+def _custom(kind: ApiKind) -> Resource:
+    return Resource(
+        "custom", kind.group, kind.version, kind.kind, kind.plural, namespaced=False, optional=True
+    )
 
 
 def _config(source: ApiSource) -> "SingleConfig":
@@ -168,11 +176,11 @@ def _config(source: ApiSource) -> "SingleConfig":
     return chosen
 
 
-def _all(config: "SingleConfig", patience: float) -> dict[Resource, _Answer]:
+def _all(config: "SingleConfig", patience: float, wanted: Sequence[Resource]) -> dict[Resource, _Answer]:
     """Read all resources at once, each in a thread of its own that nobody waits for when its time is up."""
     until = monotonic() + patience
     done: SimpleQueue[tuple[Resource, _Answer]] = SimpleQueue()
-    for resource in RESOURCES:
+    for resource in wanted:
         reading = threading.Thread(
             target=lambda one=resource: done.put((one, _read(config, one, until))),
             name=f"api {resource.words}",
@@ -180,14 +188,14 @@ def _all(config: "SingleConfig", patience: float) -> dict[Resource, _Answer]:
         )
         reading.start()
     found: dict[Resource, _Answer] = {}
-    while len(found) < len(RESOURCES):
+    while len(found) < len(wanted):
         try:
             resource, answer = done.get(timeout=max(0.0, until - monotonic()))
         except Empty:
             break
         found[resource] = answer
     late = Missing(MissingKind.FAILED, f"the API server did not answer completely within {patience:g} s")
-    return {resource: found.get(resource, late) for resource in RESOURCES}
+    return {resource: found.get(resource, late) for resource in wanted}
 
 
 def _read(config: "SingleConfig", resource: Resource, until: float) -> _Answer:

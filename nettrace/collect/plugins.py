@@ -14,8 +14,9 @@ import pluggy
 from nettrace.model.errors import UserError
 from nettrace.plugin_api.hookspecs import PROJECT
 from nettrace.plugin_api.manager import make_manager
+from nettrace.plugin_api.types import ApiKind
 
-__all__ = ["load_manager"]
+__all__ = ["api_kinds", "load_manager"]
 
 
 def load_manager(points: Iterable[EntryPoint] | None = None) -> pluggy.PluginManager:
@@ -39,3 +40,8 @@ def _load(point: EntryPoint) -> object:
             where=point.value,
             hint="reinstall or uninstall the package that brings it",
         ) from error
+
+
+def api_kinds() -> tuple[ApiKind, ...]:
+    """Return the kinds of objects in the API that the installed plugins know."""
+    return tuple(kind for kinds in load_manager().hook.nettrace_kinds() for kind in kinds)

@@ -24,6 +24,7 @@ from nettrace.collect.kube import absent, place_pods, read_manifests
 from nettrace.collect.kube_api import ApiSource, read_api
 from nettrace.collect.netns import Pool, netns_inode, still_there
 from nettrace.collect.node import node_processes, read_files
+from nettrace.collect.plugins import api_kinds
 from nettrace.collect.processes import Running, running
 from nettrace.collect.session import Session
 from nettrace.model.bpf import BpfProgram, BpfState
@@ -238,7 +239,10 @@ class Reader:
             directory, origin = Path(self._record.manifests), f"lab {self._record.name}"
         if directory is None and self._api is None:
             return absent()
-        read = read_api(self._api) if self._api is not None else read_manifests(Path(directory or ""), origin)
+        if self._api is not None:
+            read = read_api(self._api, kinds=api_kinds())
+        else:
+            read = read_manifests(Path(directory or ""), origin)
         by_pod = {handle.pod: handle.name for handle in self.handles if handle.pod}
         by_pod |= {handle.pod_uid: handle.name for handle in self.handles if handle.pod_uid}
         kube = place_pods(read, by_pod, {}, node_netns)

@@ -7,6 +7,6 @@ Not here: finding and loading plugins (nettrace.app.plugins).
 """
 
 from nettrace.plugin_api.hookspecs import PROJECT, hookimpl, hookspec
-from nettrace.plugin_api.types import Detection, Topology
+from nettrace.plugin_api.types import ApiKind, Detection, Topology
 
-__all__ = ["PROJECT", "Detection", "Topology", "hookimpl", "hookspec"]
+__all__ = ["PROJECT", "ApiKind", "Detection", "Topology", "hookimpl", "hookspec"]

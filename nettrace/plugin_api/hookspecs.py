@@ -17,7 +17,7 @@ from nettrace.model.relay import Relay
 from nettrace.model.section import SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
-from nettrace.plugin_api.types import Detection, Topology
+from nettrace.plugin_api.types import ApiKind, Detection, Topology
 
 __all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
 
@@ -110,6 +110,15 @@ class HookSpecs:
     @hookspec
     def nettrace_service_table(self, snapshot: Snapshot, node: str) -> ServiceTable | None:
         """Say for which addresses the system's own data path on *node* answers, with whom behind them."""
+
+    @hookspec
+    def nettrace_kinds(self) -> Sequence[ApiKind]:  # type: ignore[empty-body]
+        """
+        Name the kinds of objects that the system keeps in the API.
+
+        They are read with the cluster's other objects, as the section ``kube/custom``; a server that
+        does not know a kind has none of it.
+        """
 
     @hookspec
     def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:  # type: ignore[empty-body]

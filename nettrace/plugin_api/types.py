@@ -8,7 +8,16 @@ from msgspec import Struct
 
 from nettrace.model.finding import Evidence
 
-__all__ = ["Detection", "Topology"]
+__all__ = ["ApiKind", "Detection", "Topology"]
+
+
+class ApiKind(Struct, frozen=True, kw_only=True):
+    """A kind of objects that a system keeps in the API: cluster-wide, of a CustomResourceDefinition."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
 
 
 class Detection(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from nettrace.app.context import open_context
 from nettrace.app.debug import case_of, debug
 from nettrace.collect.kube import read_manifests
 from nettrace.collect.kube_api import RESOURCES, ApiSource, read_api
+from nettrace.collect.plugins import api_kinds
 from nettrace.model.errors import UserError
 from nettrace.model.guide import CheckState
 from nettrace.model.kube import Kube
@@ -70,6 +71,20 @@ def test_none_of_a_kind_is_known(api: Api, tmp_path: Path) -> None:
     read = _read(api, tmp_path)
     assert read.network_policies == Known(())
     assert read.admin_policies == Known(())
+
+
+def test_kinds_of_plugins(api: Api, tmp_path: Path) -> None:
+    """Objects of a plugin's kinds are one section; of a kind that the server does not know there is none."""
+    pool = {"metadata": {"name": "pool"}, "spec": {"cidr": "10.244.0.0/16", "natOutgoing": True}}
+    api.objects["ippools"] = [pool]
+    source = ApiSource(api.kubeconfig(tmp_path / "config"))
+    read = read_api(source, patience=10.0, kinds=api_kinds())
+    assert isinstance(read.custom, Known)
+    assert [(one.kind, one.name, one.spec) for one in read.custom.value] == [("IPPool", "pool", pool["spec"])]
+    api.bad["ippools"] = "forbidden"
+    refused = read_api(source, patience=10.0, kinds=api_kinds()).custom
+    assert isinstance(refused, Missing)
+    assert refused.kind is MissingKind.DENIED
 
 
 @pytest.mark.parametrize(
@@ -167,4 +182,5 @@ def test_the_role_that_is_documented_is_enough() -> None:
         for name in rule.get("resourceNames", [""])
     }
     wanted = {(r.group, r.plural, "get" if r.name else "list", r.name) for r in RESOURCES}
+    wanted |= {(kind.group, kind.plural, "list", "") for kind in api_kinds()}
     assert allowed == wanted

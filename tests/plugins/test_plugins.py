@@ -135,6 +135,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
             "causes",
             "delegate",
             "detect",
+            "kinds",
             "map_words",
             "maps",
             "name",

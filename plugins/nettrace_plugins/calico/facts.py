@@ -21,6 +21,7 @@ from nettrace_plugins.calico.names import TUNNEL, VXLAN, WORKLOAD, vtep_mac
 __all__ = [
     "ANNOTATION",
     "GROUP",
+    "KINDS",
     "NODENAME",
     "OWNER",
     "Pool",
@@ -44,6 +45,13 @@ OWNER = "calico-node"
 ANNOTATION = "projectcalico.org/"
 #: API group of its objects.
 GROUP = "crd.projectcalico.org"
+#: The kinds that are read, with their plurals.
+KINDS = {
+    "BlockAffinity": "blockaffinities",
+    "ClusterInformation": "clusterinformations",
+    "FelixConfiguration": "felixconfigurations",
+    "IPPool": "ippools",
+}
 
 NODENAME = "/var/lib/calico/nodename"
 

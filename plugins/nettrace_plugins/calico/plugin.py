@@ -8,7 +8,7 @@ from nettrace.model.owed import Owed
 from nettrace.model.owner import Owner
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
-from nettrace.plugin_api import Detection, Topology, hookimpl
+from nettrace.plugin_api import ApiKind, Detection, Topology, hookimpl
 from nettrace_plugins.calico.bgp import CALICO_BGP_DOWN, CALICO_WRONG_AUTODETECT
 from nettrace_plugins.calico.blocks import CALICO_BLOCK_BLACKHOLE
 from nettrace_plugins.calico.causes import (
@@ -18,6 +18,8 @@ from nettrace_plugins.calico.causes import (
 )
 from nettrace_plugins.calico.facts import (
     ANNOTATION,
+    GROUP,
+    KINDS,
     NODENAME,
     OWNER,
     devices,
@@ -36,7 +38,7 @@ from nettrace_plugins.calico.words import name_of
 __all__ = ["Calico", "plugin"]
 
 _FAULTS = (
-    *("forward-policy-drop", "ip-forward-off", "kube-postrouting-missing", "service-jump-missing"),
+    *("ip-forward-off", "kube-postrouting-missing", "service-jump-missing"),
     *("service-rules-absent", "stale-endpoint-rule", "svc-wrong-targetport"),
 )
 _TOPOLOGIES = (
@@ -89,8 +91,10 @@ class Calico:
 
     @hookimpl
     def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:
-        """Return Nodes, pods and Calico's objects, each node's files, devices and addresses."""
-        found = [SectionKey("", f"kube/{name}") for name in ("nodes", "pods", "custom")]
+        """Return Nodes, files, devices and addresses; where Calico is, pods and its own objects too."""
+        found = [SectionKey("", "kube/nodes")]
+        if any(runs_on(snapshot, node) for node in snapshot.nodes):
+            found += [SectionKey("", f"kube/{name}") for name in ("pods", "custom")]
         for node in snapshot.nodes.values():
             found.append(SectionKey(f"node:{node.name}", "files"))
             found += [SectionKey(node.netns, name) for name in ("links", "addresses")]
@@ -121,6 +125,13 @@ class Calico:
             CALICO_VTEP_MISSING,
             CALICO_WORKLOAD_ROUTE_MISSING,
             CALICO_WRONG_AUTODETECT,
+        )
+
+    @hookimpl
+    def nettrace_kinds(self) -> Sequence[ApiKind]:
+        """Return the kinds of Calico's objects that are read."""
+        return tuple(
+            ApiKind(group=GROUP, version="v1", kind=kind, plural=plural) for kind, plural in KINDS.items()
         )
 
     @hookimpl
