@@ -124,6 +124,7 @@ def test_schedulers(
         assert net.answers(8) == {"rs1": 2, "rs2": 6}
 
 
+@sweep
 @pytest.mark.parametrize("weights", sample((2, 1, 4), (1, 1, 1), (0, 1, 1)))
 def test_source_hashing(net: Director, weights: tuple[int, ...]) -> None:
     """Sh names one real server for each client; where that has weight 0 the client is refused."""
@@ -157,6 +158,7 @@ def test_nobody_there(net: Director, proto: str, weights: tuple[int, ...], sourc
     assert walk.verdict is Verdict.REFUSED
 
 
+@sweep
 def test_persistence(net: Director) -> None:
     """A client that was here before goes where it went; another one is free."""
     net.serve(more="-p 600")
