@@ -35,6 +35,10 @@ class NettraceApp(Labs):
         for action in ACTIONS:
             yield SystemCommand(action.label, action.words, lambda name=action.id: self.action_do(name))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave the keys to the command palette while it is open."""
+        return len(self.screen_stack) == 1 if action == "do" else True
+
     def action_do(self, name: str) -> None:
         """Do what a key, the palette or a command names."""
         if isinstance(self.focused, Input):
@@ -115,7 +119,7 @@ class NettraceApp(Labs):
                 self.run_ask(*self.check_flow)
         elif pane.id == "walk":
             self.show_detail()
-            self.lines("evidence").focus()
+            self.set_focus(self.lines("evidence"))
         else:
             self.do_fold()
 

@@ -53,7 +53,7 @@ class Asking(Moving):
             pane = self.lines("evidence")
             pane.border_title = "why"
             pane.show(findings(self.session.document, self.look_of("evidence")))
-            pane.focus()
+            self.set_focus(pane)
 
     def do_wiring(self) -> None:
         """Change between the tree and the picture."""

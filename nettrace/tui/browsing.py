@@ -47,7 +47,7 @@ class Browsing(Watching):
         def read(found: tuple[Snapshot, Source]) -> None:
             self._states[kind] = found
             self.show_kind(kind)
-            self.lines("rows").focus()
+            self.set_focus(self.lines("rows"))
 
         self.work(f"reading {kind}", lambda: self._read(kind, look), read)
 
@@ -157,7 +157,7 @@ class Browsing(Watching):
             pane = self.lines("rows")
             pane.show(endpoint_list(ports, self.look_of("rows"), live=self.session.live))
             self._name_rows()
-            pane.focus()
+            self.set_focus(pane)
 
         what = f"{'connecting to the endpoints of' if with_probe else 'walking to'} {service}"
         self.work(what, lambda: self.session.endpoints(service, with_probe=with_probe), show)

@@ -13,6 +13,7 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import Hide
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
@@ -54,6 +55,15 @@ Lines:focus { border: round $primary; border-title-color: $primary; border-title
 .maximised Lines.largest { display: block; width: 1fr; height: 1fr; }
 .maximised #upper.empty, .maximised #lanes.empty { display: none; }
 """
+
+
+class _Typed(Input):
+    """A line that is typed into; shown again before its hiding was noticed, it keeps the keys."""
+
+    def on_hide(self, event: Hide) -> None:
+        """Give the keys away only if it is hidden still."""
+        if self.display:
+            event.prevent_default()
 
 
 class Frame(App[str]):
@@ -98,7 +108,7 @@ class Frame(App[str]):
     def compose(self) -> ComposeResult:
         """Make the panes of all views."""
         yield Static(id="top", markup=False)
-        yield Input(id="ask", placeholder="FROM -> TO   tab completes, up and down recall", compact=True)
+        yield _Typed(id="ask", placeholder="FROM -> TO   tab completes, up and down recall", compact=True)
         with ContentSwitcher(initial="view-walk", id="views"):
             with Vertical(id="view-walk"):
                 with Horizontal(id="upper"):
@@ -125,7 +135,7 @@ class Frame(App[str]):
             with Vertical(id="view-help"):
                 yield Lines("keys", id="help")
         yield Static(id="status", markup=False)
-        yield Input(id="prompt", compact=True)
+        yield _Typed(id="prompt", compact=True)
         yield Static(id="foot", markup=False)
 
     # --- looks ---------------------------------------------------------------------------

@@ -96,7 +96,7 @@ class Guiding(Repairing):
     def _offered(self, offer: _Offer) -> None:
         self.offer = offer
         self.show_check()
-        self.lines("check").focus()
+        self.set_focus(self.lines("check"))
         self.draw()
 
     def answer_offer(self, *, taken: bool) -> bool:

@@ -22,7 +22,7 @@ class Moving(Typing):
             return
         if self.view == "walk" and pane.id != "walk" and self.session.document is not None:
             pane = self.lines("walk")
-            pane.focus()
+            self.set_focus(pane)
         if not pane.problem(direction):
             self.tell("no problem here")
 
@@ -66,7 +66,7 @@ class Moving(Typing):
         """Give the next pane the keys."""
         panes = [pane for pane in self.query_one(f"#view-{self.view}").query(Lines) if pane.display]
         at = panes.index(self.pane) if self.pane in panes else -1
-        panes[(at + 1) % len(panes)].focus()
+        self.set_focus(panes[(at + 1) % len(panes)])
 
     def do_maximise(self) -> None:
         """Give the pane the whole screen, or put the others back."""
@@ -78,7 +78,7 @@ class Moving(Typing):
             pane.add_class("largest")
             self.query_one("#upper").set_class(pane.id not in ("where", "walk"), "empty")
             self.query_one("#lanes").set_class(pane.id == "check", "empty")
-        pane.focus()
+        self.set_focus(pane)
         self.call_after_refresh(self.lay_out)
 
     def do_find(self) -> None:

@@ -38,7 +38,7 @@ class Panes(Frame):
         self.set_class(self.size.width >= 110, "wide")
         self.lines("kinds").show(listed([line(kind) for kind in KINDS]))
         self.lines("walk").show(listed(_WELCOME))
-        self.lines("where").focus()
+        self.set_focus(self.lines("where"))
         self.draw()
         self.set_interval(1.0, self.tick)
         self.run_look()
@@ -73,7 +73,7 @@ class Panes(Frame):
                 self.show_probe()
             else:
                 self.go("walk")
-                self.lines("walk").focus()
+                self.set_focus(self.lines("walk"))
 
         self.work(what, lambda: self.session.ask(source, target, with_probe=with_probe), answered)
 
@@ -148,7 +148,7 @@ class Panes(Frame):
             "lab": "labs",
             "debug": "check",
         }
-        self.lines(first.get(view, view)).focus()
+        self.set_focus(self.lines(first.get(view, view)))
         self.said = None
         self.draw()
 

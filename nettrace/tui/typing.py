@@ -39,7 +39,7 @@ class Typing(Panes):
         self.query_one("#top").display = False
         bar.display = True
         self._back_to, self._recalled = self.focused, 0
-        bar.focus()
+        self.set_focus(bar)
 
     def open_prompt(self, kind: str) -> None:
         """Let a text to find, or a command, be typed."""
@@ -49,7 +49,7 @@ class Typing(Panes):
         self.query_one("#foot").display = False
         prompt.display = True
         self._prompt, self._back_to = kind, self.focused
-        prompt.focus()
+        self.set_focus(prompt)
 
     def close_typing(self) -> None:
         """Put the lines back that the typing was over."""
@@ -57,7 +57,7 @@ class Typing(Panes):
             self.query_one(f"#{name}").display = False
             self.query_one(f"#{under}").display = True
         if self._back_to is not None:
-            self._back_to.focus()
+            self.set_focus(self._back_to)
 
     def on_input_changed(self, changed: Input.Changed) -> None:
         """Find as it is typed."""
