@@ -2,6 +2,7 @@
 Faults that a lab has one after the other: made by the shell, found first, repaired, undone, taken back.
 """
 
+import difflib
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,9 +28,11 @@ class Break(NamedTuple):
     differs: int = 1
 
 
-#: What a fault may touch: routes, neighbours that somebody wrote, ARP of devices, rules, sets.
+#: What a fault may touch: routes, neighbours and forwarding entries that somebody wrote, ARP of devices,
+#: rules, sets.
 _LOOK = (
-    "ip route show; ip neigh show nud permanent; bridge fdb show; cd /proc/sys/net/ipv4/conf; "
+    "ip route show; ip neigh show nud permanent; bridge fdb show | grep -E 'permanent|static'; "
+    "cd /proc/sys/net/ipv4/conf; "
     "grep . */proxy_arp; iptables-save -t nat; if which ipset >/dev/null; then ipset save | sort; fi"
 )
 
@@ -38,6 +41,16 @@ def state(scene: Scene) -> dict[str, str]:
     """What a fault may touch on each node, counters left out."""
     shown = {node: scene.bench.shell(node, _LOOK) for node in scene.node_ip}
     return {node: re.sub(r"#.*\n|\[\d+:\d+\]", "", text) for node, text in shown.items()}
+
+
+def _same(now: dict[str, str], before: dict[str, str]) -> None:
+    changed = [
+        f"{node}: {line}"
+        for node in before
+        for line in difflib.ndiff(before[node].splitlines(), now[node].splitlines())
+        if line[0] in "+-"
+    ]
+    assert not changed, changed
 
 
 def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], list[tuple[str, str]]]) -> None:
@@ -66,9 +79,9 @@ def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], li
     lab.nettrace("repair", "apply", fault.cause, "--lab", lab.name, "--yes", expect=(0,))
     assert {t["outcome"] for t in lab.connect(who, address, port, times=3)} == {"connected"}
     lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
-    assert state(scene) == broken
+    _same(state(scene), broken)
     for node, text in rules.items():
         lab.shell(node, f"iptables-restore -T nat <<'END'\n{text}\nEND")
     for member, command in heal(scene):
         lab.shell(member, command)
-    assert state(scene) == healthy
+    _same(state(scene), healthy)

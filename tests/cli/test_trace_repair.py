@@ -185,7 +185,7 @@ def test_snapshots_go_into_a_file_or_a_pipe(
     run: Run, opened: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """-o FILE writes the file and says so on stderr, -o - writes to standard output."""
-    monkeypatch.setattr("nettrace.app.snapshot.take", lambda context: FakeContext.snapshot)
+    monkeypatch.setattr("nettrace.app.snapshot.take", lambda context, node=None: FakeContext.snapshot)
     file = tmp_path / "node.json"
     result = run("snapshot", "-o", str(file))
     assert result.exit_code == 0
