@@ -229,6 +229,11 @@ def apply(
     return replace(report, entry=roll_back(entry, book, final="rolled-back", note=report.reason))
 
 
+#: How a connection ends that joins a neighbour's last solicitation, sent before the change and lost; the
+#: next one asks anew (neigh_timer_handler(), net/core/neighbour.c).
+_UNASKED = "EHOSTUNREACH"
+
+
 def _prove(
     context: Context,
     planned: RepairPlan,
@@ -247,6 +252,8 @@ def _prove(
     reason = ""
     if with_probe and planned.flow.origin.device is None:
         observed = probe(context, walked, count=_tries(walked), sport=_pinned(context, planned))
+        if walked.outcome is Outcome.CONNECTED and any(a.errno == _UNASKED for a in observed.attempts):
+            observed = probe(context, walked, count=_tries(walked), sport=_pinned(context, planned))
         seen = ", ".join(f"{outcome.value} {times}" for outcome, times in sorted(observed.outcomes.items()))
         on_event(f"probed: {seen} of {len(observed.attempts)}")
         bad = sorted({o.value for o in observed.outcomes if o is not Outcome.CONNECTED})
