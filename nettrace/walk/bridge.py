@@ -48,10 +48,13 @@ def bridge_in(run: Run, skb: Skb) -> Next:
     skb.physin = skb.physout = None
     point = HookPoint(ns, "prerouting", port.name, None)
     bridge_hook(run, skb, point, below=_NF_PREROUTING)
+    sought = ""
     if _calls_iptables(ns, bridge, skb.packet.family):
         skb.physin = port.name
-        _prerouting(run, ns, skb, bridge)
+        sought = _prerouting(run, ns, skb, bridge)
     bridge_hook(run, skb, point, above=_NF_PREROUTING)
+    if sought:
+        _readdress(run, ns, skb, bridge, sought)
     _admit(run, ns, skb, bridge, port)
     if state == _LEARNING:
         text = f"port state {state}"
@@ -78,12 +81,12 @@ def _calls_iptables(ns: Namespace, bridge: Link, family: int) -> bool:
     return bridge.bridge is not None and bridge.bridge.nf_call_iptables
 
 
-def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
+def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
     """
     PREROUTING inside the bridge (br_nf_pre_routing).
 
     A packet whose destination it changed is routed here and now: to a neighbour on the
-    same bridge it stays bridged, with that neighbour's MAC; otherwise it goes up to the host, also
+    same bridge, whose address is returned, it stays bridged; otherwise it goes up to the host, also
     with a route that is an error (blackhole, none): ip_error() ends it there.
     The input route asks for forwarding like any other: the exception that a comment in
     br_nf_pre_routing_finish speaks of is never reached, since ip_route_input reports no error.
@@ -92,31 +95,23 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
     run_hook(run, skb, HookPoint(ns, "prerouting", bridge.name, None))
     skb.prerouted = True
     if skb.packet.dst == dst:
-        return
+        return ""
     if skb.packet.family == 6:
-        _changed6(run, ns, skb, bridge)
-        return
+        return _changed6(run, ns, skb, bridge)
     decided = input_route(run, ns, skb, bridge.name)
     if isinstance(decided, Refusal):
         if not decided.errno:
             refuse(run, ns, skb, decided)
         skb.refused = decided
         skb.dest_mac = bridge.mac.lower()
-        return
+        return ""
     where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
     if decided.kind == "unicast" and decided.device == bridge.name:
         run.step(
             skb, Stage.ROUTE, "bridged", ref=where, text=f"{decided.route.dst} dev {decided.device}",
             note=f"its new destination is on {bridge.name} too: it stays in the bridge",
         )  # fmt: skip
-        told = len(run.answers)
-        try:
-            found = find_mac(run, ns, skb, bridge, decided.gateway or skb.packet.dst)
-        finally:
-            if not _is_own(ns, bridge, skb.dest_mac):
-                del run.answers[told:]  # a frame that is for another host is answered by no error (icmp_send)
-        skb.dest_mac = found.mac.lower()
-        return
+        return decided.gateway or skb.packet.dst
     run.step(
         skb,
         Stage.ROUTE,
@@ -126,9 +121,25 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
     )
     skb.route = decided
     skb.dest_mac = bridge.mac.lower()
+    return ""
 
 
-def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
+def _readdress(run: Run, ns: Namespace, skb: Skb, bridge: Link, neighbour: str) -> None:
+    """
+    Give a translated frame its new neighbour's MAC (br_nf_pre_routing_finish_bridge).
+
+    The hooks of the bridge behind br_netfilter are passed first.
+    """
+    told = len(run.answers)
+    try:
+        found = find_mac(run, ns, skb, bridge, neighbour)
+    finally:
+        if skb.packet.family == 4 and not _is_own(ns, bridge, skb.dest_mac):
+            del run.answers[told:]  # a frame that is for another host is answered by no error (icmp_send)
+    skb.dest_mac = found.mac.lower()
+
+
+def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
     """
     Route a bridged IPv6 packet whose destination PREROUTING changed (br_nf_pre_routing_finish_ipv6).
 
@@ -149,11 +160,10 @@ def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> None:
         note=f"its new destination is on {bridge.name} too: it stays in the bridge" if bridged else "",
     )
     if bridged:
-        found = find_mac(run, ns, skb, bridge, decided.gateway or skb.packet.dst)
-        skb.dest_mac = found.mac.lower()
-        return
+        return decided.gateway or skb.packet.dst
     skb.route = decided
     skb.dest_mac = bridge.mac.lower()
+    return ""
 
 
 def bridge_out(run: Run, skb: Skb) -> Next:

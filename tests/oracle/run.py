@@ -113,6 +113,7 @@ class Bench:
         self.topology = topology
         self.net, self.witness, self.reader = net, witness, reader
         self.snapshot = Snapshot()
+        self._state = State(topology=topology)
         self._old: list[tuple[str, str, str]] = []
         self._undo: list[tuple[str, str]] = []
         self._loaded: list[tuple[str, str, str]] = []
@@ -172,6 +173,7 @@ class Bench:
             self.leave()
             raise Broken(str(error)) from error
         self.snapshot = self.reader.skeleton()
+        self._state = state
 
     def _make(self, state: State) -> None:
         for label, do, undo in state.commands:
@@ -276,6 +278,10 @@ class Bench:
     def _arrive(self, probe: Probe, patience: float) -> None:
         for netns, device, peer, far in BENCHES[self.topology].arrivals:
             if (netns, device) == (probe.source, probe.device):
+                if any(
+                    label == peer and f'egress device "{far}"' in text for label, _, text in self._state.rules
+                ):
+                    raise Broken(f"rules of {peer} stand before what {far} sends")
                 try:
                     self.net.arrive(probe, peer, far, patience=patience)
                 except OSError as error:
