@@ -150,7 +150,8 @@ def _owner(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     """A packet without a socket of this namespace belongs to nobody."""
     wanted = {name: option.invert for name, option in options.items() if name != "--suppl-groups"}
     if not skb.own and not skb.carries_own:
-        if point.in_device is not None or "--socket-exists" not in wanted:
+        forwarded = point.in_device is not None and not (skb.inner and skb.iif is None)
+        if forwarded or "--socket-exists" not in wanted:
             # what the kernel itself sends has a socket without a file, which has no owner either
             return all(wanted.values())
         return Unsure("whether the kernel's own packet has a socket is not certain")

@@ -78,7 +78,7 @@ def rpfilter6(run: Run, skb: Skb, point: HookPoint, match: Rpfilter) -> Answered
     found = lookup(run, point.ns, key)
     if isinstance(found, Failed) or found.route.type == "anycast":
         return match.invert
-    if found.route.type == "local" and not match.accept_local:
-        return match.invert
+    if found.route.type == "local":  # whatever its device
+        return match.accept_local != match.invert
     uses = found.hop is not None and found.hop.device == device
     return (uses or match.loose) != match.invert

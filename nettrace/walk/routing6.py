@@ -206,6 +206,9 @@ def _result(
     ref = f"{ns.name}/routes/{route.table}/{route.dst}"
     if route.type in _ERRORS:
         return Failed(_ERRORS[route.type], ref, route_text(route), blackhole=route.type == "blackhole")
+    if route.type == "anycast" and chosen.hop.device == "lo":
+        # somebody wrote it: by the loopback all but local routes are refusals (ip6_route_info_create)
+        return Failed("ENETUNREACH", ref, route_text(route))
     if route.type == "throw":
         return None
     if rule.suppress_prefixlen is not None and bits <= rule.suppress_prefixlen:

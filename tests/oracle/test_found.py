@@ -243,3 +243,17 @@ add rule inet dev up counter
     )
     probe = Probe(source="pod1", dst="192.168.50.100", proto="udp", dport=53, sport=3970)
     assert benches.agreed(state, probe).walk.verdict == "BLACKHOLED"
+
+
+def test_the_hooks_of_a_bridge_behind_br_netfilter(benches: Benches) -> None:
+    """A frame that br_netfilter translated passes the bridge's later chains before its neighbour is asked."""
+    rules = """add table ip one
+add chain ip one nat { type nat hook prerouting priority -100; }
+add rule ip one nat dnat to 10.244.1.77
+add table bridge br
+add chain bridge br pre { type filter hook prerouting priority 9; }
+add rule bridge br pre ip daddr 10.244.1.77 counter
+"""
+    state = State(topology="pods", rules=(("node", "nft -f -", rules),))
+    probe = Probe(source="pod1", dst="192.168.50.100", proto="udp", dport=53, sport=3990)
+    assert benches.agreed(state, probe).walk.verdict == "NEIGHBOUR_FAILED"
