@@ -248,7 +248,7 @@ add rule inet dev up counter
 def test_the_hooks_of_a_bridge_behind_br_netfilter(benches: Benches) -> None:
     """A frame that br_netfilter translated passes the bridge's later chains before its neighbour is asked."""
     rules = """add table ip one
-add chain ip one nat { type nat hook prerouting priority -100; }
+add chain ip one nat { type nat hook prerouting priority -110; }
 add rule ip one nat dnat to 10.244.1.77
 add table bridge br
 add chain bridge br pre { type filter hook prerouting priority 9; }
