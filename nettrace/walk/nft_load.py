@@ -120,6 +120,19 @@ def _device_type(scene: Scene, device: str | None) -> Loaded:
     return unknown(2, f"the type of {device} is not in the snapshot")
 
 
+def _in_type(scene: Scene) -> Loaded:
+    """
+    The type of skb->dev, whatever the hook's own device is (nft_meta_get_eval).
+
+    Behind routing that is the device by which the packet leaves; at OUTPUT IPv4 has set none yet.
+    """
+    point = scene.point
+    if point.in_device is None and point.hook == "output" and scene.pf == 10:
+        return unknown(2, "whether the packet has a device before it is sent is not walked")
+    leaving = point.hook in ("postrouting", "egress") or scene.pf == 7
+    return _device_type(scene, point.out_device if leaving and point.in_device is None else point.in_device)
+
+
 def _packet_type(scene: Scene) -> Loaded:
     if scene.pf in (5, 7):
         return unknown(1, "the frame's packet type is not known")
@@ -147,7 +160,7 @@ _META: dict[str, Callable[[Scene], Loaded]] = {
     "nfproto": lambda s: Value(bytes((s.pf,))),
     "l4proto": _l4proto,
     "pkttype": _packet_type,
-    "iiftype": lambda s: _device_type(s, s.point.in_device),
+    "iiftype": _in_type,
     "oiftype": lambda s: _device_type(s, s.point.out_device),
     "ipsec": lambda s: Value(b"\0"),
     "ibrname": lambda s: _bridge_of(s, s.point.in_device),
@@ -289,12 +302,25 @@ def _fib_result(scene: Scene, expr: e.FibExpr, device: str | None) -> Value:
 
 
 def _rt(scene: Scene, expr: e.RtExpr) -> Loaded:
-    """nft_rt_get_eval; before routing there is none."""
+    """
+    nft_rt_get_eval; before routing there is none.
+
+    What is bridged has one of the bridge's own, without a gateway (bridge_parent_rtable).
+    """
     route = scene.skb.route
     if expr.key == "ipsec":
         return Value(b"\0")
     if route is None:
-        return None
+        if scene.skb.in_port is None or scene.pf not in (2, 10) or scene.point.hook == "prerouting":
+            return None
+        if (expr.key, scene.pf) == ("nexthop4", 2):
+            return Value(address_bytes(scene.skb.packet.dst))
+        if (expr.key, scene.pf) in (("nexthop6", 2), ("nexthop4", 10)):
+            return None
+        return unknown(
+            2 if expr.key == "tcpmss" else 16 if expr.key == "nexthop6" else 4,
+            f"rt {expr.key} of a bridged packet is not in the snapshot",
+        )
     if expr.key == "nexthop4":
         return Value(address_bytes(route.gateway or scene.skb.packet.dst)) if scene.pf == 2 else None
     if expr.key == "nexthop6":

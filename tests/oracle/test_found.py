@@ -230,7 +230,7 @@ def test_whose_socket_an_outer_packet_has(benches: Benches, source: str, sport: 
 def test_bridged_and_translated_without_a_route(benches: Benches) -> None:
     """A packet that br_netfilter finds no way for goes up to the host, by the bridge's own ingress hook."""
     rules = """add table ip one
-add chain ip one nat { type nat hook prerouting priority -100; policy accept; }
+add chain ip one nat { type nat hook prerouting priority -110; policy accept; }
 add rule ip one nat dnat to 10.244.1.3
 add table inet dev
 add chain inet dev up { type filter hook ingress device cni0 priority 74; }
@@ -257,3 +257,42 @@ add rule bridge br pre ip daddr 10.244.1.77 counter
     state = State(topology="pods", rules=(("node", "nft -f -", rules),))
     probe = Probe(source="pod1", dst="192.168.50.100", proto="udp", dport=53, sport=3990)
     assert benches.agreed(state, probe).walk.verdict == "NEIGHBOUR_FAILED"
+
+
+def test_the_type_of_the_device_that_is_left_by(benches: Benches) -> None:
+    """Meta iiftype, and with it ``ether type``, is told of skb->dev: behind routing what is left by."""
+    rules = """add table netdev dev
+add chain netdev dev out { type filter hook egress device eth0 priority 0; }
+add rule netdev dev out ether type ip counter
+add table inet one
+add chain inet one out { type filter hook output priority 0; }
+add rule inet one out meta iiftype ether counter
+add chain inet one post { type filter hook postrouting priority 0; }
+add rule inet one post meta iiftype ether counter
+"""
+    state = State(topology="router", rules=(("server", "nft -f -", rules),))
+    probe = Probe(source="server", dst="10.1.0.2", proto="udp", dport=80, sport=3980)
+    assert benches.agreed(state, probe).judgement.agrees
+
+
+def test_the_next_hop_of_what_is_bridged(benches: Benches) -> None:
+    """A bridged packet has a route of the bridge's own, whose next hop is where it goes (rt ip nexthop)."""
+    rules = """add table inet one
+add chain inet one pass { type filter hook forward priority 76; }
+add rule inet one pass rt ip nexthop 10.244.1.2 accept
+"""
+    state = State(topology="pods", rules=(("node", "nft -f -", rules),))
+    probe = Probe(source="pod1", dst="10.244.1.3", proto="tcp", dport=9376, sport=3981)
+    assert benches.agreed(state, probe).walk.outcome == "connected"
+
+
+def test_nobody_here_sent_what_came_in(benches: Benches) -> None:
+    """An answer to an address of this host that somebody outside called from finds no socket here."""
+    rules = "*mangle\n-A INPUT -p tcp -m socket -j NFLOG --nflog-group 9\nCOMMIT\n"
+    state = State(
+        topology="router",
+        rules=(("r", "iptables-restore", rules),),
+        sysctls=(("r", "net.ipv4.conf.all.accept_local", "1"),),
+    )
+    probe = Probe(source="r", device="c", src="10.2.0.1", dst="10.2.0.2", proto="tcp", dport=81, sport=3982)
+    assert benches.agreed(state, probe).judgement.agrees
