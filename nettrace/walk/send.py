@@ -29,13 +29,23 @@ __all__ = ["local_out", "send", "send_by_port"]
 _HEADERS = {4: 40, 6: 60}
 
 
+def _may_bind(run: Run, ns: Namespace, address: str) -> bool:
+    """
+    May a socket call from the address?
+
+    IPv4 asks the routes (inet_addr_type_table), IPv6 the devices, also one that is down, whose
+    addresses have no route (ipv6_chk_addr).
+    """
+    return ns.owns(address) if ":" in address else address_type(run, ns, address) == "LOCAL"
+
+
 def send(run: Run, skb: Skb) -> Next:
     """Choose the route and, if the packet has none, the source; both *before* OUTPUT."""
     ns = namespace(run, skb.netns)
     socket_sends(run, ns, skb)
     lo = ns.links.get("lo")
     packet = skb.packet
-    if packet.src and skb.own and address_type(run, ns, packet.src) != "LOCAL":
+    if packet.src and skb.own and not _may_bind(run, ns, packet.src):
         run.step(
             skb,
             Stage.SEND,

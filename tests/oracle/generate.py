@@ -51,6 +51,12 @@ TARGETS = frozenset(
     }
 )  # fmt: skip
 
+#: What few places take or few packets meet: many states have a rule of one of these in front.
+_SCARCE = (
+    *("mac", "owner", "socket", "tcpmss", "TCPMSS", "TCPOPTSTRIP"),
+    *("hash:net,iface", "bitmap:port", "hash:ip", "hash:ip,port,net"),
+)
+
 #: Source ports come from below the ephemeral ones, so that none is used twice in a run of 10,000.
 _SPORTS = (1025, 32000)
 
@@ -87,12 +93,13 @@ class Generator:
         bench = BENCHES[topology]
         rules: list[tuple[str, str, str]] = []
         made: list[Change] = []
-        places = {self.random.choice(bench.under_test) for _ in range(self.random.choice((1, 2, 3, 4)))}
+        places = {self.random.choice(bench.under_test) for _ in range(self.random.choice((2, 3, 3, 4)))}
         for label in sorted(places):
             kind = self.random.random()
             sets: tuple[str, ...] = ()
-            if self.maybe(0.45):
-                sets, changes = drawn_sets(self, bench, label)
+            focus = self.pick(*_SCARCE) if self.maybe(0.6) else ""
+            if self.maybe(0.45) or focus in SET_KINDS:
+                sets, changes = drawn_sets(self, bench, label, focus)
                 made += changes
             both = _LOADERS[bench.family]
             loaders: tuple[str, ...] = both[:1] if kind < 0.65 else both[1:] if kind < 0.96 else both
@@ -102,7 +109,7 @@ class Generator:
                 rules.append((label, LOADER, NativeRules(self, bench, label, mixed=bool(loaders)).ruleset()))
             for loader in loaders:
                 density = 1.0 if len(loaders) + native == 1 else 0.4
-                rules.append((label, loader, Rules(self, bench, density, sets).ruleset()))
+                rules.append((label, loader, Rules(self, bench, density, sets, focus).ruleset()))
         sysctls: dict[tuple[str, str], str] = {}
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 4))):
             label, name, values = self.random.choice(bench.sysctls)
@@ -223,10 +230,13 @@ def at(address: str, port: str) -> str:
 class Rules:
     """Random iptables rule sets."""
 
-    def __init__(self, draw: Generator, bench: Bench, density: float, sets: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, draw: Generator, bench: Bench, density: float, sets: tuple[str, ...] = (), focus: str = ""
+    ) -> None:
         self.draw = draw
         self.bench = bench
         self.density = density
+        self.focus = focus
         self.pieces = Pieces(draw, bench, sets)
 
     def ruleset(self) -> str:
@@ -245,7 +255,10 @@ class Rules:
         for chain in BUILT_IN[table]:
             if table == "nat" and chain in ("PREROUTING", "OUTPUT") and self.bench.spared:
                 lines.append(f"-A {chain} {self.bench.spared} -j ACCEPT")
-            if table == "filter" and draw.maybe(0.05):  # the handshake passes, and what comes then does not
+            if self.focus and draw.maybe(0.5):
+                line = self.pieces.scarce(self.focus, table, chain)
+                lines += [f"-A {chain} {line}"] if line else []
+            if table == "filter" and draw.maybe(0.12):  # the handshake passes, and what comes then does not
                 end = draw.pick("DROP", "REJECT --reject-with tcp-reset")
                 lines.append(f"-A {chain} -p tcp -m tcp --tcp-flags PSH PSH -j {end}")
             for _ in range(round(draw.random.choice((1, 2, 3, 4, 5, 6)) * self.density)):

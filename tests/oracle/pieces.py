@@ -147,6 +147,36 @@ class Pieces:
 
     # --- sets ------------------------------------------------------------------------------
 
+    def scarce(self, what: str, table: str, chain: str) -> str:
+        """A rule of an extension, a target or a type of set for a built-in chain, or "" if none fits."""
+        draw = self.draw
+        note = "-j NFLOG --nflog-group 9"
+        if what in ("TCPMSS", "TCPOPTSTRIP"):
+            if table != "mangle" or (what == "TCPMSS" and chain in ("PREROUTING", "INPUT")):
+                return ""
+            mss = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 600"
+            return mss if what == "TCPMSS" else "-p tcp -j TCPOPTSTRIP --strip-options timestamp"
+        if what in SET_KINDS:
+            name = f"{_PREFIX}{what.replace(',', '.')}"
+            if name not in self.sets or table == "nat" or ("iface" in what and chain != "FORWARD"):
+                return ""
+            sides = [draw.pick("src", "dst") for _ in range(SET_KINDS[what])]
+            if "port" in what:
+                sides[min(1, len(sides) - 1)] = "dst"
+            proto = draw.pick("-p tcp ", "-p udp ") if "port" in what else ""
+            return f"{proto}-m set {draw.negated()}--match-set {name} {','.join(sides)} {note}"
+        proto = "tcp" if what in ("tcpmss", "socket") else ""
+        found = _by_name(
+            [
+                one
+                for one in self._fitting(MATCHES, table, chain, proto)
+                if not one.open and not _stateful(one)
+            ]
+        ).get(what)
+        if not found or table == "nat":
+            return ""
+        return f"{f'-p {proto} ' if proto else ''}{self.filled(draw.random.choice(found).text)} {note}"
+
     def set_match(self, chain: str) -> str:
         """A test of one of the sets."""
         draw = self.draw
@@ -163,10 +193,14 @@ class Pieces:
         return f"-m set {draw.negated()}--match-set {name} {','.join(sides)}"
 
 
-def drawn_sets(draw: "Generator", bench: Bench, netns: str) -> tuple[tuple[str, ...], list[Change]]:
-    """Some sets in a namespace: their names, and how they are made."""
+def drawn_sets(
+    draw: "Generator", bench: Bench, netns: str, wanted: str = ""
+) -> tuple[tuple[str, ...], list[Change]]:
+    """Some sets in a namespace, one of the type *wanted* among them: their names, and how they are made."""
     known = [kind for kind in SET_KINDS if bench.family == 4 or kind != "bitmap:ip"]
     kinds = draw.random.sample(known, draw.random.choice((2, 3, 4)))
+    if wanted in known and wanted not in kinds:
+        kinds.append(wanted)
     names: list[str] = []
     changes: list[Change] = []
     for kind in sorted(kinds, key=lambda one: one == "list:set"):
