@@ -12,7 +12,7 @@ from tests.oracle.shrink import as_test, shrink
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 #: One seed for each network; `make oracle` runs as many as are asked for.
-SEED = 102
+SEED = 103
 #: Of the planted bugs these run in each test run; all of them by `make oracle-bugs`.
 SHORT = ("policies are ignored", "answers are not translated back", "br_netfilter is ignored")
 
