@@ -285,7 +285,7 @@ def test_the_guide_repairs_on_its_way(lab: LabRecord) -> None:
             await until(pilot, app)
             if not app.waits:
                 break
-            assert "A applies it" in screen(app)
+            assert "kube-postrouting-missing?" in screen(app)  # how it goes on depends on the lab's name
             assert "iptables" in words(app, "check")
             repaired += 1
             await pilot.press("A")
