@@ -51,7 +51,6 @@ def read_ipvs() -> tuple[VirtualServer, ...]:
     # pyroute2 takes a fifth of a second to import and is not needed for questions to a file.
     from pyroute2 import IPVS  # noqa: PLC0415
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-    from pyroute2.netlink.generic.ipvs import IPVS_CMD_GET_DEST  # noqa: PLC0415, F401
 
     try:
         asked = IPVS()

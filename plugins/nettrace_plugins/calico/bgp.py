@@ -11,6 +11,7 @@ from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.goal import innermost
 from nettrace.diagnose.look import where
 from nettrace.diagnose.making import owed_candidate
+from nettrace.diagnose.refusing import refusing_tcp
 from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
@@ -18,7 +19,7 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace_plugins.calico.facts import OWNER, Published, blocks_of, pools, published, setting
 from nettrace_plugins.calico.names import TUNNEL, VXLAN
-from nettrace_plugins.kube_router.bgp import BGP_PORT, blocking, session, silent
+from nettrace_plugins.kube_router.bgp import BGP_PORT, session, silent
 
 __all__ = ["CALICO_BGP_DOWN", "CALICO_WRONG_AUTODETECT"]
 
@@ -62,7 +63,7 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
     for one in mute:
         text = f"nobody listens on TCP port {BGP_PORT}"
         evidence.append(Evidence(ref=f"{one.netns}/sockets", text=text, note=one.name))
-    blocks = [found for one in ends for found in blocking(snapshot, one.netns)]
+    blocks = [found for one in ends for found in refusing_tcp(snapshot, one.netns, BGP_PORT)]
     evidence += blocks
     why = ""
     lasting = (

@@ -8,19 +8,18 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
-from nettrace.diagnose.look import chains_in, rule_ref, where
+from nettrace.diagnose.look import where
 from nettrace.diagnose.making import owed_candidate
+from nettrace.diagnose.refusing import refusing_tcp
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.sockets import Socket
-from nettrace.model.xt import Drop, Reject, Tcp, XtRule
-from nettrace.parse.iptables import rule_text
 from nettrace_plugins.kube_router.facts import RouterNode, nodes_of
 from nettrace_plugins.kube_router.owes import OWNER
 
-__all__ = ["BGP_PORT", "KUBE_ROUTER_BGP_DOWN", "blocking", "session", "silent"]
+__all__ = ["BGP_PORT", "KUBE_ROUTER_BGP_DOWN", "session", "silent"]
 
 BGP_PORT = 179
 
@@ -81,7 +80,7 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
         Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {BGP_PORT}", note=one.name)
         for one in mute
     ]
-    blocks = [found for one in ends for found in blocking(snapshot, one.netns)]
+    blocks = [found for one in ends for found in refusing_tcp(snapshot, one.netns, BGP_PORT)]
     evidence += blocks
     why, lasting = (
         "",
@@ -105,24 +104,6 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
         lasting=lasting,
         before=evidence,
     )
-
-
-def blocking(snapshot: Snapshot, netns: str) -> Iterator[Evidence]:
-    """Yield the rules of a namespace's own chains that refuse TCP packets for the port of BGP."""
-    for name in ("INPUT", "OUTPUT"):
-        for backend, chain in chains_in(snapshot, netns, "filter", name):
-            for position, rule in enumerate(chain.rules, 1):
-                if _refuses(rule):
-                    text = f"-A {name} {rule_text(rule)}"
-                    yield Evidence(ref=rule_ref(netns, backend, "filter", name, position), text=text)
-
-
-def _refuses(rule: XtRule) -> bool:
-    ports = [port for one in rule.matches if isinstance(one, Tcp) for port in (one.sport, one.dport)]
-    named = any(
-        port is not None and not port.invert and port.range.lo <= BGP_PORT <= port.range.hi for port in ports
-    )
-    return named and isinstance(rule.target, Drop | Reject)
 
 
 def _reads(context: Context) -> Iterator[SectionKey]:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference, differences
-from nettrace.diagnose.look import chains_in, rule_ref, where
+from nettrace.diagnose.look import where
 from nettrace.diagnose.making import owed_candidate
+from nettrace.diagnose.refusing import refusing_tcp
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import FdbEntry
 from nettrace.model.owed import OwedFdb
@@ -18,8 +19,6 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
-from nettrace.model.xt import Drop, Reject, Tcp, XtRule
-from nettrace.parse.iptables import rule_text
 from nettrace_plugins.weave.facts import Peer, peers, runs_on, tunnel
 from nettrace_plugins.weave.names import PORT
 from nettrace_plugins.weave.owes import OWNER
@@ -113,7 +112,7 @@ def _candidate(
         Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {PORT}", note=one.name)
         for one in mute
     ]
-    blocks = [found for one in ends for found in _blocking(snapshot, one.netns)]
+    blocks = [found for one in ends for found in refusing_tcp(snapshot, one.netns, PORT)]
     evidence += blocks
     why, lasting = "", "see `weave status connections` in the weave container, and its log; restart its pod"
     if mute:
@@ -135,23 +134,6 @@ def _candidate(
         lasting=lasting,
         before=evidence,
     )
-
-
-def _blocking(snapshot: Snapshot, netns: str) -> Iterator[Evidence]:
-    for name in ("INPUT", "OUTPUT"):
-        for backend, chain in chains_in(snapshot, netns, "filter", name):
-            for position, rule in enumerate(chain.rules, 1):
-                if _refuses(rule):
-                    text = f"-A {name} {rule_text(rule)}"
-                    yield Evidence(ref=rule_ref(netns, backend, "filter", name, position), text=text)
-
-
-def _refuses(rule: XtRule) -> bool:
-    ports = [port for one in rule.matches if isinstance(one, Tcp) for port in (one.sport, one.dport)]
-    named = any(
-        port is not None and not port.invert and port.range.lo <= PORT <= port.range.hi for port in ports
-    )
-    return named and isinstance(rule.target, Drop | Reject)
 
 
 def _reads(context: Context) -> Iterator[SectionKey]:

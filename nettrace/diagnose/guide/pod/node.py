@@ -203,7 +203,9 @@ def _leftover(case: PodCase, network: PodNetwork, cidrs: tuple[str, ...]) -> Ask
                 Evidence(ref=f"node:{case.node}/files", text=_words(other), note="the one that fits"),
                 Evidence(ref="kube/nodes", text=f"Node {case.node}: podCIDRs {names(list(cidrs))}"),
             ),
-            lasting=f"mv {first.path} /root/ on {case.node}, then recreate the pods that it attached",
+            lasting=(
+                f"mv {first.path} {first.path}.off on {case.node}, then recreate the pods that it attached"
+            ),
         )
     return None
 
