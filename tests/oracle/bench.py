@@ -47,6 +47,11 @@ _NAP = 0.001
 
 #: Bytes of a UDP answer: the packet has the 60 that the walk takes an answer for.
 _ANSWER = 32
+
+#: Datagrams that are answered in one exchange: one that comes from where its answer goes to (its
+#: own address and port, or a peer that NAT makes of them) would be answered for ever.
+_ANSWERS = 64
+
 _FLUSH = Path("/proc/sys/net/ipv4/route/flush")
 
 
@@ -70,6 +75,7 @@ class OracleNet(Net):
         self.roles: dict[str, tuple[str, str]] = {}
         self.sockets: list[socket.socket] = []
         self.accepted: list[socket.socket] = []
+        self._answers = 0
         self._answered: set[socket.socket] = set()
         self.workers: dict[str, Worker] = {}
         self._flushers: dict[str, socket.socket] = {}
@@ -143,7 +149,9 @@ class OracleNet(Net):
                     self.accepted[-1].setblocking(False)
                 else:
                     data, peer = found.recvfrom(65536)
-                    found.sendto(data[:_ANSWER], peer)
+                    if self._answers < _ANSWERS:
+                        self._answers += 1
+                        found.sendto(data[:_ANSWER], peer)
             except OSError:
                 pass
             busy = True
@@ -155,6 +163,7 @@ class OracleNet(Net):
             _abort(connection)
         self.accepted.clear()
         self._answered.clear()
+        self._answers = 0
 
     def settle(self, turn: Callable[[], bool], *, wanted: Callable[[], bool], patience: float) -> None:
         """Serve, and let *turn* act, until nothing happens any more; *wanted* is waited for a little."""
