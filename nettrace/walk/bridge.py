@@ -6,6 +6,8 @@ Not here: everybody on a segment (segment).
 Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 """
 
+from collections.abc import Callable
+
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arrive import input_route, refuse
@@ -16,6 +18,7 @@ from nettrace.walk.hooks import bridge_hook, netdev_hook, run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.nd import calls_ip6tables
 from nettrace.walk.neighbour import find_mac
+from nettrace.walk.order import Party
 from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
 from nettrace.walk.skb import Refusal, Skb, fragment_size
@@ -25,8 +28,8 @@ from nettrace.walk.whereabouts import aside
 __all__ = ["bridge_forward", "bridge_in", "bridge_out"]
 
 _FORWARDING, _LEARNING = 3, 2
-#: Where br_netfilter stands in the hooks of a bridge (enum nf_br_hook_priorities, br_netfilter_hooks.c).
-_NF_PREROUTING, _NF_FORWARD = 0, -1
+#: Where br_netfilter stands in the hooks of a bridge (NF_BR_PRI_BRNF; before Linux 6.7 one less in FORWARD).
+_NF_PRIORITY = 0
 _SLACK = 4  # is_skb_forwardable: room for a VLAN tag
 
 
@@ -47,12 +50,15 @@ def bridge_in(run: Run, skb: Skb) -> Next:
     skb.in_port, skb.device = port.name, bridge.name
     skb.physin = skb.physout = None
     point = HookPoint(ns, "prerouting", port.name, None)
-    bridge_hook(run, skb, point, below=_NF_PREROUTING)
     sought = ""
-    if _calls_iptables(ns, bridge, skb.packet.family):
+
+    def iptables() -> None:
+        nonlocal sought
         skb.physin = port.name
         sought = _prerouting(run, ns, skb, bridge)
-    bridge_hook(run, skb, point, above=_NF_PREROUTING)
+
+    calls = _calls_iptables(ns, bridge, skb.packet.family)
+    bridge_hook(run, skb, point, beside=_br_netfilter(iptables) if calls else None)
     if sought:
         _readdress(run, ns, skb, bridge, sought)
     _admit(run, ns, skb, bridge, port)
@@ -60,6 +66,11 @@ def bridge_in(run: Run, skb: Skb) -> Next:
         text = f"port state {state}"
         _drop(run, ns, skb, port.name, text, f"{port.name} only learns: {text}", f"links/{port.name}")
     return Next.BRIDGE_FORWARD
+
+
+def _br_netfilter(go: Callable[[], None]) -> Party:
+    """Return what br_netfilter does at a hook, as one of those who stand there."""
+    return Party(_NF_PRIORITY, "br_netfilter", "br_netfilter", go)
 
 
 def _admit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link) -> None:
@@ -213,12 +224,13 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
         note="" if known else "not in the forwarding database: sent by every port",
     )
     point = HookPoint(ns, "forward" if skb.in_port is not None else "output", skb.in_port, port.name)
-    bridge_hook(run, skb, point, below=_NF_FORWARD)
     inside = skb.in_port is not None and skb.physin is not None
-    if inside:
+
+    def iptables() -> None:
         skb.physout = port.name
         run_hook(run, skb, HookPoint(ns, "forward", bridge.name, bridge.name))
-    bridge_hook(run, skb, point, above=_NF_FORWARD)
+
+    bridge_hook(run, skb, point, beside=_br_netfilter(iptables) if inside else None)
     bridge_hook(run, skb, HookPoint(ns, "postrouting", None, port.name))
     if inside:
         run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))

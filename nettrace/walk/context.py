@@ -169,6 +169,7 @@ class Run:
     read: dict[tuple[str, str], tuple[Any]] = field(default_factory=dict)
     ipsets: dict[tuple[str, str], Any] = field(default_factory=dict)  # those that SET rules changed
     expected: set[tuple[str, Tup]] = field(default_factory=set)
+    drawn_ids: int = 0  # identifiers of ICMP that nat drew: -1, -2, ... stand for them
     elements: dict[tuple[str, str, str], dict[bytes, Any]] = field(default_factory=dict)  # put in by dynset
     quiet: bool = False
     looping: bool = False

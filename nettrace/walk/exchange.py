@@ -151,7 +151,7 @@ def _from_client(talk: _Talk, kind: str, packet: Packet) -> Walked:
     run = talk.run
     origin = run.flow.origin
     skb = Skb(packet, origin.netns, device=origin.device or "", own=origin.device is None)
-    if origin.device is not None and packet.tcp_flags == _SYN:
+    if origin.device is not None and "SYN" in packet.tcp_flags:
         mtu = namespace(run, origin.netns).link(origin.device).mtu
         skb.mss = skb.offered = mtu - _HEADERS[packet.family]
     return talk.walk(kind, skb, Next.SEND if origin.device is None else Next.RECEIVE)

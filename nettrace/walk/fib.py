@@ -59,12 +59,18 @@ class Found(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """No route: the errno, and the state that says so."""
+    """
+    No route: the errno, and the state that says so.
+
+    ``discards`` is a route that refuses without an error of the lookup: who sends by it learns that only
+    behind OUTPUT, from an ICMPv6 error (ip6_pkt_discard_out).
+    """
 
     errno: str
     ref: str
     text: str
     blackhole: bool = False
+    discards: Found | None = None
 
 
 def rule_matches(ns: Namespace, rule: PolicyRule, key: FlowKey) -> bool:

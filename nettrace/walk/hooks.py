@@ -215,27 +215,14 @@ def arp_hook(run: Run, skb: Skb, point: HookPoint) -> None:
         in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 3) for chain in chains])
 
 
-def bridge_hook(
-    run: Run,
-    skb: Skb,
-    point: HookPoint,
-    *,
-    above: int | None = None,
-    below: int | None = None,
-) -> None:
-    """
-    Pass the native chains of the bridge family at a hook of a bridge.
-
-    *below* and *above* leave out those that do not run before, or after, what stands at that
-    priority.
-    """
-    chains = [
-        chain
-        for chain in native_chains(run, point.ns, ("bridge",), point.hook)
-        if (above is None or chain.priority > above) and (below is None or chain.priority <= below)
-    ]
-    if chains:
-        in_order(run, skb, point, [_layer2_party(run, skb, point, chain, 7) for chain in chains])
+def bridge_hook(run: Run, skb: Skb, point: HookPoint, *, beside: Party | None = None) -> None:
+    """Pass the native chains of the bridge family at a hook of a bridge, and *beside* among them."""
+    chains = native_chains(run, point.ns, ("bridge",), point.hook)
+    parties = [_layer2_party(run, skb, point, chain, 7) for chain in chains]
+    if beside is not None:
+        parties.append(beside)
+    if parties:
+        in_order(run, skb, point, parties)
 
 
 def _layer2_party(run: Run, skb: Skb, point: HookPoint, chain: NativeChain, pf: int) -> Party:

@@ -13,7 +13,8 @@ from nettrace.model.packet import Packet
 from nettrace.walk.context import Answer, Run
 from nettrace.walk.fib import Found
 from nettrace.walk.namespace import Namespace, namespace
-from nettrace.walk.routing import FlowKey, address_type, lookup
+from nettrace.walk.routing import FlowKey, lookup
+from nettrace.walk.routing6 import has_anycast, is_anycast
 from nettrace.walk.skb import Skb
 from nettrace.walk.source6 import select_address6
 
@@ -63,7 +64,8 @@ def send_error6(
     Queue an ICMPv6 error about *skb*; False where the kernel sends none.
 
     Its source is the offender's destination if that is an address of this namespace, else what
-    the device that it came in by would use (parm->iif), else the route's choice.
+    the device that it came in by would use (parm->iif), else the route's choice.  Nobody is told
+    at an anycast address (icmpv6_route_lookup).
     """
     packet = skb.packet
     if (
@@ -77,10 +79,17 @@ def send_error6(
         return False
     ns = namespace(run, skb.netns)
     source = ""
-    if _is_mine(ns, skb, packet.dst) or address_type(run, ns, packet.dst) == "ANYCAST":
+    back = lookup(run, ns, FlowKey(dst=packet.src, proto="icmpv6"))
+    if _is_mine(ns, skb, packet.dst) or has_anycast(run, ns, packet.dst):
         source = packet.dst
-    elif skb.iif is not None and not _has_prefsrc(run, skb):
+    elif skb.iif is not None and not (isinstance(back, Found) and back.route.prefsrc is not None):
+        # icmpv6_rt_has_prefsrc: no, the route back names no source
         source = select_address6(ns, skb.iif, packet.src) or ""
+    if source:
+        back = lookup(run, ns, FlowKey(dst=packet.src, src=source, proto="icmpv6"))
+    as_unicast = "net.ipv6.icmp.error_anycast_as_unicast"
+    if isinstance(back, Found) and is_anycast(back, packet.src) and not ns.number(as_unicast):
+        return False
     error = Packet(
         src=source,
         dst=packet.src,
@@ -114,9 +123,3 @@ def _is_mine(ns: Namespace, skb: Skb, address: str) -> bool:
     if is_link_local(address) and skb.iif is not None:
         return any(one.address == address for one in ns.addresses6(skb.iif))
     return ns.owns(address)
-
-
-def _has_prefsrc(run: Run, skb: Skb) -> bool:
-    """icmpv6_rt_has_prefsrc: does the route back name a source?"""
-    back = lookup(run, namespace(run, skb.netns), FlowKey(dst=skb.packet.src, proto="icmpv6"))
-    return isinstance(back, Found) and back.route.prefsrc is not None

@@ -11,6 +11,7 @@ from nettrace.walk.context import Run
 from nettrace.walk.fib import Failed, FlowKey
 from nettrace.walk.point import Answered, HookPoint
 from nettrace.walk.routing import lookup
+from nettrace.walk.routing6 import is_anycast
 from nettrace.walk.skb import Skb
 
 __all__ = ["addrtype6", "rpfilter6"]
@@ -55,7 +56,7 @@ def _routed(run: Run, point: HookPoint, address: str, kinds: set[str], device: s
         return {"UNREACHABLE"}
     if device is None and found.route.type == "local":
         held.add("LOCAL")
-    if found.route.type == "anycast":
+    if is_anycast(found, address):
         held.add("ANYCAST")
     return held
 

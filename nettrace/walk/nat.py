@@ -22,9 +22,6 @@ __all__ = ["MANIP_OF", "bind", "leave_alone", "needs_rules", "translate"]
 #: Hook -> which end of the packet its nat chains may change (HOOK2MANIP).
 MANIP_OF = {"prerouting": "dst", "output": "dst", "input": "src", "postrouting": "src"}
 
-#: An ICMP identifier that the kernel draws.
-_DRAWN = -1
-
 #: So many ports are tried (NF_NAT_MAX_ATTEMPTS).
 _ATTEMPTS = 128
 
@@ -86,8 +83,10 @@ def _unique(
         wanted = current._replace(dst=address or current.dst)
         port = wanted.dport
     if port is None:
-        if random and wanted.icmp_type is not None:
-            return wanted._replace(icmp_id=_DRAWN)  # the identifier is what ports are to others
+        if wanted.icmp_type is not None and (random or _taken(run, conn, wanted)):
+            # the identifier is what ports are to others, whichever end is changed
+            run.drawn_ids += 1
+            return wanted._replace(icmp_id=-run.drawn_ids)
         return wanted
     if to.ports is not None:
         return _with_port(wanted, manip, _port_of(run, conn, wanted, manip, to, random=random))
@@ -201,9 +200,9 @@ def _taken(run: Run, conn: Conn, wanted: Tup) -> bool:
     """
     nf_nat_used_tuple: would answers to *wanted* be taken for those of another connection?
 
-    A port that is still to be chosen is nobody's.
+    A port, or an identifier of ICMP, that is still to be chosen is one of this walk's connections at most.
     """
-    if wanted.sport is None or wanted.sport.single is None:
+    if wanted.sport is None and wanted.icmp_type is None:
         return False
     answers = mirrored(wanted)
     zone = conn.zone.side(reply=True)
@@ -214,6 +213,10 @@ def _taken(run: Run, conn: Conn, wanted: Tup) -> bool:
             return True
         if other.original == answers and other.zone.side(reply=False) == zone:
             return True
+    if wanted.sport is None:
+        return _id_taken(run, conn, answers, zone)
+    if wanted.sport.single is None:
+        return False
     for entry in run.section(conn.netns, "conntrack"):
         if entry.zone != zone:
             continue
@@ -226,6 +229,17 @@ def _taken(run: Run, conn: Conn, wanted: Tup) -> bool:
             ) and (wanted.dport is None or held.sport == wanted.dport.single):
                 return True
     return False
+
+
+def _id_taken(run: Run, conn: Conn, answers: Tup, zone: int) -> bool:
+    """Say the same of an identifier of ICMP and what was in the table before."""
+    return answers.icmp_id is not None and any(
+        (entry.proto, held.src, held.dst, held.icmp_id, held.icmp_type)
+        == (answers.proto, answers.src, answers.dst, answers.icmp_id, answers.icmp_type)
+        for entry in run.section(conn.netns, "conntrack")
+        if entry.zone == zone
+        for held in (entry.reply, entry.original)
+    )
 
 
 def translate(run: Run, skb: Skb, hook: str) -> None:

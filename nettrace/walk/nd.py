@@ -12,13 +12,11 @@ from typing import NamedTuple
 from nettrace.model.addr import address_text, address_value, is_link_local
 from nettrace.model.links import Link
 from nettrace.model.packet import Packet
-from nettrace.walk.arrive6 import input_route6
 from nettrace.walk.context import Ended, Run
-from nettrace.walk.fib import Failed
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
-from nettrace.walk.routing import address_type
+from nettrace.walk.routing6 import has_anycast
 from nettrace.walk.segment import Bridged, Station
 from nettrace.walk.skb import Skb
 from nettrace.walk.source6 import link_local_of, usable6
@@ -95,10 +93,8 @@ def _speaks_for(run: Run, ns: Namespace, device: str, target: str) -> bool:
     for one in ns.addresses6(device):
         if one.address == target:
             return usable6(ns, one)
-    if address_type(run, ns, target) == "ANYCAST" and not is_link_local(target):
-        routed = input_route6(run, ns, Skb(Packet(src="", dst=target, proto="icmpv6"), ns.name), device)
-        if not isinstance(routed, Failed) and any(hop.device == device for hop in routed.route.nexthops):
-            return True
+    if has_anycast(run, ns, target, device) and not is_link_local(target):
+        return True
     if not ns.conf(device, "forwarding", family=6)[0] or not ns.conf_max(device, "proxy_ndp", family=6)[0]:
         return False
     return ns.proxies(device, target)

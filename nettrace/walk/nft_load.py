@@ -3,22 +3,21 @@ What expressions of nf_tables load into registers, other than the packet's bytes
 
 Lives here: meta, ct, fib, rt, socket, exthdr, numgen, hash.  A value that the snapshot does not
 tell is a soft with the reason; None ends the rule (NFT_BREAK).
-Not here: headers (nft_header), what is done (nft_do).
+Not here: headers (nft_header), what is done (nft_do), what routes say (nft_fib).
 Sources: net/netfilter/nft_meta.c, nft_ct.c, nft_rt.c, nft_exthdr.c, nft_numgen.c, nft_hash.c,
-net/ipv4/netfilter/nft_fib_ipv4.c, include/linux/jhash.h.
+include/linux/jhash.h.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from nettrace.model import nft_expr as e
-from nettrace.model.addr import is_multicast
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import Namespace
+from nettrace.walk.nft_fib import fib_device, fib_type
 from nettrace.walk.nft_header import ARP, address_bytes, ethertype, load_payload, protocol_number
 from nettrace.walk.nft_value import Value, drawn_value, port_value, unknown
 from nettrace.walk.point import HookPoint
-from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
 from nettrace.walk.skb import Conn, Skb, Tup
 
 __all__ = ["LOADS", "Scene", "hashed"]
@@ -30,6 +29,7 @@ _MOST_OPTIONS = 4096
 
 #: include/uapi/linux/rtnetlink.h
 _ROUTE_TYPES = {
+    "UNSPEC": 0,
     "UNICAST": 1,
     "LOCAL": 2,
     "BROADCAST": 3,
@@ -38,6 +38,7 @@ _ROUTE_TYPES = {
     "BLACKHOLE": 6,
     "UNREACHABLE": 7,
     "PROHIBIT": 8,
+    "THROW": 9,
 }
 
 #: include/uapi/linux/netfilter/nf_conntrack_common.h
@@ -257,40 +258,10 @@ def _status(skb: Skb, conn: Conn) -> int:
 
 
 def _fib(scene: Scene, expr: e.FibExpr) -> Loaded:
-    packet, point = scene.skb.packet, scene.point
-    device = point.in_device if "iif" in expr.flags else point.out_device if "oif" in expr.flags else None
     if expr.result == "type":
-        address = packet.dst if "daddr" in expr.flags else packet.src
-        kind = address_type(scene.run, scene.ns, address, device)
-        return scene.host(_ROUTE_TYPES.get(kind, 1))
-    return _fib_result(scene, expr, _fib_device(scene, expr, device))
-
-
-def _fib_device(scene: Scene, expr: e.FibExpr, device: str | None) -> str | None:
-    """nft_fib4_eval: the device that the route to an address leaves by, if it fits."""
-    packet, point = scene.skb.packet, scene.point
-    inward = point.hook in ("prerouting", "input", "ingress")
-    if inward and point.in_device is not None and scene.ns.link(point.in_device).kind == "loopback":
-        return point.in_device
-    target, source, iif = packet.dst, packet.src, "lo"
-    if "daddr" not in expr.flags:
-        target, source = source, target
-        if point.hook == "forward" and "iif" in expr.flags:
-            iif = point.out_device or "lo"
-    key = FlowKey(
-        dst=target,
-        src="" if is_multicast(source) or source in ("255.255.255.255", "0.0.0.0") else source,
-        iif=iif,
-        mark=packet.mark if "mark" in expr.flags else 0,
-        tos=packet.tos & 0xFC,
-        proto=packet.proto,
-    )
-    found = lookup(scene.run, scene.ns, key)
-    if isinstance(found, Failed) or found.route.type == "local":
-        return None
-    if device is None:
-        return found.hop.device if found.hop is not None else None
-    return device if any(hop.device == device for hop in found.route.nexthops) else None
+        kind = fib_type(scene.run, scene.skb, scene.point, expr.flags)
+        return scene.host(_ROUTE_TYPES[kind])
+    return _fib_result(scene, expr, fib_device(scene.run, scene.skb, scene.point, expr.flags))
 
 
 def _fib_result(scene: Scene, expr: e.FibExpr, device: str | None) -> Value:

@@ -33,14 +33,14 @@ def output_route6(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
     found = lookup(run, ns, key)
     source = packet.src
     if isinstance(found, Failed):
-        if packet.src:
-            return found
+        if packet.src or found.discards:
+            return _discarded(ns, skb, found)
         source = source_for6(ns, None, None, packet.dst) or ""
         if not source:
             return _sourceless(ns)
         found = lookup(run, ns, key._replace(src=source))
         if isinstance(found, Failed):
-            return found
+            return _discarded(ns, skb, found)
     route = found.route
     hop = select_hop(run, ns, found, key)
     if hop is None or hop.device is None:
@@ -53,6 +53,17 @@ def output_route6(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
     if route.type in ("local", "anycast"):
         return Decision("local", "lo", None, route, hop, source)
     return Decision("unicast", hop.device, hop.via, route, hop, source)
+
+
+def _discarded(ns: Namespace, skb: Skb, failed: Failed) -> Decision | Failed:
+    """Return the route that throws the packet away behind OUTPUT, where the lookup reports no error."""
+    if failed.discards is None:
+        return failed
+    route, hop = failed.discards.route, failed.discards.hop
+    source = skb.packet.src or source_for6(ns, route, hop, skb.packet.dst)
+    if not source:
+        return _sourceless(ns)
+    return Decision("discard", "lo", None, route, hop, source)
 
 
 def _sourceless(ns: Namespace) -> Failed:

@@ -17,7 +17,7 @@ from nettrace.walk.context import Run
 from nettrace.walk.fib import RULE_ERRORS, TOS, Failed, FlowKey, Found, route_text, rule_matches
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
-from nettrace.walk.routing6 import address_type6, lookup6
+from nettrace.walk.routing6 import lookup6
 
 __all__ = ["Failed", "FlowKey", "Found", "address_type", "flow_key", "lookup", "select_hop", "usable_hops"]
 
@@ -211,12 +211,10 @@ def select_hop(run: Run, ns: Namespace, found: Found, key: FlowKey) -> NextHop |
 
 def address_type(run: Run, ns: Namespace, address: str, device: str | None = None) -> str:
     """
-    Return what an address is to this namespace: ``LOCAL``, ``BROADCAST``, ``UNICAST`` ...
+    Return what an IPv4 address is to this namespace: ``LOCAL``, ``BROADCAST``, ``UNICAST`` ...
 
     inet_dev_addr_type asks the local table only; *device* narrows it to one device.
     """
-    if family_of(address) == 6:
-        return address_type6(run, ns, address)
     first = int(address.partition(".")[0])
     if first == 0 or address == "255.255.255.255":
         return "BROADCAST"

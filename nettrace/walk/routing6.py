@@ -17,7 +17,7 @@ from nettrace.walk.fib import RULE_ERRORS, Failed, FlowKey, Found, route_text, r
 from nettrace.walk.memory import derived
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace
 
-__all__ = ["address_type6", "lookup6"]
+__all__ = ["has_anycast", "is_anycast", "lookup6"]
 
 #: Route types that end a lookup (fib6_prop).
 _ERRORS = {"blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES"}
@@ -25,6 +25,9 @@ _ERRORS = {"blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EA
 #: ``pref`` as rt6_score_route counts it (IPV6_DECODE_PREF); medium is not written down.
 _PREFERENCES = {"high": 3, "low": 1}
 _MEDIUM = 2
+
+#: Bits of an address, and of the prefix of a network of two (RFC 6164), which has no anycast address.
+_WHOLE, _PAIR = 128, 127
 
 _Prefixes = tuple[tuple[int, dict[int, tuple[Route, ...]]], ...]
 
@@ -206,9 +209,9 @@ def _result(
     ref = f"{ns.name}/routes/{route.table}/{route.dst}"
     if route.type in _ERRORS:
         return Failed(_ERRORS[route.type], ref, route_text(route), blackhole=route.type == "blackhole")
-    if route.type == "anycast" and chosen.hop.device == "lo":
-        # somebody wrote it: by the loopback all but local routes are refusals (ip6_route_info_create)
-        return Failed("ENETUNREACH", ref, route_text(route))
+    if chosen.hop.device == "lo" and _refuses(route):
+        held = Found(route, chosen.hop, ref, route_text(route))
+        return Failed("ENETUNREACH", ref, route_text(route), discards=held)
     if route.type == "throw":
         return None
     if rule.suppress_prefixlen is not None and bits <= rule.suppress_prefixlen:
@@ -227,15 +230,33 @@ def _result(
     return Found(route, chosen.hop, ref, route_text(route), options)
 
 
-def address_type6(run: Run, ns: Namespace, address: str) -> str:
-    """Return what an address is to this namespace: ``LOCAL``, ``ANYCAST``, ``MULTICAST`` or ``UNICAST``."""
-    if is_multicast(address):
-        return "MULTICAST"
+def _refuses(route: Route) -> bool:
+    """fib6_is_reject: by the loopback all routes do but local ones and those of the kernel's own anycast."""
+    if route.type == "local" or is_loopback(route.dst.partition("/")[0]):
+        return False
+    return not _kept_anycast(route)
+
+
+def _kept_anycast(route: Route) -> bool:
+    """RTF_ANYCAST: the kernel's own route to an anycast address, not one that somebody wrote."""
+    return route.type == "anycast" and route.protocol == "kernel"
+
+
+def is_anycast(found: Found, address: str) -> bool:
+    """ipv6_anycast_destination: what was found is for an anycast address, or the first of a network here."""
+    route = found.route
+    network, _, length = route.dst.partition("/")
+    if _kept_anycast(route):
+        return True
+    on_link = found.hop is not None and found.hop.via is None
+    return on_link and int(length or 128) < _PAIR and address_value(network) == address_value(address)
+
+
+def has_anycast(run: Run, ns: Namespace, address: str, device: str | None = None) -> bool:
+    """ipv6_chk_acast_addr: does the namespace, or one *device*, have this anycast address?"""
     routes: tuple[Route, ...] = run.section(ns.name, "routes", along=NEIGHBOURHOOD)
-    value = address_value(address)
-    for bits, networks in derived(_tables, routes).get(TABLE_LOCAL, ()):
-        kinds = {route.type for route in networks.get(value >> (128 - bits) << (128 - bits), ())}
-        for kind in ("local", "anycast"):
-            if kind in kinds:
-                return kind.upper()
-    return "UNICAST"
+    held = dict(derived(_tables, routes).get(TABLE_LOCAL, ())).get(_WHOLE, {}).get(address_value(address), ())
+    return any(
+        _kept_anycast(route) and (device is None or any(hop.device == device for hop in route.nexthops))
+        for route in held
+    )

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk.arrive6 import refuse6
 from nettrace.walk.context import Run, Stolen, ended, undecided
+from nettrace.walk.fib import route_text
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.output import output_route
@@ -180,7 +182,14 @@ def local_out(run: Run, skb: Skb) -> Next:
         run_hook(run, skb, HookPoint(ns, "output", None, route.device if route else None), reroute=_reroute)
     except Stolen:
         return Next.LOCAL_OUT
+    if skb.route is not None and skb.route.kind == "discard":
+        refuse6(run, ns, skb, Failed("ENETUNREACH", *_named(ns, skb.route)))
     return Next.POSTROUTING
+
+
+def _named(ns: Namespace, decided: Decision) -> tuple[str, str]:
+    route = decided.route
+    return f"{ns.name}/routes/{route.table}/{route.dst}", route_text(route)
 
 
 def _reroute(run: Run, skb: Skb) -> None:

@@ -132,8 +132,9 @@ class Decision(NamedTuple):
     """
     A route that was chosen.
 
-    ``kind`` is the route's type (``unicast``, ``local``, ``broadcast``); ``device`` the one it
-    leaves by (``lo`` for local on output); ``gateway`` None for a destination on the link.
+    ``kind`` is the route's type (``unicast``, ``local``, ``broadcast``), or ``discard`` where it takes
+    what is sent by it and throws it away (ip6_pkt_discard_out); ``device`` the one it leaves by (``lo``
+    for local on output); ``gateway`` None for a destination on the link.
     ``came_in``: made for a packet that came in, not for one that this namespace sends.
     """
 

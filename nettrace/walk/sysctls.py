@@ -64,6 +64,7 @@ SYSCTLS: tuple[str, ...] = (
     "net.ipv6.anycast_src_echo_reply",
     "net.ipv6.fwmark_reflect",
     "net.ipv6.icmp.echo_ignore_all",
+    "net.ipv6.icmp.error_anycast_as_unicast",
 )
 
 DEFAULTS: dict[str, str] = {
@@ -106,4 +107,5 @@ DEFAULTS: dict[str, str] = {
     "net.ipv6.anycast_src_echo_reply": "0",
     "net.ipv6.fwmark_reflect": "0",
     "net.ipv6.icmp.echo_ignore_all": "0",
+    "net.ipv6.icmp.error_anycast_as_unicast": "0",
 }

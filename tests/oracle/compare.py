@@ -21,6 +21,8 @@ from tests.oracle.witness import Frame, Met, Sighting
 __all__ = ["Judgement", "judge"]
 
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132, "icmpv6": 58}
+#: Stands in what the walk says of rules where the packet is copied.
+_COPIES = Met("", "", "", -1)
 _FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
 #: Errnos that come from the sender's own kernel, which goes on although the client is told.
 _LOCAL = ("EPERM",)
@@ -77,12 +79,13 @@ def _differences(
     if sighting.endless:
         return [*found, "the kernel has no end of it"]
     steps = [step for leg in legs for step in leg.steps]
+    copied = any(_floods(step) for step in steps)
     open_end = _goes_on(path) or _flooded(path, sighting) or (seen is not None and seen.talked)
     open_end = open_end or (seen is None and (len(legs) > 1 or _left(path)))
     found += _rules(legs, sighting.rules, open_end=open_end)
     found += _frames(steps, sighting.frames, devices, open_end=open_end)
     if sighting.lost is not None:
-        found += dropped.differences(legs, sighting.lost, open_end=open_end)
+        found += dropped.differences(legs, sighting.lost, open_end=open_end or copied)
     if seen is None:
         found += _sent([step for step in steps if step.verdict == "leaves"], sighting.sent)
     return found
@@ -128,6 +131,11 @@ def _handshake(path: Path, end: tuple[str, ...]) -> int:
     return next((number for number, leg in enumerate(path.legs) if leg.kind in end), len(path.legs))
 
 
+def _floods(step: Step) -> bool:
+    """Does a bridge send this by all its ports?  Each copy passes the hooks; the walk follows one of them."""
+    return step.stage is Stage.BRIDGE and step.verdict == "flood"
+
+
 def _full(path: Path, seen: Seen) -> bool:
     """Did the device itself refuse?  The client hears of it once the neighbour is known (net_xmit_errno)."""
     last = path.request.last
@@ -164,6 +172,9 @@ def _rules(legs: Sequence[Leg], rules: dict[str, list[Met]], *, open_end: bool) 
     said: dict[tuple[str, bool], list[tuple[Met, str]]] = {}
     for leg in legs:
         for step in leg.steps:
+            if _floods(step):
+                for legacy in (False, True):
+                    said.setdefault((step.netns, legacy), []).append((_COPIES, "maybe"))
             if step.stage is Stage.HOOK and step.rule is not None and step.backend is not None:
                 met = Met(step.backend, step.table or "", step.chain or "", step.rule)
                 how = "maybe" if step.note.startswith("if it matches") else step.verdict
@@ -195,14 +206,18 @@ def _tables(said: list[tuple[Met, str]], real: list[Met]) -> set[str]:
     last: the walk cannot know, and says UNKNOWN where it matters.  Where it does not, the rules on the
     way may differ all the same, and are not compared.
     """
-    return {met.table for met, _ in said} | {met.table for met in real}
+    return {met.table for met, _ in said if met != _COPIES} | {met.table for met in real}
 
 
 def _in_order(said: list[tuple[Met, str]], real: list[Met], *, open_end: bool) -> str:
     """Hold the rules of one back end in one namespace."""
     at = 0
     late: list[Met] = []  # a REJECT is told when its answer is on its way already
+    copies = False
     for met, how in said:
+        copies = copies or met == _COPIES
+        if copies and met in real[at:]:
+            at = real.index(met, at)
         while at < len(real) and real[at] != met and real[at] in late:
             late.remove(real[at])
             at += 1
@@ -220,7 +235,7 @@ def _in_order(said: list[tuple[Met, str]], real: list[Met], *, open_end: bool) -
         late = [met for met in late if met not in real[at:]]
     if late:
         return f"walk {' '.join(map(str, late[0]))}, kernel no such rule"
-    if at < len(real) and not open_end:
+    if at < len(real) and not (open_end or copies):
         return f"kernel goes on to {' '.join(map(str, real[at]))}"
     return ""
 

@@ -137,9 +137,9 @@ class NativeRules:
         for hook in _BRIDGE:
             if draw.maybe(0.5):
                 policy = "drop" if draw.maybe(0.02) else "accept"
-                # at 0 and -1 stands br_netfilter
+                # at 0 stands br_netfilter
                 priority = draw.random.choice((-300, -200, -2, -1, 0, 1, 100, 300))
-                if (hook, priority) in (("prerouting", 0), ("forward", -1), ("postrouting", 300)):
+                if (hook, priority) in (("prerouting", 0), ("forward", 0), ("postrouting", 300)):
                     priority += 1
                 lines.append(
                     f"add chain bridge br {hook} {{ type filter hook {hook} "

@@ -13,6 +13,13 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 _ISOLATED = "bridge link set dev veth1 isolated on\nbridge link set dev veth2 isolated on"
 _JOINED = "bridge link set dev veth1 isolated off\nbridge link set dev veth2 isolated off"
+_PREROUTING = """add table ip t
+add chain ip t c { type filter hook prerouting priority -50; policy accept; }
+"""
+_BRIDGED = """add table bridge t
+add chain bridge t c {{ type filter hook forward priority {}; policy accept; }}
+add rule bridge t c meta protocol ip counter meta mark set 7
+"""
 _TO_POD1 = "*nat\n-A PREROUTING -d 10.244.1.3 -j DNAT --to-destination 10.244.1.2\nCOMMIT\n"
 
 
@@ -296,3 +303,58 @@ def test_nobody_here_sent_what_came_in(benches: Benches) -> None:
     )
     probe = Probe(source="r", device="c", src="10.2.0.1", dst="10.2.0.2", proto="tcp", dport=81, sport=3982)
     assert benches.agreed(state, probe).judgement.agrees
+
+
+def test_a_synack_has_a_segment_size(benches: Benches) -> None:
+    """Also one that just arrives: it is an option of every SYN."""
+    state = State(
+        topology="router",
+        rules=(
+            (
+                "r",
+                "nft -f -",
+                f"{_PREROUTING}add rule ip t c tcp option maxseg size 1460 counter drop\n",
+            ),
+        ),
+    )
+    probe = Probe(
+        source="r", device="c", src="10.1.0.2", dst="10.2.0.2", proto="tcp", dport=80, sport=4000,
+        flags=("SYN", "ACK"),
+    )  # fmt: skip
+    assert benches.agreed(state, probe).walk.verdict == "DROPPED_BY_RULE"
+
+
+@pytest.mark.parametrize("priority", [-1, 1])
+def test_br_netfilter_stands_at_priority_0_of_forward(benches: Benches, priority: int) -> None:
+    """A chain of the bridge at -1 comes before iptables' FORWARD, one at 1 behind it."""
+    state = State(
+        topology="pods",
+        rules=(
+            (
+                "node",
+                "nft -f -",
+                _BRIDGED.format(priority),
+            ),
+            ("node", "iptables-restore", "*filter\n-A FORWARD -m mark --mark 7 -j DROP\nCOMMIT\n"),
+        ),
+    )
+    probe = Probe(source="pod1", dst="10.244.1.3", proto="udp", dport=53, sport=4001)
+    assert benches.agreed(state, probe).walk.outcome == ("timeout" if priority < 0 else "connected")
+
+
+def test_a_flooded_frame_passes_the_hooks_once_for_each_port(benches: Benches) -> None:
+    """The walk follows the copy that arrives."""
+    state = State(
+        topology="pods",
+        rules=(("node", "iptables-restore", "*filter\n-A FORWARD -j NFLOG\nCOMMIT\n"),),
+        commands=(
+            (
+                "node",
+                "ip link set veth2 type bridge_slave learning off fdb_flush",
+                "bridge link set dev veth2 learning on",
+            ),
+        ),
+    )
+    probe = Probe(source="pod1", dst="10.244.1.3", proto="tcp", dport=80, sport=4002)
+    found = benches.agreed(state, probe)
+    assert any(step.verdict == "flood" for leg in found.walk.paths[0].legs for step in leg.steps)

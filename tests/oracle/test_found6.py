@@ -162,3 +162,86 @@ def test_type_255_of_icmpv6_is_that_type(benches: Benches) -> None:
     state = _state("client", "-A OUTPUT -p icmpv6 -m icmp6 --icmpv6-type 255 -j DROP")
     pair = benches.agreed(state, Probe(source="client", dst="fd00:2::2", proto="icmpv6", icmp_id=151))
     assert pair.walk.outcome is Outcome.CONNECTED
+
+
+_LOOP = "ip -6 route add fd00:99::/64 via fd00:1::2", "ip -6 route del fd00:99::/64 via fd00:1::2"
+_FORWARDS = (
+    "client", "sysctl -qw net.ipv6.conf.all.forwarding=1", "sysctl -qw net.ipv6.conf.all.forwarding=0",
+)  # fmt: skip
+
+
+def _circle(*nat: str) -> State:
+    """What r sends to fd00:99::/64 comes back from the client, and is translated each time."""
+    return State(
+        topology="router-6",
+        rules=(("r", "ip6tables-restore", "\n".join(["*nat", *nat, "COMMIT\n"])),),
+        commands=(_FORWARDS, ("r", *_LOOP)),
+    )
+
+
+def test_each_round_of_a_circle_is_a_connection_of_its_own(benches: Benches) -> None:
+    """The error about the last round is translated as that was, and ends in the router."""
+    state = _circle("-A POSTROUTING -j SNAT --to-source fd00:2::1")
+    probes = (
+        Probe(source="client", src="fd00:1::140", dst="fd00:99::1", proto="tcp", dport=81),
+        Probe(source="client", dst="fd00:99::1", proto="icmpv6", icmp_id=297),
+    )
+    assert benches.agreed(state, *probes).walk.outcome == "timeout"
+
+
+def test_an_identifier_that_is_taken_is_changed_at_the_first_hook(benches: Benches) -> None:
+    """Unlike a port it may be, as destination NAT, which an error about the packet then shows."""
+    state = _circle("-A POSTROUTING -j MASQUERADE")
+    probe = Probe(source="client", src="fd00:1::135", dst="fd00:99::1", proto="icmpv6", icmp_id=298, ttl=3)
+    steps = [step for leg in benches.agreed(state, probe).walk.paths[0].legs for step in leg.steps]
+    assert steps[-1].before is not None
+    assert (steps[-1].netns, steps[-1].before.src) == ("r", "fd00:99::1")
+
+
+@pytest.mark.parametrize("kind", ["anycast", "unicast"])
+def test_a_route_by_the_loopback_throws_away_behind_output(benches: Benches, kind: str) -> None:
+    """Its lookup reports no error: OUTPUT sees the packet, an ICMPv6 error answers (ip6_pkt_discard_out)."""
+    route = f"route {{}} {kind} fd00:99::1/128 dev lo"
+    state = _state(
+        "r", "-A OUTPUT -d fd00:99::1 -p udp -j REJECT --reject-with icmp6-adm-prohibited",
+        do=f"ip -6 {route.format('add')}", undo=f"ip -6 {route.format('del')}",
+    )  # fmt: skip
+    tcp = Probe(source="r", dst="fd00:99::1", proto="tcp", dport=80, sport=23172)
+    assert benches.agreed(state, tcp).walk.paths[0].errno == "ENETUNREACH"
+    udp = Probe(source="r", dst="fd00:99::1", proto="udp", dport=7, sport=23173)
+    assert benches.agreed(state, udp).walk.paths[0].errno == "EPERM"
+
+
+def test_nobody_is_told_at_an_anycast_address(benches: Benches) -> None:
+    """The address of flannel's device is also the first of cni0's network (icmpv6_route_lookup)."""
+    state = _state("node1", "-A OUTPUT -j REJECT", topology="vxlan-6")
+    probe = Probe(source="node1", dst="fd00:244:2::2", proto="tcp", dport=9376, sport=30051)
+    assert benches.agreed(state, probe).walk.outcome == "timeout"
+
+
+@pytest.mark.parametrize("kind", ["unicast", "unreachable"])
+def test_the_type_of_an_address_without_a_route(benches: Benches, kind: str) -> None:
+    """IPv6 asks for a route: no route is unreachable (__nft_fib6_eval_type)."""
+    state = _state(
+        "r",
+        "add table ip6 t",
+        "add chain ip6 t c { type filter hook prerouting priority -50; policy accept; }",
+        f"add rule ip6 t c ip6 daddr 2001:db8::9 fib daddr type {kind} counter drop",
+        loader="nft -f -",
+    )
+    probe = Probe(source="client", dst="2001:db8::9", proto="udp", dport=7, sport=4005)
+    errno = None if kind == "unreachable" else "ENETUNREACH"
+    assert benches.agreed(state, probe).walk.paths[0].errno == errno
+
+
+def test_the_first_address_of_a_network_is_anycast(benches: Benches) -> None:
+    """Also where this host has no such address (ipv6_anycast_destination)."""
+    state = _state(
+        "client",
+        "add table ip6 t",
+        "add chain ip6 t c { type filter hook output priority -50; policy accept; }",
+        "add rule ip6 t c ip6 daddr fd00:1:: fib daddr type anycast counter drop",
+        loader="nft -f -",
+    )
+    probe = Probe(source="client", dst="fd00:1::", proto="udp", dport=7, sport=4006)
+    assert benches.agreed(state, probe).walk.outcome == "denied"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from nettrace.model.links import BridgeAttrs, FdbEntry, Peer
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome, Path
-from tests.walk.native import DROP_IP, base, one_chain
+from tests.walk.native import DROP_IP, base, mark_set, one_chain
 from tests.walk.worlds import World, flow, one_path, pod_network
 
 POD_TO_POD = flow("pod1", "10.244.1.3", 9376)
@@ -219,6 +219,17 @@ def test_vlan_filtering_is_not_walked() -> None:
     path = one_path(world, POD_TO_POD)
     assert path.outcome is Outcome.UNKNOWN
     assert "VLAN" in path.reason
+
+
+@pytest.mark.parametrize(
+    ("priority", "outcome"), [(-1, Outcome.TIMEOUT), (0, Outcome.UNKNOWN), (1, Outcome.CONNECTED)]
+)
+def test_a_chain_of_the_bridge_beside_br_netfilter(priority: int, outcome: Outcome) -> None:
+    """At its very priority, 0, nobody knows which of both was there first; it matters for a mark."""
+    world = pod_network()
+    world["node"].nft = one_chain(mark_set(7), at=base("forward", priority), family="bridge")
+    world["node"].filter("-A FORWARD -m mark --mark 0x7 -j DROP")
+    assert one_path(world, POD_TO_POD).outcome is outcome
 
 
 def test_a_native_chain_of_the_bridge_family() -> None:
