@@ -2,7 +2,8 @@
 
 import sys
 
-from tests.oracle.planted import PLANTED, planted
+from tests.oracle.planted import PLANTED
+from tests.oracle.planting import planted
 from tests.oracle.search import run_chunk
 
 _CHUNKS = 8

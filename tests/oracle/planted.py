@@ -1,71 +1,21 @@
 """
 Bugs for the oracle to find: each patches one mistake into the walk.
 
-Lives here: the mistakes, each one that somebody writing a walk could make.
+Lives here: the mistakes, each one that somebody writing a walk could make, and the list of all.
+Not here: those in IPv6's own ways (planted6), in native nftables and bridges (planted_nft).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
 from nettrace.model.step import Verdict
 from nettrace.walk.stages import Next
+from tests.oracle.planted6 import PLANTED6
+from tests.oracle.planted_nft import PLANTED_NFT
+from tests.oracle.planting import Bug, bug, in_table
 
-__all__ = ["PLANTED", "Bug", "holder", "planted"]
-
-Patches = dict[str, Any]
-
-
-class Bug(NamedTuple):
-    """
-    A mistake.
-
-    ``make`` gets the modules' real functions by ``module.name`` and returns what takes their place;
-    ``topology`` is where the stage that it sits in is found.
-    """
-
-    name: str
-    patched: tuple[str, ...]
-    make: Callable[[Patches], Patches]
-    topology: str = "router"
-
-
-def holder(path: str) -> tuple[Any, str]:
-    """Return the module or class that *path* (``module[.Class].name``) is in, and the name."""
-    module, *inside, name = path.split(".")
-    found: Any = import_module(f"nettrace.walk.{module}")
-    for part in inside:
-        found = getattr(found, part)
-    return found, name
-
-
-@contextmanager
-def planted(bug: Bug) -> Iterator[None]:
-    """While it lasts the walk makes the mistake."""
-    holders = [holder(path) for path in bug.patched]
-    real = {path: getattr(place, name) for path, (place, name) in zip(bug.patched, holders, strict=True)}
-    wrong = bug.make(real)
-    for path, (place, name) in zip(bug.patched, holders, strict=True):
-        setattr(place, name, wrong[path])
-    try:
-        yield
-    finally:
-        for path, (place, name) in zip(bug.patched, holders, strict=True):
-            setattr(place, name, real[path])
-
-
-def _one(path: str, make: Callable[[Any], Any]) -> Callable[[Patches], Patches]:
-    return lambda real: {path: make(real[path])}
-
-
-def _bug(name: str, path: str, make: Callable[[Any], Any], topology: str = "router") -> Bug:
-    return Bug(name, (path,), _one(path, make), topology)
-
-
-# --- the mistakes ----------------------------------------------------------------------------
+__all__ = ["PLANTED"]
 
 
 def _swapped_order(order: Any) -> Any:
@@ -241,35 +191,30 @@ def _device_prefix(fits: Any) -> Any:
 
 
 PLANTED: tuple[Bug, ...] = (
-    _bug("mangle after nat", "hooks._ORDER", _swapped_order),
-    _bug("no second route after OUTPUT", "send.run_hook", _no_reroute),
-    _bug("nat rules see every packet", "hooks.needs_rules", _nat_again),
-    _bug("policies are ignored", "rules._policy", _policy_ignored),
-    _bug("rp_filter is the smaller of both", "namespace.Namespace.conf_max", _smaller_of_both, "two-ways"),
-    _bug("forwarding is always on", "namespace.Namespace.conf", _always_forwarding),
-    _bug(
-        "MARK ignores its mask", "targets._APPLY", lambda real: _in_table(real, "MarkTarget", _mask_ignored)
-    ),
-    _bug("answers are not translated back", "hooks.translate", _not_translated_back),
-    _bug("the TTL stays", "leg._STAGES", lambda real: {**real, Next.FORWARD: _ttl_kept(real[Next.FORWARD])}),
-    _bug("nobody is a martian", "arrive._martian", _no_martians),
-    _bug("the shortest prefix wins", "routing._tables", _shortest_prefix),
-    _bug("policy rules do not look at marks", "fib._selectors_match", _marks_ignored),
-    _bug("every packet is NEW", "hooks.track", _always_new),
-    _bug("MASQUERADE takes the loopback's address", "targets.select_address", _first_address),
-    _bug("a bridge sends back where it came from", "bridge.allowed_out", _hairpin_always, "pods"),
-    _bug("br_netfilter is ignored", "bridge._calls_iptables", _no_br_netfilter, "pods"),
-    _bug("! -s is -s", "rules.header_matches", _not_inverted),
-    _bug("statistic always matches", "rules._drawn", _always_drawn),
-    _bug("NOTRACK is ignored", "targets._APPLY", lambda real: _in_table(real, "Notrack", _still_tracked)),
-    _bug("strict reverse paths are loose", "arrive.reverse_path", _strict_is_loose, "two-ways"),
-    _bug("INPUT is not passed", "leg._STAGES", lambda real: {**real, Next.LOCAL_IN: _accept_goes_up(None)}),
-    _bug("ESTABLISHED is RELATED too", "matches._state_fits", _established_both),
-    _bug("connections are never confirmed", "hooks.confirm", _no_confirm),
-    _bug("a device's name is a prefix", "matches.device_fits", _device_prefix),
+    bug("mangle after nat", "hooks._ORDER", _swapped_order),
+    bug("no second route after OUTPUT", "send.run_hook", _no_reroute),
+    bug("nat rules see every packet", "hooks.needs_rules", _nat_again),
+    bug("policies are ignored", "rules._policy", _policy_ignored),
+    bug("rp_filter is the smaller of both", "namespace.Namespace.conf_max", _smaller_of_both, "two-ways"),
+    bug("forwarding is always on", "namespace.Namespace.conf", _always_forwarding),
+    bug("MARK ignores its mask", "targets._APPLY", lambda real: in_table(real, "MarkTarget", _mask_ignored)),
+    bug("answers are not translated back", "hooks.translate", _not_translated_back),
+    bug("the TTL stays", "leg._STAGES", lambda real: {**real, Next.FORWARD: _ttl_kept(real[Next.FORWARD])}),
+    bug("nobody is a martian", "arrive._martian", _no_martians),
+    bug("the shortest prefix wins", "routing._tables", _shortest_prefix),
+    bug("policy rules do not look at marks", "fib._selectors_match", _marks_ignored),
+    bug("every packet is NEW", "hooks.track", _always_new),
+    bug("MASQUERADE takes the loopback's address", "targets.select_address", _first_address),
+    bug("a bridge sends back where it came from", "bridge.allowed_out", _hairpin_always, "pods"),
+    bug("br_netfilter is ignored", "bridge._calls_iptables", _no_br_netfilter, "pods"),
+    bug("! -s is -s", "rules.header_matches", _not_inverted),
+    bug("statistic always matches", "rules._drawn", _always_drawn),
+    bug("NOTRACK is ignored", "targets._APPLY", lambda real: in_table(real, "Notrack", _still_tracked)),
+    bug("strict reverse paths are loose", "arrive.reverse_path", _strict_is_loose, "two-ways"),
+    bug("INPUT is not passed", "leg._STAGES", lambda real: {**real, Next.LOCAL_IN: _accept_goes_up(None)}),
+    bug("ESTABLISHED is RELATED too", "matches._state_fits", _established_both),
+    bug("connections are never confirmed", "hooks.confirm", _no_confirm),
+    bug("a device's name is a prefix", "matches.device_fits", _device_prefix),
+    *PLANTED6,
+    *PLANTED_NFT,
 )
-
-
-def _in_table(real: Any, name: str, make: Callable[[Any], Any]) -> Any:
-    """A table of functions by type, with one of them replaced."""
-    return {kind: make(apply) if kind.__name__ == name else apply for kind, apply in real.items()}

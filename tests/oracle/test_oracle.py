@@ -5,7 +5,8 @@ import os
 import pytest
 
 from tests.oracle.case import Case, Probe, State
-from tests.oracle.planted import PLANTED, Bug, holder, planted
+from tests.oracle.planted import PLANTED
+from tests.oracle.planting import Bug, holder, planted
 from tests.oracle.search import run_chunk
 from tests.oracle.shrink import as_test, shrink
 
