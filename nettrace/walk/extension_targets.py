@@ -2,7 +2,8 @@
 Targets that change a packet or where it goes, of extensions that are kept as text.
 
 Lives here: one function for each, from its options to its effect.
-Not here: targets with types of their own (targets), those that change nothing a walk looks at.
+Not here: targets with types of their own (targets), those that change nothing a walk looks at,
+translating prefixes (npt).
 Sources: net/netfilter/xt_*.c, net/ipv4/netfilter/ipt_*.c, net/ipv6/netfilter/ip6t_*.c, each
 called as the target.
 """
@@ -20,6 +21,7 @@ from nettrace.parse.iptables import Option
 from nettrace.walk.context import Run, undecided
 from nettrace.walk.effect import Effect, bound
 from nettrace.walk.extensions import CLASSES, TOS_NAMES, first_of, masked
+from nettrace.walk.npt import dnpt, snpt
 from nettrace.walk.point import HookPoint
 from nettrace.walk.sets import change_set
 from nettrace.walk.skb import Skb
@@ -148,12 +150,14 @@ def _set(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) ->
 
 
 EXTENSION_TARGETS: dict[str, Apply] = {
+    "DNPT": dnpt,
     "DSCP": _dscp,
     "ECN": _ecn,
     "HL": _ttl,
     "NETMAP": _netmap,
     "NFQUEUE": _nfqueue,
     "SET": _set,
+    "SNPT": snpt,
     "SYNPROXY": _synproxy,
     "TCPOPTSTRIP": _tcpoptstrip,
     "TOS": _tos,

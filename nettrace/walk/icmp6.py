@@ -21,6 +21,7 @@ from nettrace.walk.source6 import select_address6
 __all__ = [
     "ADDRESS_UNREACHABLE",
     "ADM_PROHIBITED",
+    "HEADER_FIELD",
     "NOT_NEIGHBOUR",
     "NO_ROUTE",
     "PACKET_TOO_BIG",
@@ -43,7 +44,8 @@ ADM_PROHIBITED = 1
 NOT_NEIGHBOUR = 2
 ADDRESS_UNREACHABLE = 3
 PORT_UNREACHABLE = 4
-# code of PARAMETER_PROBLEM
+# codes of PARAMETER_PROBLEM
+HEADER_FIELD = 0
 UNKNOWN_HEADER = 1
 
 #: An error quotes the offender up to the smallest MTU.

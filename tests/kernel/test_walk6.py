@@ -230,6 +230,29 @@ NAT = (
     c("dnat-to-loopback-from-outside", "router", DNAT.format("tcp", "[::1]:80"), probe="client [fd00:1::1]:8080", gives="unreachable NO_ROUTE"),
 )  # fmt: skip
 
+SNPT = "r: ip6tables -t mangle -A POSTROUTING -s fd00:1::/64 -o s -j SNPT --src-pfx fd00:1::/64 --dst-pfx fd00:9::/64"
+DNPT = "r: ip6tables -t mangle -A PREROUTING -d fd00:9::/64 -i s -j DNPT --src-pfx fd00:9::/64 --dst-pfx fd00:1::/64"
+PREFIXES = (
+    c("snpt-and-dnpt", "router", SNPT, DNPT, probe=SERVER, gives="connected DELIVERED"),
+    c("snpt-and-dnpt-udp", "router", SNPT, DNPT, probe=UDP, gives="connected DELIVERED"),
+    c("snpt-and-dnpt-echo", "router", SNPT, DNPT, probe=ECHO, gives="connected DELIVERED"),
+    c("snpt-and-dnpt-in-an-error", "router", SNPT, DNPT, probe="client [fd00:2::2]:9/udp", gives="refused NOT_LISTENING"),
+    c("snpt-and-dnpt-of-a-site", "router", SNPT.replace("/64", "/48"), DNPT.replace("/64", "/48"), probe=SERVER, gives="connected DELIVERED"),
+    c("snpt-alone", "router", SNPT, probe=SERVER, gives="timeout NO_ROUTE"),
+    c("snpt-is-stateless", "router", SNPT, DNPT, "r: ip6tables -A FORWARD -m conntrack --ctstate INVALID -j DROP", probe=SERVER,
+      gives="timeout DROPPED_BY_RULE"),
+    c("snpt-makes-a-source-that-is-filtered", "router", SNPT, DNPT, "server: ip6tables -A INPUT -s fd00:9:0:0:fff7::2 -j DROP",
+      probe=SERVER, gives="timeout DROPPED_BY_RULE"),
+    c("snpt-of-an-address-full-of-ones", "router", "client: ip addr add fd00:1::ffff:ffff:ffff:ffff/64 dev eth0 nodad",
+      "client: ip -6 route replace default via fd00:1::1 src fd00:1::ffff:ffff:ffff:ffff", SNPT, probe=SERVER, gives="timeout DROPPED_BY_RULE"),
+    c("snpt-of-an-address-full-of-ones-is-told", "router", "client: ip addr add fd00:1::ffff:ffff:ffff:ffff/64 dev eth0 nodad",
+      "client: ip addr add fd00:9::ffff:ffff:ffff:ffff/64 dev eth0 nodad", "r: ip -6 route add fd00:9::/64 dev c",
+      "client: ip -6 route replace default via fd00:1::1 src fd00:1::ffff:ffff:ffff:ffff", SNPT, probe=SERVER, gives="timeout DROPPED_BY_RULE"),
+    c("dnpt-in-output", "router", "client: ip6tables -t mangle -A OUTPUT -d fd00:96::/64 -j DNPT --src-pfx fd00:96::/64 --dst-pfx fd00:2::/64",
+      "client: ip6tables -t mangle -A INPUT -s fd00:2::/64 -j SNPT --src-pfx fd00:2::/64 --dst-pfx fd00:96::/64",
+      probe="client [fd00:96::ff6b:0:0:2]:80", gives="connected DELIVERED"),
+)  # fmt: skip
+
 MTU = (
     c("mtu-of-the-way-out", "router", "r: ip link set s mtu 1400", "server: ip link set eth0 mtu 1400", probe=SERVER, gives="connected DELIVERED"),
     c("too-big-is-told", "router", "r: ip -6 route replace fd00:2::2/128 dev s mtu 1300", probe=SERVER, gives="connected DELIVERED"),
@@ -302,7 +325,7 @@ VXLAN = (
       gives="timeout NEIGHBOUR_FAILED"),
 )  # fmt: skip
 
-CASES = (*ROUTER, *RULES, *NAT, *MTU, *WAYS, *PODS, *VXLAN)
+CASES = (*ROUTER, *RULES, *NAT, *PREFIXES, *MTU, *WAYS, *PODS, *VXLAN)
 
 
 @pytest.fixture
