@@ -21,7 +21,6 @@ from nettrace.observe.nft_batch import (
     set_nftrace,
     verdict_jump,
 )
-from nettrace.observe.tag import TAG_BYTES
 
 __all__ = ["ARMING", "CHAIN_KINDS", "CHECKPOINTS", "ENDS", "FAMILIES", "TABLE", "Form", "arm", "forms"]
 
@@ -40,7 +39,9 @@ _FIRST, _LAST = -350, 350
 ARMING = ("prerouting", "output")
 
 _NETWORK, _TRANSPORT = 1, 2
-_TCP, _UDP = 6, 17
+_TCP, _UDP, _SCTP = 6, 17, 132
+#: The chunk that opens an association (RFC 9260 section 3.2).
+_INIT = 1
 _UDP_HEADER, _VXLAN_HEADER, _ETHERNET = 8, 8, 14
 
 
@@ -108,7 +109,12 @@ def arm(
         batch.base_chain(name, hook, _FIRST)
     for name, hook_name in ENDS.items():
         batch.base_chain(name, CHECKPOINTS.index(hook_name), _LAST)
-    rules = _tcp(batch, family, tags) if proto == "tcp" else _datagrams(batch, version, proto, tags)
+    if proto == "tcp":
+        rules = _tcp(batch, family, tags)
+    elif proto == "sctp":
+        rules = _chunks(batch, family, tags)
+    else:
+        rules = _datagrams(batch, version, proto, tags)
     if proto == "udp":
         rules.extend(_answers(family, version, replies))
     for chain in ARMING:
@@ -143,22 +149,41 @@ def _tcp(batch: Batch, family: Family, tags: Sequence[bytes]) -> list[_Rule]:
     return rules
 
 
+def _chunks(batch: Batch, family: Family, tags: Sequence[bytes]) -> list[_Rule]:
+    """
+    Recognise an INIT by the tag that it asks for, answers by the one that they carry, and ICMP errors.
+
+    RFC 9260: the verification tag stands at 4, the first chunk at 12, of an INIT the initiate tag at 16.
+    """
+    batch.verdict_map("request", [(tag, f"q{n}") for n, tag in enumerate(tags)])
+    batch.verdict_map("answer", [(tag, f"r{n}") for n, tag in enumerate(tags)])
+    batch.verdict_map("offending", [(tag, f"e{n}") for n, tag in enumerate(tags)])
+    rules: list[_Rule] = []
+    for form in forms(family, _SCTP):
+        is_init = (load_payload(form.base, form.at + 12, 1), compare(bytes((_INIT,))))
+        rules.append(_look(form, 16, 4, "request", *is_init))
+        rules.append(_look(form, 4, 4, "answer"))
+    for form in forms(family, family.icmp):
+        rules.append(_look(form, 8 + family.header + 16, 4, "offending"))
+    return rules
+
+
 def _datagrams(batch: Batch, version: int, proto: str, tags: Sequence[bytes]) -> list[_Rule]:
     """Recognise what carries a tag behind a header of 8 bytes, and ICMP errors about it."""
-    family = FAMILIES[version]
+    family, length = FAMILIES[version], len(tags[0])
     batch.verdict_map("request", [(tag, f"q{n}") for n, tag in enumerate(tags)])
     batch.verdict_map("offending", [(tag, f"e{n}") for n, tag in enumerate(tags)])
     rules: list[_Rule] = []
     if proto == "udp":
-        rules.extend(_look(form, 8, TAG_BYTES, "request") for form in forms(family, _UDP))
+        rules.extend(_look(form, 8, length, "request") for form in forms(family, _UDP))
     else:
         batch.verdict_map("answer", [(tag, f"r{n}") for n, tag in enumerate(tags)])
         for form in forms(family, family.icmp):
             for kind, name in zip(_ECHO[version], ("request", "answer"), strict=True):
                 of_kind = (load_payload(form.base, form.at, 1), compare(bytes((kind,))))
-                rules.append(_look(form, 8, TAG_BYTES, name, *of_kind))
+                rules.append(_look(form, 8, length, name, *of_kind))
     for form in forms(family, family.icmp):
-        rules.append(_look(form, 8 + family.header + 8, TAG_BYTES, "offending"))
+        rules.append(_look(form, 8 + family.header + 8, length, "offending"))
     return rules
 
 

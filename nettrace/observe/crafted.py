@@ -23,6 +23,7 @@ from nettrace.observe.attempt import Try
 from nettrace.observe.craft import craft
 from nettrace.observe.recognise import Recogniser, Whose, read_packet
 from nettrace.observe.shape import Arrival, set_options
+from nettrace.observe.tag import TAG_BYTES, tag_length
 from nettrace.walk.outcome import of_answer
 
 __all__ = ["CraftedTry"]
@@ -60,7 +61,7 @@ class CraftedTry(Try):
         self.began = time.monotonic()
         self._end = self.began + self.timeout
         self.due = min(self._end, self.began + _AGAIN)
-        self._tag = self.tag if self.tag is not None else os.urandom(16)
+        self._tag = self.tag if self.tag is not None else os.urandom(TAG_BYTES)[: self._room()]
         number = 58 if self.version == 6 else 1
         try:
             if self.arrival is None:
@@ -86,6 +87,10 @@ class CraftedTry(Try):
         )
         self._send()
         self.events = selectors.EVENT_READ
+
+    def _room(self) -> int:
+        """Bytes that there are for a tag."""
+        return tag_length(self.proto, self.port, self.shape.payload(self.version, TAG_BYTES))
 
     def _own_address(self) -> str:
         """Ask the kernel which source it would take, as connect(2) does."""

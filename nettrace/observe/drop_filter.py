@@ -15,7 +15,6 @@ from nettrace.model.packet import Packet
 from nettrace.observe.drop_program import Place, key
 from nettrace.observe.headers import Layer, layers
 from nettrace.observe.recognise import Recogniser
-from nettrace.observe.tag import TAG_BYTES
 
 __all__ = ["Filter", "ProbeFilter", "Whose", "address_filter"]
 
@@ -68,6 +67,7 @@ class ProbeFilter:
         """Return what the kernel is to look for."""
         version = self._version
         size = _HEADER[version]
+        length = len(self._tags[0])
         places: list[Place] = []
         keys: set[bytes] = set()
         for base in _bases(version):
@@ -77,7 +77,7 @@ class ProbeFilter:
             elif self._proto == "tcp":
                 places += [Place(version, _TAG, ((at, 4),)) for at in (inside + 4, inside + 8, quoted + 4)]
             else:
-                places += [Place(version, _TAG, ((at + 8, TAG_BYTES),)) for at in (inside, quoted)]
+                places += [Place(version, _TAG, ((at + 8, length),)) for at in (inside, quoted)]
             if self._answers:
                 at, length = _ADDRESSES[version]
                 places.append(Place(version, _ENDS, ((base + at, 2 * length), (inside, 2))))

@@ -182,7 +182,7 @@ class Recogniser:
         """The tag stands behind a header of 8 bytes; ICMP cuts what it quotes, so a part will do."""
         for tag, number in self._numbers.items():
             told = behind[8 : 8 + len(tag)]
-            if len(told) >= 8 and tag.startswith(told):
+            if len(told) >= min(8, len(tag)) > 0 and tag.startswith(told):
                 return number
         return None
 

@@ -29,7 +29,7 @@ from nettrace.observe.packet_filter import packet_filter
 from nettrace.observe.probe_drops import ProbeDrops
 from nettrace.observe.recognise import Recogniser
 from nettrace.observe.shape import PLAIN, Shape
-from nettrace.observe.tag import fresh_tags
+from nettrace.observe.tag import TAG_BYTES, fresh_tags, tag_length
 from nettrace.observe.trace_event import TraceEvent
 
 __all__ = ["watched_connect"]
@@ -61,11 +61,18 @@ def watched_connect(
     the kernel does not forget by itself.  What cannot be watched is told in ``notes``; the
     connections are made in any case.
     """
+    room = shape.payload(family_of(dst), TAG_BYTES)
+    if not tag_length(proto, port, room):
+        plain = connect(
+            path, source, dst, port, proto, timeout=timeout, count=count, sport=sport, shape=shape
+        )
+        note = f"{shape.size} bytes have no room for what a probe is known by: its rules were not watched"
+        return replace(plain, notes=(note,))
     # UDP's answers carry no tag: one attempt at a time, then they are known by what was sent.
     at_once = 1 if proto == "udp" else min(count, _MOST)
     found: list[Observed] = []
     while (made := sum(len(one.attempts) for one in found)) < min(count, _MOST):
-        tags = fresh_tags(proto, port, min(at_once, count - made))
+        tags = fresh_tags(proto, port, min(at_once, count - made), room)
         found.append(
             _watched(
                 namespaces,

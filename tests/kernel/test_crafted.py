@@ -76,8 +76,7 @@ def test_a_crafted_packet_is_answered(
     assert (first.netns, first.device, first.outgoing) == ("client", "eth0", True)
     packet = first.packet
     assert (packet.ttl, packet.tos, packet.df) == (33, 0x10, ":" in dst)
-    if proto != "sctp":  # nft looks for the tag where TCP, UDP and ICMP have one
-        assert attempt.legs[0].hits[0].mark == 7
+    assert attempt.legs[0].hits[0].mark == 7
     assert "ack" not in {leg.kind for leg in attempt.legs}
 
 

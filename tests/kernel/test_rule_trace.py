@@ -109,6 +109,10 @@ def test_other_flows_agree(cluster: LabRecord, source: str, target: str) -> None
         ("svc/kube-system/kube-dns:53/udp", {"mark": 0x55, "ttl": 9}),
         ("pod/default/hostnames-1:9376/udp", {"mark": 0x55, "ttl": 9, "size": 333, "df": False}),
         ("pod/default/hostnames-1/icmp", {"mark": 0x55, "ttl": 9, "size": 501}),
+        ("pod/default/hostnames-1:9376/udp", {"size": 43}),
+        ("pod/default/hostnames-1:99/udp", {"size": 32}),
+        ("pod/default/hostnames-1/icmp", {"size": 37}),
+        ("pod/default/hostnames-1:99/sctp", {"mark": 0x55, "ttl": 9}),
     ],
 )
 def test_the_probe_looks_like_the_packet_that_is_walked(
@@ -124,6 +128,17 @@ def test_the_probe_looks_like_the_packet_that_is_walked(
     assert seen == options
     assert report.agreement is not None
     assert report.agreement.differences == ()
+
+
+def test_a_datagram_with_no_room_for_a_tag(cluster: LabRecord) -> None:
+    """It is sent all the same, and said not to be watched."""
+    with open_context(lab=cluster.name) as context:
+        asked = Question(source="node-a", target="pod/default/hostnames-1:99/udp", size=31)
+        report = trace(context, asked, with_probe=True)
+    assert report.observed is not None
+    assert [one.outcome for one in report.observed.attempts] == [Outcome.REFUSED]
+    assert report.observed.watched == ()
+    assert "31 bytes have no room" in report.observed.notes[0]
 
 
 def test_a_neighbour_of_a_nodes_own_that_is_dead_agrees(cluster: LabRecord) -> None:
@@ -254,14 +269,14 @@ def test_another_binder_of_the_group_is_noticed(cluster: LabRecord, legacy: Call
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("proto", ["tcp", "udp", "icmp"])
-def test_nft_can_list_what_is_armed(netns: Bed, proto: str, version: int) -> None:
+@pytest.mark.parametrize(("proto", "room"), [("tcp", 16), ("udp", 16), ("udp", 4), ("icmp", 8), ("sctp", 0)])
+def test_nft_can_list_what_is_armed(netns: Bed, proto: str, room: int, version: int) -> None:
     """Whoever lists the rules during a probe sees them: nft 1.0.6 aborts at some that the kernel takes."""
     space = netns.new()
     ends = ("10.0.0.2", "10.0.0.1") if version == 4 else ("fd00::2", "fd00::1")
     port = PortRange(53, 53)
     reply = Packet(src=ends[0], dst=ends[1], proto="udp", sport=port, dport=EPHEMERAL)
-    tags = fresh_tags(proto, 80, 2)
+    tags = fresh_tags(proto, 80, 2, room)
     path = f"/run/netns/{space.name}"
     with in_netns(path, lambda: arm(proto, version, tags, replies=[reply])):
         listed = space.run("nft", "list", "ruleset")
