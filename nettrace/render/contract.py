@@ -3,23 +3,42 @@ The contract of ``-o json``: what every kind of document holds.
 
 Lives here: one frozen Struct a kind, from which the JSON Schemas are made and saved results
 are read back: traces, findings, plans, repairs.  Every front end and every format renders these.
-Not here: what lists and inspects (nettrace.render.contract_state), making them from the model
+Not here: the parts of a flow (nettrace.render.contract_walk and contract_observed), what lists
+and inspects (nettrace.render.contract_state), making them from the model
 (nettrace.render.document), formats.
 """
 
 from typing import TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Struct, field
 
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.policy_verdict import Enforced
-from nettrace.model.step import Stage, Verdict
+from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
 from nettrace.render.contract_check import CheckReportDocument
 from nettrace.render.contract_expect import ExpectDiffDocument, ExpectedDocument
 from nettrace.render.contract_finding import EvidenceView, FindingView, RepairView
 from nettrace.render.contract_guide import GuideCheckView, GuideDocument, PodDebugDocument
+from nettrace.render.contract_observed import (
+    AgreementView,
+    AttemptView,
+    DropView,
+    FrameView,
+    ObservedView,
+    SeenStepView,
+)
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
+from nettrace.render.contract_walk import (
+    EndpointView,
+    FlowView,
+    LegView,
+    PacketView,
+    PathView,
+    Port,
+    StepView,
+    WhyView,
+)
 from nettrace.render.version import API_VERSION, ApiVersion
 
 __all__ = [
@@ -57,267 +76,6 @@ __all__ = [
     "WalkedView",
     "WhyView",
 ]
-
-#: A port, or a range ``LO-HI`` in which the kernel chooses.
-Port: TypeAlias = int | str
-
-
-class PacketView(Struct, frozen=True, kw_only=True):
-    """
-    One IP packet.
-
-    ``src`` is "" while the kernel has not chosen the source.  ``size`` counts the bytes of the
-    IP packet.  ``inner`` is the packet that this one carries: in a tunnel, or in an ICMP error.
-    """
-
-    src: str
-    dst: str
-    proto: str
-    sport: Port | None = None
-    dport: Port | None = None
-    mark: int = 0
-    ttl: int = 64
-    size: int = 60
-    df: bool = True
-    tos: int = 0
-    tcp_flags: tuple[str, ...] | UnsetType = UNSET
-    icmp_type: int | UnsetType = UNSET
-    icmp_code: int | UnsetType = UNSET
-    icmp_id: int | UnsetType = UNSET
-    inner: "PacketView | UnsetType" = UNSET
-
-
-class WhyView(Struct, frozen=True, kw_only=True):
-    """The state that decided: a path into the snapshot, and what stands there."""
-
-    ref: str
-    text: str = ""
-
-
-class StepView(Struct, frozen=True, kw_only=True):
-    """
-    One step of a leg.
-
-    ``rule`` counts from 1.  ``before`` is the packet as it came to the step, ``after`` as it
-    left, null where it left as it came.  ``stops`` marks the step that ended the leg.
-    """
-
-    node: str
-    netns: str
-    device: str | None
-    stage: Stage
-    hook: str | None
-    backend: str | None
-    table: str | None
-    chain: str | None
-    rule: int | None
-    verdict: str
-    before: PacketView | None
-    after: PacketView | None
-    why: WhyView | None
-    note: str = ""
-    stops: bool = False
-
-
-class LegView(Struct, frozen=True, kw_only=True):
-    """One packet's way.  ``kind``: ``request``, ``reply``, ``ack``, ``data``, ``reply-data``, ``error``."""
-
-    kind: str
-    verdict: Verdict
-    reason: str
-    steps: tuple[StepView, ...]
-
-
-class EndpointView(Struct, frozen=True, kw_only=True):
-    """Who took the request, and the source address that it saw."""
-
-    netns: str
-    address: str
-    port: int | None
-    source: str = ""
-    source_port: Port | None = None
-
-
-class PathView(Struct, frozen=True, kw_only=True):
-    """
-    One branch.
-
-    ``draws`` tells what the kernel drew to get here.  ``reply`` is the leg of the answer (or
-    of the ICMP error), null if the request was not answered.  ``legs`` are the further ones,
-    in order: end of the handshake, full-size segments.  ``failed`` is the kind of the leg
-    that failed, null if all arrived.  ``delay`` is in seconds until the client knows.
-    ``redrawn``: TCP's next SYN, a second later, is a new draw.
-    """
-
-    probability: float
-    draws: tuple[str, ...]
-    verdict: Verdict
-    outcome: Outcome
-    errno: str | None
-    delay: float | None
-    reason: str
-    redrawn: bool
-    endpoint: EndpointView | None
-    failed: str | None
-    request: LegView
-    reply: LegView | None
-    legs: tuple[LegView, ...]
-
-
-class FlowView(Struct, frozen=True, kw_only=True):
-    """What is asked: the names as resolved, where the first packet enters, and the packet."""
-
-    source: str
-    target: str
-    netns: str
-    device: str | None
-    packet: PacketView
-    segment: int | None = None
-
-
-class AttemptView(Struct, frozen=True, kw_only=True):
-    """One real connection; ``delay`` in seconds."""
-
-    outcome: Outcome
-    errno: str | None
-    delay: float
-    answer: str | None
-    answered_by: str | None
-    source: str | None
-    sport: int | None
-
-
-class SeenStepView(Struct, frozen=True, kw_only=True):
-    """
-    A rule that a packet of a real connection met, the end of a chain, or a hook that it passed.
-
-    ``attempt`` is an index into ``attempts``; ``leg`` is ``request``, ``reply``, ``ack`` or
-    ``error``.  ``rule`` counts from 1, 0 is the policy, null a rule that is gone; ``handle`` is
-    the kernel's.  A hook that was passed has no table and the verdict ``seen``.  ``packet`` and
-    the devices are given where a packet enters a chain; ``tunnelled`` where it carries the probe.
-    ``backend`` is ``legacy`` for rules of iptables-legacy, whose order among the others is known
-    by hook only, and whose verdict is ``met`` where the target's is not known.
-    """
-
-    attempt: int
-    leg: str
-    netns: str
-    hook: str
-    family: str | None
-    table: str | None
-    chain: str | None
-    rule: int | None
-    handle: int | None
-    verdict: str
-    iif: str | None
-    oif: str | None
-    mark: int
-    packet: PacketView | None
-    tunnelled: bool
-    backend: str = "nft"
-
-
-class DropView(Struct, frozen=True, kw_only=True):
-    """
-    A packet of a real connection that the kernel dropped, and the reason that it gave.
-
-    ``attempt`` is an index into ``attempts``; ``leg`` as in a seen step, or ``data`` and
-    ``reply-data``; ``netns`` is null where it cannot be told, ``function`` is the kernel's;
-    ``time`` in seconds from when the probe began; ``count``: so many alike.
-    """
-
-    attempt: int
-    leg: str
-    netns: str | None
-    device: str | None
-    reason: str
-    function: str | None
-    packet: PacketView | None
-    time: float
-    tunnelled: bool
-    count: int
-
-
-class FrameView(Struct, frozen=True, kw_only=True):
-    """
-    The first packet of a leg on one device.
-
-    ``attempt`` is an index into ``attempts``; ``direction`` is ``in`` or ``out``; ``time`` is in
-    seconds since the epoch, ``length`` in bytes with the link's header.  ``layers`` are what
-    dissectors say of it, a line each, with --frames.
-    """
-
-    attempt: int
-    leg: str
-    netns: str
-    device: str
-    direction: str
-    time: float
-    length: int
-    packet: PacketView
-    tunnelled: bool
-    layers: tuple[str, ...] = ()
-
-
-class ObservedView(Struct, frozen=True, kw_only=True):
-    """
-    All real connections of one probe, and how often each outcome was seen.
-
-    ``steps`` are the rules that their packets met in the namespaces ``watched``, in the
-    kernel's order within each; ``drops`` are those packets that it dropped, where
-    ``drops_watched``; ``frames`` what packets were like on the devices of the namespaces
-    ``captured``.  ``notes`` tell what could not be watched.
-    """
-
-    attempts: tuple[AttemptView, ...]
-    outcomes: dict[str, int]
-    steps: tuple[SeenStepView, ...] = ()
-    watched: tuple[str, ...] = ()
-    drops: tuple[DropView, ...] = ()
-    drops_watched: bool = False
-    captured: tuple[str, ...] = ()
-    frames: tuple[FrameView, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-class PartingView(Struct, frozen=True, kw_only=True):
-    """The first step where walk and kernel part; ``step`` is an index into the leg's steps."""
-
-    leg: str
-    step: int
-    netns: str
-    predicted: str
-    observed: str
-
-
-class ComparisonView(Struct, frozen=True, kw_only=True):
-    """
-    One real connection beside the branch that it took.
-
-    ``attempt`` and ``path`` are indexes into ``observed.attempts`` and ``paths``.  ``checked``
-    has for each kind of leg one entry a step: true, false, or null where nothing is seen of
-    such a step.  ``agreed`` of ``compared`` steps agree.
-    """
-
-    attempt: int
-    path: int
-    agreed: int
-    compared: int
-    checked: dict[str, tuple[bool | None, ...]]
-    parted: PartingView | None
-
-
-class AgreementView(Struct, frozen=True, kw_only=True):
-    """
-    Prediction beside observation; ``agrees`` is null where one of them could not tell.
-
-    ``comparisons`` are those of the connections whose steps were watched.
-    """
-
-    agrees: bool | None
-    predicted: Outcome
-    differences: tuple[str, ...]
-    comparisons: tuple[ComparisonView, ...] = ()
 
 
 class DiagnosisView(Struct, frozen=True, kw_only=True):
