@@ -22,38 +22,25 @@ from nettrace.render.contract_finding import EvidenceView, FindingView, RepairVi
 from nettrace.render.contract_guide import GuideCheckView, GuideDocument, PodDebugDocument
 from nettrace.render.contract_observed import (
     AgreementView,
-    AttemptView,
-    DropView,
-    FrameView,
     ObservedView,
     SeenStepView,
 )
 from nettrace.render.contract_state import DoctorDocument, ExplanationDocument, LabsDocument, ShowDocument
 from nettrace.render.contract_walk import (
-    EndpointView,
     FlowView,
-    LegView,
     PacketView,
     PathView,
-    Port,
     StepView,
-    WhyView,
 )
 from nettrace.render.version import API_VERSION, ApiVersion
 
 __all__ = [
-    "AgreementView",
-    "AttemptView",
     "DiagnosisView",
     "Document",
     "DropDocument",
-    "DropView",
-    "EndpointView",
     "EvidenceView",
     "FindingDocument",
     "FindingView",
-    "FlowView",
-    "FrameView",
     "GuideCheckView",
     "GuideDocument",
     "HistoryDocument",
@@ -61,20 +48,13 @@ __all__ = [
     "IngressDocument",
     "IngressPartView",
     "IngressRuleView",
-    "LegView",
-    "ObservedView",
-    "PacketView",
-    "PathView",
     "PodDebugDocument",
-    "Port",
     "PredictedView",
     "RepairDocument",
     "RepairPlanDocument",
     "RepairView",
-    "StepView",
     "WalkDocument",
     "WalkedView",
-    "WhyView",
 ]
 
 

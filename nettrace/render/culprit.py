@@ -36,7 +36,8 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.step import Stage
-from nettrace.render.contract import FindingView, PathView, StepView
+from nettrace.render.contract import FindingView
+from nettrace.render.contract_walk import PathView, StepView
 
 __all__ = ["culprit"]
 

@@ -7,7 +7,7 @@ Lives here: one line for drops that are alike.
 from collections.abc import Sequence
 
 from nettrace.align.drops import is_noise
-from nettrace.render.contract import DropView
+from nettrace.render.contract_observed import DropView
 
 __all__ = ["drop_lines"]
 

@@ -6,7 +6,7 @@ Lives here: the lines of ``-o wide`` and ``--frames``.
 
 from collections.abc import Sequence
 
-from nettrace.render.contract import FrameView
+from nettrace.render.contract_observed import FrameView
 from nettrace.render.packet_text import ends, inner_ends
 from nettrace.render.page import Line, Look, Span, Style, line
 

@@ -2,12 +2,7 @@
 
 from nettrace.model.ingress_report import IngressReport
 from nettrace.model.snapshot import Snapshot
-from nettrace.render.contract import (
-    IngressCheckView,
-    IngressDocument,
-    IngressPartView,
-    IngressRuleView,
-)
+from nettrace.render.contract import IngressCheckView, IngressDocument, IngressPartView, IngressRuleView
 from nettrace.render.document import walk_document
 
 __all__ = ["ingress_document"]

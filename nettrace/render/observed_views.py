@@ -8,7 +8,7 @@ Not here: the walk (nettrace.render.walk_views), whole documents (nettrace.rende
 from msgspec.structs import asdict
 
 from nettrace.model.observation import Agreement, Attempt, Drop, Frame, Hit, Observed
-from nettrace.render.contract import (
+from nettrace.render.contract_observed import (
     AgreementView,
     AttemptView,
     ComparisonView,

@@ -6,7 +6,7 @@ Lives here: the short forms that fit beside a step.
 
 from msgspec import UNSET
 
-from nettrace.render.contract import PacketView, Port
+from nettrace.render.contract_walk import PacketView, Port
 
 __all__ = ["changes", "end", "ends", "inner_ends"]
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nettrace.model.step import Stage
-from nettrace.render.contract import LegView, PacketView, StepView
+from nettrace.render.contract_walk import LegView, PacketView, StepView
 from nettrace.render.packet_text import changes, ends, inner_ends
 
 __all__ = ["Row", "rows"]

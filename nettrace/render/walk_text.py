@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from nettrace.model.policy_verdict import Enforced
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from nettrace.render.contract import ComparisonView, LegView, ObservedView, PathView, StepView, WalkDocument
+from nettrace.render.contract import WalkDocument
+from nettrace.render.contract_observed import ComparisonView, ObservedView
+from nettrace.render.contract_walk import LegView, PathView, StepView
 from nettrace.render.culprit import culprit
 from nettrace.render.drop_text import drop_lines
 from nettrace.render.finding_text import finding_page

@@ -12,7 +12,7 @@ from nettrace.model.flow import Flow, ObjectRef
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.step import Step
 from nettrace.model.walk import Leg, Path
-from nettrace.render.contract import (
+from nettrace.render.contract_walk import (
     EndpointView,
     FlowView,
     LegView,

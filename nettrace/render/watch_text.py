@@ -7,7 +7,9 @@ Lives here: words for the document Drop.
 from msgspec import UNSET
 
 from nettrace.model.step import Verdict
-from nettrace.render.contract import DropDocument, LegView, PacketView, PredictedView, SeenStepView
+from nettrace.render.contract import DropDocument, PredictedView
+from nettrace.render.contract_observed import SeenStepView
+from nettrace.render.contract_walk import LegView, PacketView
 from nettrace.render.packet_text import ends, inner_ends
 from nettrace.render.page import Line, Look, Page, Span, Style, line, wrapped
 from nettrace.render.step_text import rows

@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeVar
 from nettrace.model.links import Link
 from nettrace.model.section import Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
-from nettrace.render.contract import PathView, WalkDocument
+from nettrace.render.contract import WalkDocument
+from nettrace.render.contract_walk import PathView
 from nettrace.render.culprit import culprit
 from nettrace.render.page import Look, Span, Style, line
 from nettrace.tui.entries import Entry, Listed

@@ -7,7 +7,8 @@ Lives here: lines.  Not here: the comparison (nettrace.align), the probe (nettra
 from collections.abc import Collection
 
 from nettrace.model.walk import Outcome
-from nettrace.render.contract import ObservedView, WalkDocument
+from nettrace.render.contract import WalkDocument
+from nettrace.render.contract_observed import ObservedView
 from nettrace.render.packet_text import ends
 from nettrace.render.page import Line, Look, Span, Style, line, wrapped
 from nettrace.render.walk_text import observed_text

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from nettrace.render.contract import LegView, PacketView, PathView, StepView, WalkDocument
+from nettrace.render.contract import WalkDocument
+from nettrace.render.contract_walk import LegView, PacketView, PathView, StepView
 from nettrace.render.culprit import culprit
 from nettrace.render.finding_text import finding_page
 from nettrace.render.packet_text import ends

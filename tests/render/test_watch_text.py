@@ -134,7 +134,7 @@ def test_a_document_a_line_can_be_read_back() -> None:
 
 def test_drops_of_a_probe_are_summed_up() -> None:
     """Alike ones are one line; what follows a handshake and noise only if everything is wanted."""
-    from nettrace.render.contract import DropView
+    from nettrace.render.contract_observed import DropView
 
     def drop(leg: str, reason: str, attempt: int = 0) -> DropView:
         return DropView(
