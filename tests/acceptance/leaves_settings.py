@@ -29,6 +29,17 @@ def narrow_cidr(scene: Scene, objects: list[Object]) -> None:
     _proxy(scene, objects, clusterCIDR="10.99.0.0/16")
 
 
+def nodes_cidr(scene: Scene, objects: list[Object]) -> None:
+    """kube-proxy takes the nodes' own network for the pods'."""
+    _proxy(scene, objects, clusterCIDR=f"{next(iter(scene.node_ip.values()))}/24")
+
+
+def nodes_cidr_local(scene: Scene, objects: list[Object]) -> None:
+    """The same, and callers from outside are to meet a node's own pods alone."""
+    nodes_cidr(scene, objects)
+    service_of(scene, objects)["spec"]["externalTrafficPolicy"] = "Local"
+
+
 def excluded_addresses(scene: Scene, objects: list[Object]) -> None:
     """kube-proxy serves NodePorts in a network that no node is in."""
     _proxy(scene, objects, nodePortAddresses=["192.0.2.0/24"])
@@ -79,6 +90,8 @@ SETTINGS_LEAVES = (
     Leaf("conntrack-stale-udp", "dns", shell=old_connection, mended=True),
     Leaf("masquerade-all", "source", edit=masquerade_all, rebuilt=True),
     Leaf("clustercidr-wrong", "source", edit=narrow_cidr, rebuilt=True),
+    Leaf("clustercidr-wrong", "source", edit=nodes_cidr, rebuilt=True, call=("--from-node",)),
+    Leaf("clustercidr-wrong", "outside", edit=nodes_cidr_local, rebuilt=True, call=("--external",)),
     Leaf(
         "nodeport-addresses-excluded", "outside", edit=excluded_addresses, rebuilt=True, call=("--external",)
     ),

@@ -26,6 +26,7 @@ from nettrace.model.xt import Jump, Statistic, XtChain, XtRule, XtTable
 from nettrace.parse.iptables import parse_rule
 from tests.diagnose.asking import candidates, context, diagnosed, first, walked
 from tests.diagnose.faults import FAULTS
+from tests.diagnose.guided import with_service
 from tests.diagnose.worlds import NO_OBJECTS, World, cluster
 
 CLIENT, OTHER, SERVICE = "pod/client-near", "pod/hostnames-1", "svc/hostnames"
@@ -294,3 +295,28 @@ def test_what_cannot_be_set_is_no_candidate() -> None:
     )
     assert any(not d.restored.changes for d in given.differences)
     assert candidates("owed-state-missing", given) == []
+
+
+def test_callers_from_outside_that_pass_for_pods() -> None:
+    """The node's own podCIDR in the rule proves it, and nobody is offered that: kube-proxy is configured."""
+    world = with_service(external_traffic_policy="Local")
+    entrance = next(
+        rule for rule in world.rules_of("node-a", "KUBE-NODEPORTS") if "hostnames" in rule.comment
+    )
+    everywhere = world.rules_of("node-a", entrance.target.chain)[-1].target.chain
+    local = next(
+        rule for rule in world.rules_of("node-a", everywhere) if "10.244.1.11" in rule.comment
+    ).target.chain
+    chain = {**NAT, "chain": entrance.target.chain}
+    passing, rest = parse_rule(f"-s 172.18.0.0/16 -j {everywhere}"), parse_rule(f"-j {local}")
+    broken = world.edited(ChainSet(**chain, rules=(passing, rest)))
+    found = first(diagnosed(broken, "internet", "node/node-a:30080", owed=()))
+    assert (found.cause, found.repairs[0].safety) == ("clustercidr-wrong", Safety.ADVICE)
+    assert found.evidence[0].ref == f"node-a/xt/nft/nat/{entrance.target.chain}/1"
+    (made,) = candidates("clustercidr-wrong", context(broken, "pod/client-far", "node/node-a:30080")) or [
+        None
+    ]
+    assert made is None, "a pod is a pod"
+    narrow = parse_rule(f"-s 10.244.0.0/16 -j {everywhere}")
+    healthy = world.edited(ChainSet(**chain, rules=(narrow, rest)))
+    assert diagnosed(healthy, "internet", "node/node-a:30080").met

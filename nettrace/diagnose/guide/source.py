@@ -2,18 +2,20 @@
 Do the pods see who calls them: is the client's own address kept on the way through the Service?
 
 What is rewritten on purpose (a NodePort with policy Cluster, a pod that calls itself) is said and passes.
+Of a node it is asked the other way round: is its call told from a pod's?
 """
 
 from msgspec import Struct
 
-from nettrace.diagnose.causes.clustercidr_wrong import CLUSTERCIDR_WRONG
+from nettrace.diagnose.causes.clustercidr_wrong import CLUSTERCIDR_WRONG, held_networks, too_wide
 from nettrace.diagnose.causes.masquerade_all import MASQUERADE_ALL
+from nettrace.diagnose.causes.taken_for_pods import MASQUERADE, taken_for_pods
 from nettrace.diagnose.difference_xt import shown
 from nettrace.diagnose.goal import original_source
 from nettrace.diagnose.guide.case import Case, Heading, advice
 from nettrace.diagnose.guide.flow import tried
 from nettrace.diagnose.guide.objects import find_service
-from nettrace.diagnose.guide.request import Asking, state
+from nettrace.diagnose.guide.request import Asking, diagnosed, state
 from nettrace.diagnose.look import rule_ref
 from nettrace.kube.settings import local_detector
 from nettrace.model.addr import in_prefix
@@ -28,7 +30,7 @@ from nettrace.model.xt import Jump, XtRule
 __all__ = ["kept"]
 
 _TITLE = Heading("source", Axis.RULES, "Do its pods see who calls?")
-_MASQUERADE = "KUBE-MARK-MASQ"
+_ONLY_PODS = "only between pods is the caller's own address kept, whatever the Service"
 
 
 class _Rewritten(Struct, frozen=True, kw_only=True):
@@ -46,11 +48,13 @@ def kept(case: Case) -> Asking[Check]:
     service = find_service(snapshot, case.namespace, case.name)
     if service is None:
         return _TITLE.unknown(f"{case.key} is not known")
-    if case.external or case.client_pod is None:
-        return _TITLE.skipped("only between pods is the caller's own address kept, whatever the Service")
+    if case.external:
+        return _TITLE.skipped(_ONLY_PODS)
     if service.headless or not service.cluster_ips or not case.ports(service):
         return _TITLE.skipped("it has no address of its own: nothing is rewritten on the way")
     target = case.target(case.ports(service)[0])
+    if case.client_pod is None or any(node.netns == case.netns for node in snapshot.nodes.values()):
+        return (yield from _told_apart(case, target))
     flow = yield from tried(case.client, target)
     arrived = [p for p in flow.walk.paths if p.outcome is Outcome.CONNECTED and p.endpoint is not None]
     if not arrived or any(not p.endpoint.source for p in arrived if p.endpoint is not None):
@@ -63,6 +67,23 @@ def kept(case: Case) -> Asking[Check]:
         words = f"{lost[0].sent} arrives at {lost[0].end} as {lost[0].seen}; who asks for that is not known"
         return _TITLE.unknown(words, checked=(flow.words,))
     return _TITLE.problem(finding, checked=(flow.words,), flow=(case.client, target))
+
+
+def _told_apart(case: Case, target: str) -> Asking[Check]:
+    """Look whether the rules on a node's way take it for a pod."""
+    walk, _ = yield from diagnosed(case.client, target)
+    snapshot = yield from state()
+    taken = next((found for path in walk.paths for found in taken_for_pods(snapshot, path)), None)
+    if taken is None:
+        return _TITLE.skipped(_ONLY_PODS)
+    finding = advice(
+        CLUSTERCIDR_WRONG,
+        too_wide(taken),
+        subject=case.subject,
+        where=taken.node,
+        evidence=(taken.evidence, *_cidrs(snapshot)),
+    )
+    return _TITLE.problem(finding, flow=(case.client, target))
 
 
 def _rewritten(case: Case, walk: Walk, arrived: list[Path]) -> list[_Rewritten]:
@@ -104,7 +125,7 @@ def _why(case: Case, snapshot: Snapshot, lost: _Rewritten) -> Finding | None:
             f"arrive as {lost.seen}",
             subject=case.subject,
             where=lost.path.request.steps[0].node,
-            evidence=(*seen, *_cidrs(snapshot, config)),
+            evidence=(*seen, *_cidrs(snapshot)),
         )
     return None
 
@@ -118,7 +139,7 @@ def _marking(snapshot: Snapshot, path: Path) -> tuple[XtRule, Evidence] | None:
         if not step.chain.startswith("KUBE-") or chain is None or step.rule > len(chain.rules):
             continue
         rule = chain.rules[step.rule - 1]
-        if isinstance(rule.target, Jump) and rule.target.chain == _MASQUERADE:
+        if isinstance(rule.target, Jump) and rule.target.chain == MASQUERADE:
             ref = rule_ref(step.netns, step.backend, "nat", step.chain, step.rule)
             return rule, Evidence(ref=ref, text=shown(step.chain, rule), note="this asks for it")
     return None
@@ -136,12 +157,9 @@ def _cidr(snapshot: Snapshot, config: KubeProxyConfig | None, rule: XtRule | Non
     return tested if tested and not in_prefix(lost.sent, tested) else ""
 
 
-def _cidrs(snapshot: Snapshot, config: KubeProxyConfig | None) -> tuple[Evidence, ...]:
+def _cidrs(snapshot: Snapshot) -> tuple[Evidence, ...]:
     """Return what kube-proxy is told, and what the Nodes have."""
-    nodes = snapshot.kube.nodes.value if isinstance(snapshot.kube.nodes, Known) else ()
-    told = ", ".join(config.cluster_cidrs) or "none" if config is not None else "not read"
-    held = ", ".join(cidr for node in nodes for cidr in node.pod_cidrs) or "none"
-    return (
-        Evidence(ref="kube/proxy", text=f"clusterCIDR: {told}", note="kube-proxy's configuration"),
-        Evidence(ref="kube/nodes", text=f"podCIDRs {held}", note="the Nodes"),
-    )
+    proxy = snapshot.kube.proxy
+    told = ", ".join(proxy.value.cluster_cidrs) or "none" if isinstance(proxy, Known) else "not read"
+    configured = Evidence(ref="kube/proxy", text=f"clusterCIDR: {told}", note="kube-proxy's configuration")
+    return configured, held_networks(snapshot)
