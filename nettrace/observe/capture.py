@@ -1,19 +1,19 @@
 """
 What the probe looked like on every device of every namespace on its way.
 
-Lives here: packet sockets, one a namespace, emptied by a thread, and sorting what they saw.
-Not here: the filter in the kernel (packet_filter), whose a packet is (recognise), files (pcapng).
+Lives here: packet sockets, one a namespace, and sorting what they saw.
+Not here: the thread that empties them (drain), the filter in the kernel (packet_filter), whose a
+packet is (recognise), files (pcapng).
 Sources: packet(7); net/packet/af_packet.c.
 """
 
 import errno
-import selectors
 import socket
 import struct
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from threading import Event, Thread
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -21,6 +21,7 @@ from nettrace.collect.failure import CollectError
 from nettrace.collect.netns import in_netns
 from nettrace.model.observation import Frame
 from nettrace.model.packet import Packet
+from nettrace.observe.drain import Drain, refusal
 from nettrace.observe.recognise import Recogniser, Whose, read_packet
 
 __all__ = ["Capture"]
@@ -33,7 +34,6 @@ _ETHERNET, _LOOPBACK = 1, 772
 _LINK_ETHERNET, _LINK_RAW = 1, 101  # LINKTYPE_ of pcap
 #: include/uapi/linux/if_packet.h
 _OUTGOING, _OTHERHOST = 4, 3
-_QUIET, _LONGEST = 0.03, 1.0  # seconds
 #: Of one probe; what comes after is counted only.
 _MOST = 20_000
 
@@ -65,9 +65,7 @@ class Capture:
         self._sockets: dict[str, socket.socket] = {}
         self._taken: list[_Taken] = []
         self._why: dict[str, list[str]] = {}
-        self._stop = Event()
-        self._thread: Thread | None = None
-        self._last = 0.0
+        self._drain = Drain("capture")
         self._lost: dict[str, int] = {}
 
     @property
@@ -95,14 +93,11 @@ class Capture:
                 except CollectError as error:
                     self._why.setdefault(error.reason, []).append(name)
                 except OSError as error:
-                    denied = error.errno in (errno.EPERM, errno.EACCES)
-                    reason = "that needs root" if denied else (error.strerror or str(error)).lower()
-                    self._why.setdefault(reason, []).append(name)
+                    self._why.setdefault(refusal(error), []).append(name)
         except BaseException:
             self._close()
             raise
-        self._thread = Thread(target=self._drain, name="capture", daemon=True)
-        self._thread.start()
+        self._drain.start((sock, partial(self._read, name)) for name, sock in self._sockets.items())
         return self
 
     def __exit__(
@@ -110,24 +105,10 @@ class Capture:
     ) -> None:
         self._close()
 
-    def _end_thread(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
     def _close(self) -> None:
-        self._end_thread()
+        self._drain.stop()
         for sock in self._sockets.values():
             sock.close()
-
-    def _drain(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for name, sock in self._sockets.items():
-                selector.register(sock, selectors.EVENT_READ, name)
-            while not self._stop.is_set():
-                for key, _ in selector.select(0.01):
-                    self._read(key.data)
 
     def _read(self, name: str) -> None:
         sock = self._sockets[name]
@@ -140,7 +121,7 @@ class Capture:
                 if error.errno != errno.ENETDOWN:  # a device of many went away
                     self._lost[name] = self._lost.get(name, 0) + 1
                 return
-            self._last = time.monotonic()
+            self._drain.heard()
             if len(self._taken) >= _MOST:
                 self._lost[name] = self._lost.get(name, 0) + 1
                 continue
@@ -161,13 +142,8 @@ class Capture:
 
     def settle(self) -> dict[int, tuple[Frame, ...]]:
         """Wait until nothing comes any more, and stop; return the frames of each attempt by time."""
-        until = time.monotonic() + _LONGEST
-        self._last = time.monotonic()
-        while self._sockets and time.monotonic() < min(until, self._last + _QUIET):
-            time.sleep(_QUIET / 3)
-        self._end_thread()
+        self._drain.settle()
         for name, sock in self._sockets.items():
-            self._read(name)  # what a busy machine kept the thread from
             with suppress(OSError):
                 lost = struct.unpack("=II", sock.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1]
                 if lost:

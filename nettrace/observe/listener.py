@@ -1,21 +1,19 @@
 """
 Listening to the rule traces of several namespaces at once.
 
-Lives here: opening a namespace for watching (sockets, table, device names), one thread that empties
-all sockets as events come, and where the rules that were met stand in their chains.
-Not here: which packets (arming), the log of iptables-legacy (legacy_log), what the events mean
-(rule_trace).
+Lives here: opening a namespace for watching (sockets, table, device names), and where the rules
+that were met stand in their chains.
+Not here: the thread that empties the sockets (drain), which packets (arming), the log of
+iptables-legacy (legacy_log), what the events mean (rule_trace).
 """
 
 import errno
-import selectors
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
@@ -25,6 +23,7 @@ from nettrace.collect.netns import Worker
 from nettrace.collect.wire import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes, be64, nfgenmsg
 from nettrace.journal.book import DIRECTORY
 from nettrace.model.errors import UserError
+from nettrace.observe.drain import Drain, refusal
 from nettrace.observe.legacy_log import (
     LegacyChain,
     LegacyEvent,
@@ -43,9 +42,6 @@ _NFNLGRP_NFTRACE = 9
 _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
 _BUFFER = 8 << 20  # bytes
 _NUMBERS = {"inet": 1, "ip": 2, "netdev": 5, "bridge": 7, "ip6": 10}
-
-#: Seconds without an event after which a probe that has ended counts as seen, and at most.
-_QUIET, _LONGEST = 0.03, 1.0
 
 #: family, table, chain
 ChainKey = tuple[str, str, str]
@@ -103,9 +99,7 @@ class Listener:
         self._open: dict[str, _Open] = {}
         self._raw: list[tuple[str, bytes]] = []
         self._logged: list[tuple[str, bytes, float]] = []
-        self._stop = Event()
-        self._thread: Thread | None = None
-        self._last = 0.0
+        self._drain = Drain("rule trace")
         self._lost: set[str] = set()
         self._why: dict[str, list[str]] = {}
 
@@ -137,8 +131,7 @@ class Listener:
         except BaseException:
             self._close()
             raise
-        self._thread = Thread(target=self._drain, name="rule trace", daemon=True)
-        self._thread.start()
+        self._drain.start(self._readers())
         return self
 
     def _watch(self, name: str, worker: Worker, entered: Future[_Entered]) -> None:
@@ -149,8 +142,7 @@ class Listener:
         except UserError as error:
             reason = error.what
         except OSError as error:
-            denied = error.errno in (errno.EPERM, errno.EACCES)
-            reason = "that needs root" if denied else (error.strerror or str(error)).lower()
+            reason = refusal(error)
         else:
             self._open[name] = _Open(worker, trace, owner, legacy, devices)
             return
@@ -180,14 +172,8 @@ class Listener:
     ) -> None:
         self._close()
 
-    def _end_thread(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
     def _close(self) -> None:
-        self._end_thread()
+        self._drain.stop()
         open_ = list(self._open.values())
         # The kernel waits for its other CPUs before it removes a table.
         for future in [one.worker.submit(one.owner.close) for one in open_]:
@@ -205,17 +191,11 @@ class Listener:
         if failed:
             raise failed[0]
 
-    def _drain(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for name, one in self._open.items():
-                selector.register(one.trace, selectors.EVENT_READ, (name, False))
-                if one.legacy is not None:
-                    selector.register(one.legacy.sock, selectors.EVENT_READ, (name, True))
-            while not self._stop.is_set():
-                for key, _ in selector.select(0.01):
-                    name, is_log = key.data
-                    one = self._open[name]
-                    self._read(one.legacy.sock if is_log and one.legacy else one.trace, name, is_log=is_log)
+    def _readers(self) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
+        for name, one in self._open.items():
+            yield one.trace, partial(self._read, one.trace, name, is_log=False)
+            if one.legacy is not None:
+                yield one.legacy.sock, partial(self._read, one.legacy.sock, name, is_log=True)
 
     def _read(self, sock: socket.socket, name: str, *, is_log: bool) -> None:
         while True:
@@ -228,23 +208,15 @@ class Listener:
                     raise
                 self._lost.add(name)
                 continue
-            self._last = time.monotonic()
+            when = self._drain.heard()
             if is_log:
-                self._logged.append((name, data, self._last))
+                self._logged.append((name, data, when))
             else:
                 self._raw.append((name, data))
 
     def settle(self) -> tuple[Seen, ...]:
         """Wait until nothing comes any more, and stop; return what came, in order per namespace."""
-        until = time.monotonic() + _LONGEST
-        self._last = time.monotonic()
-        while self._open and time.monotonic() < min(until, self._last + _QUIET):
-            time.sleep(_QUIET / 3)
-        self._end_thread()
-        for name, one in self._open.items():  # what a busy machine kept the thread from
-            self._read(one.trace, name, is_log=False)
-            if one.legacy is not None:
-                self._read(one.legacy.sock, name, is_log=True)
+        self._drain.settle()
         return tuple(Seen(name, event) for name, data in tuple(self._raw) for event in decode_events(data))
 
     def legacy(self) -> tuple[LegacySeen, ...]:
