@@ -11,14 +11,17 @@ from nettrace.kube.names import XLB_PREFIX
 from nettrace.kube.traits import NEWEST
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known
-from nettrace.model.xt import Nfacct, SetMatch, XtChain, XtRuleset
+from nettrace.model.xt import Jump, Nfacct, SetMatch, XtChain, XtRuleset
 
 __all__ = ["detect_mode", "detect_nft_version", "detect_version", "has_kube_proxy"]
 
 #: The newest version of each layout.
 _WITHOUT_COUNTERS = "1.30"
 _MARKS_DROPS = "1.24"
-_XLB = "1.20"
+_ONE_BALANCING = "1.23"
+_MARKS_IN_SERVICE = "1.22"
+_HEALTH_CHECKS = "1.21"
+_OLDEST = "1.20"
 
 #: nftables: marks by a chain of its own; and, before, refusals behind a chain after DNAT.
 _MARKED = "1.35"
@@ -65,19 +68,35 @@ def detect_version(rules: XtRuleset) -> str | None:
     """
     Return the newest version whose iptables layout these rules have, None if there are none.
 
-    Told apart are KUBE-XLB and what is between, marking for kubelet's KUBE-MARK-DROP, no nfacct
-    counters, and counters.
+    Told apart are the layouts with KUBE-XLB, marking for kubelet's KUBE-MARK-DROP, no nfacct counters,
+    and counters.
     """
     if not has_kube_proxy(rules):
         return None
     inside = set(_names(rules, "filter"))
-    if any(name.startswith(XLB_PREFIX) for name in _names(rules, "nat")) or "KUBE-NODEPORTS" not in inside:
-        return _XLB
+    if "KUBE-NODEPORTS" not in inside:
+        return _OLDEST
+    if _forwards_twice(rules):
+        return _HEALTH_CHECKS if _marks_where_it_dispatches(rules) else _MARKS_IN_SERVICE
+    if any(name.startswith(XLB_PREFIX) for name in _names(rules, "nat")):
+        return _ONE_BALANCING
     if "KUBE-PROXY-FIREWALL" not in inside:
         return _MARKS_DROPS
     counted = (_chain(rules, "filter", "KUBE-FORWARD"), _chain(rules, "nat", "KUBE-NODEPORTS"))
     matches = [match for chain in counted if chain for rule in chain.rules for match in rule.matches]
     return NEWEST if any(isinstance(match, Nfacct) for match in matches) else _WITHOUT_COUNTERS
+
+
+def _forwards_twice(rules: XtRuleset) -> bool:
+    """Has KUBE-FORWARD a rule for each direction of established connections?"""
+    forward = _chain(rules, "filter", "KUBE-FORWARD")
+    return forward is not None and any("pod source rule" in rule.comment for rule in forward.rules)
+
+
+def _marks_where_it_dispatches(rules: XtRuleset) -> bool:
+    """Is traffic to cluster IPs marked for masquerading in KUBE-SERVICES?"""
+    services = _chain(rules, "nat", "KUBE-SERVICES")
+    return services is not None and any(rule.target == Jump("KUBE-MARK-MASQ") for rule in services.rules)
 
 
 def detect_nft_version(chains: Collection[str]) -> str | None:

@@ -16,7 +16,7 @@ from nettrace.kube.serving import Serving
 from nettrace.kube.settings import LOOPBACK
 from nettrace.model.xt import Accept, Addrtype, Drop, Match, Negatable, Nfacct, Reject, Target
 
-__all__ = ["Dispatch", "dispatch"]
+__all__ = ["Dispatch", "dispatch", "health_check"]
 
 #: nfacct objects, as kube-proxy's metrics call them (pkg/proxy/metrics).
 _LOCALHOST_COUNTER = "localhost_nps_accepted_pkts"
@@ -47,7 +47,7 @@ def dispatch(serving: Serving) -> Iterator[Dispatch]:
     if port.port.node_port and serving.settings.serves_node_ports:
         yield from _node_port(serving, port.port.node_port)
     if port.health_check_node_port:
-        yield _health_check(serving, port.health_check_node_port)
+        yield health_check(serving, port.health_check_node_port)
 
 
 def _line(
@@ -126,7 +126,8 @@ def _node_port(serving: Serving, number: int) -> Iterator[Dispatch]:
         yield _line(serving, place, f"refusal at {about}", refused, *comment(text), _DST_LOCAL, *test)
 
 
-def _health_check(serving: Serving, number: int) -> Dispatch:
+def health_check(serving: Serving, number: int) -> Dispatch:
+    """Return the acceptance of a balancer's question for local endpoints."""
     words = comment(f"{serving.port.name} health check node port")
     place = ("filter", "KUBE-NODEPORTS")
     about = f"health check node port {number}"

@@ -105,11 +105,15 @@ _JUMPS = (
 
 def _is_of(known: Traits, table: str, chain: str) -> bool:
     """Is this one of the chains of a kube-proxy with these traits?"""
-    if table == "filter" and chain in ("KUBE-FIREWALL", "KUBE-PROXY-FIREWALL"):
-        return not known.mark_drop
-    if (table, chain) == ("filter", "KUBE-NODEPORTS"):
-        return not known.xlb
-    return True
+    match table, chain:
+        case "filter", "KUBE-FIREWALL":
+            return known.localnet_copy
+        case "filter", "KUBE-PROXY-FIREWALL":
+            return not known.mark_drop
+        case "filter", "KUBE-NODEPORTS":
+            return known.health_checks
+        case _:
+            return True
 
 
 def jumps(known: Traits) -> tuple[BuiltinJump, ...]:
@@ -138,7 +142,7 @@ def frame_chains(settings: Settings, dispatched: Mapping[tuple[str, str], Sequen
     yield _chain("filter", "KUBE-FORWARD", tuple(_forward(settings)))
     if settings.traits.mark_drop:
         yield _chain("nat", "KUBE-MARK-DROP", ())  # kubelet fills it
-    else:
+    if settings.traits.localnet_copy:
         yield _chain("filter", "KUBE-FIREWALL", tuple(_localnet(settings)))
 
 
@@ -181,7 +185,7 @@ def _forward(settings: Settings) -> Iterator[XtRule]:
         counter = (Nfacct(_INVALID_COUNTER),) if settings.traits.counters else ()
         yield rule(Drop(), states("INVALID"), *counter)
     yield rule(Accept(), *comment("kubernetes forwarding rules"), mark_test(settings.mark))
-    ends = ("pod source ", "pod destination ") if settings.traits.xlb else ("",)
+    ends = ("",) if settings.traits.one_balancing else ("pod source ", "pod destination ")
     for end in ends:
         words = comment(f"kubernetes forwarding conntrack {end}rule")
         yield rule(Accept(), *words, states("RELATED", "ESTABLISHED"))

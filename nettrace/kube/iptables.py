@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 from nettrace.kube.describe import describe_chain
 from nettrace.kube.dispatch_rules import dispatch
+from nettrace.kube.elder_endpoints import choose_elder
 from nettrace.kube.endpoints import Backend, Choice, backends, choose, index_slices
 from nettrace.kube.expected import Expected, NodeFacts
 from nettrace.kube.frame import PURPOSES, SOURCE, frame_chains, jumps
@@ -238,19 +239,24 @@ def servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
         (port, backends(index, port, chosen.node, as_given=not known.endpoint_slices))
         for port in proxied_ports(kube.services.value, chosen.family, ip_mode=known.ip_mode)
     ]
-    if known.xlb:  # endpoints that are not ready are none to it
+    if not known.health_checks:  # 1.20 knows no endpoint that is not ready
         found = [(port, tuple(b for b in everyone if b.ready)) for port, everyone in found]
     commented = sum(len(everyone) for _, everyone in found) <= _LARGE_CLUSTER
     for port, everyone in found:
-        choice = choose(
-            everyone,
-            port,
-            node=chosen.node,
-            zone=chosen.zone,
-            zone_hints=known.hints_zones(port.service.annotations),
-            node_hints=known.node_hints,
-            terminating=known.terminating,
-        )
-        if known.xlb:
-            choice = Choice(cluster=tuple(everyone), reachable=tuple(everyone), exists=bool(everyone))
+        choice = _choice(everyone, port, chosen)
         yield Serving(port=port, choice=choice, settings=chosen, commented=commented)
+
+
+def _choice(everyone: tuple[Backend, ...], port: ProxiedPort, chosen: Settings) -> Choice:
+    known = chosen.traits
+    if known.xlb:
+        return choose_elder(everyone, port, zone=chosen.zone, known=known)
+    return choose(
+        everyone,
+        port,
+        node=chosen.node,
+        zone=chosen.zone,
+        zone_hints=known.hints_zones(port.service.annotations),
+        node_hints=known.node_hints,
+        terminating=known.terminating,
+    )

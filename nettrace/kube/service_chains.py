@@ -96,7 +96,8 @@ def _firewall(serving: Serving) -> Iterator[Line]:
             yield Line(rule(accepted, *words, src=address), note)
     if serving.settings.traits.mark_drop:
         yield Line(rule(_MARK_DROP, *words), note)
-        return
+    if not serving.settings.traits.localnet_copy:
+        return  # what comes here goes on, without a DNAT
     rest = comment(f"other traffic to {port.name} will be dropped by KUBE-PROXY-FIREWALL")
     yield Line(rule(None, *rest), note)
 

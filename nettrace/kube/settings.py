@@ -137,7 +137,7 @@ def settings(
         detector=local_detector(config, this, family),
         localhost_node_ports=localhost,
         route_localnet=localhost or known.xlb,
-        guards_localhost=not known.mark_drop and (localhost if known.localhost_option else family == 4),
+        guards_localhost=known.localnet_copy and localhost,
         node_port_ips=None if matches_all else served,
         keeps_invalid=known.heeds_liberal and (be_liberal or config.tcp_be_liberal),
         traits=known,
@@ -162,12 +162,16 @@ def _first_family(config: KubeProxyConfig, node: KubeNode) -> int:
 
 
 def _node_port_prefixes(config: KubeProxyConfig, family: int, node_ip: str) -> tuple[str, ...]:
-    """Return where NodePorts are served; without a prefix of the family that is everywhere."""
-    if config.node_port_addresses == ("primary",):
-        return prefixes_of_family((node_ip,), family)
-    return prefixes_of_family(config.node_port_addresses, family) or (
-        ("0.0.0.0/0",) if family == 4 else ("::/0",)
-    )
+    """
+    Return where NodePorts are served; without a prefix of the family that is everywhere.
+
+    So it is for ``primary`` too, in a family in which the node has no address of its own (newProxyServer
+    in cmd/kube-proxy/app/server.go leaves loopback out).
+    """
+    given = config.node_port_addresses
+    if given == ("primary",):
+        given = () if is_loopback(node_ip) else (node_ip,)
+    return prefixes_of_family(given, family) or (("0.0.0.0/0",) if family == 4 else ("::/0",))
 
 
 def local_detector(config: KubeProxyConfig, node: KubeNode, family: int) -> LocalDetector:

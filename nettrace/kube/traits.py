@@ -16,16 +16,19 @@ from msgspec import Struct
 from nettrace.model.errors import UserError
 from nettrace.model.kube import KubeProxyConfig
 
-__all__ = ["NEWEST", "Traits", "is_derivable", "layout_version", "traits"]
+__all__ = ["NEWEST", "OLDEST", "Traits", "is_derivable", "layout_version", "traits"]
 
 #: The newest kube-proxy whose rules were compared.
 NEWEST = "1.36"
 
 Version = tuple[int, int]
 
-#: The layout with KUBE-XLB chains whose masquerading stands in KUBE-SERVICES.  In 1.21 to 1.23
-#: it changed piece by piece; those are not derived.
-_XLB: Version = (1, 20)
+#: The oldest that is derived, with KUBE-XLB chains; it changed piece by piece until 1.24.
+OLDEST: Version = (1, 20)
+#: Health check node ports are accepted; local traffic to external IPs is told by the detector.
+_HEALTH_CHECKS: Version = (1, 21)
+_MARKS_IN_SERVICE: Version = (1, 22)  # marking for masquerade stands in KUBE-SVC, not in KUBE-SERVICES
+_ONE_BALANCING: Version = (1, 23)  # KUBE-XLB balances as KUBE-SVC does; one conntrack rule in KUBE-FORWARD
 #: KUBE-EXT and KUBE-SVL chains.
 _EXT: Version = (1, 24)
 
@@ -33,6 +36,7 @@ _DROP_IN_FILTER: Version = (1, 25)  # KUBE-PROXY-FIREWALL; before, kubelet's KUB
 _LOCALHOST_OPTION: Version = (1, 26)  # iptables.localhostNodePorts
 _ANY_HINT_MODE: Version = (1, 27)  # annotation topology-mode, any value but "Disabled"
 _NODE_PORTS_ALWAYS: Version = (1, 27)  # NodePorts are written though no address is served
+_LOCALNET_COPY: Version = (1, 27)  # a copy of kubelet's rule; and a comment at the end of KUBE-FW
 _OWN_FIREWALL: Version = (1, 28)  # kubelet keeps nothing but a copy of one rule in KUBE-FIREWALL
 _PRIMARY_NODE_IP: Version = (1, 28)  # the node's address of its first family, else 0.0.0.0 or ::
 _NODE_IPS: Version = (1, 29)  # those of both families
@@ -64,10 +68,16 @@ class Traits(Struct, frozen=True, kw_only=True):
     The traits of one kube-proxy.
 
     ``xlb``: the layout before KUBE-EXT; ``mark_drop``: what is to be dropped is marked for
-    kubelet's rule, not dropped in table filter; ``localhost_option``: it has
+    kubelet's rule, not dropped in table filter; ``localnet_copy``: it writes kubelet's rule that
+    protects 127.0.0.0/8 itself, into KUBE-FIREWALL; ``localhost_option``: it has
     ``iptables.localhostNodePorts``, and tells NodePorts on loopback addresses from others;
     ``node_ports_need_address``: no NodePort is written where no address of the node is served;
     ``own_firewall``: KUBE-FIREWALL holds no rule that is kubelet's alone.
+
+    Of the layouts before KUBE-EXT: ``health_checks``: it accepts health check node ports, and
+    masquerades traffic to external IPs unless the detector calls it local; ``marks_in_service``:
+    a port's traffic is marked for masquerading in its own chain; ``one_balancing``: KUBE-XLB is
+    written by the code that writes KUBE-SVC, and KUBE-FORWARD has one rule for both directions.
 
     ``endpoint_slices`` False: it watches Endpoints.  ``terminating``: endpoints that terminate
     but serve stand in where none is ready.  ``node_ips``: the families whose node address it
@@ -80,6 +90,10 @@ class Traits(Struct, frozen=True, kw_only=True):
     version: Version
     xlb: bool
     mark_drop: bool
+    health_checks: bool
+    marks_in_service: bool
+    one_balancing: bool
+    localnet_copy: bool
     localhost_option: bool
     node_ports_need_address: bool
     own_firewall: bool
@@ -123,7 +137,7 @@ def layout_version(text: str) -> Version:
 
 def is_derivable(version: Version) -> bool:
     """Are the iptables rules of this kube-proxy derived?"""
-    return version == _XLB or version >= _EXT
+    return version >= OLDEST
 
 
 def traits(config: KubeProxyConfig) -> Traits:
@@ -132,7 +146,7 @@ def traits(config: KubeProxyConfig) -> Traits:
     if not is_derivable(version):
         raise UserError(
             f"the rules of kube-proxy {config.version} are laid out differently from those that "
-            "nettrace derives (1.20, and 1.24 and later)"
+            "nettrace derives (1.20 and later)"
         )
 
     def gate(name: str) -> bool:
@@ -145,6 +159,10 @@ def traits(config: KubeProxyConfig) -> Traits:
         version=version,
         xlb=version < _EXT,
         mark_drop=version < _DROP_IN_FILTER,
+        health_checks=version >= _HEALTH_CHECKS,
+        marks_in_service=version >= _MARKS_IN_SERVICE,
+        one_balancing=version >= _ONE_BALANCING,
+        localnet_copy=version >= _LOCALNET_COPY,
         localhost_option=version >= _LOCALHOST_OPTION,
         node_ports_need_address=version < _NODE_PORTS_ALWAYS,
         own_firewall=version >= _OWN_FIREWALL,

@@ -1,18 +1,21 @@
 """
-The layout of kube-proxy 1.20: no KUBE-EXT and KUBE-SVL chains, but KUBE-XLB.
+The layout of kube-proxy 1.20 to 1.23: no KUBE-EXT and KUBE-SVL chains, but KUBE-XLB.
 
 Lives here: what it writes for one service port where that differs from later layouts, that is
-everything but the endpoints' own chains.  Masquerading of cluster IPs stands in KUBE-SERVICES,
-every address of a load balancer has a KUBE-FW chain, what is to be dropped is marked for
-kubelet's rule, and internalTrafficPolicy is not known.
+everything but the endpoints' own chains.  Every address of a load balancer has a KUBE-FW chain,
+and what is to be dropped is marked for kubelet's rule.  Until 1.21 traffic is marked for
+masquerading where all Services are dispatched, since 1.22 in the port's own KUBE-SVC chain.
 
-Facts are from the rules that kube-proxy 1.20 wrote (fixtures/kube-proxy) and from its
-pkg/proxy/iptables/proxier.go.
+Not here: which endpoints there are (elder_endpoints).
+
+Facts are from the rules that kube-proxy 1.20 wrote (fixtures/kube-proxy) and from syncProxyRules in
+pkg/proxy/iptables/proxier.go of the release branches.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain as chained
 
-from nettrace.kube.dispatch_rules import Dispatch
+from nettrace.kube.dispatch_rules import Dispatch, health_check
 from nettrace.kube.endpoints import Backend
 from nettrace.kube.names import XLB_PREFIX, endpoint_text
 from nettrace.kube.rules import Chain, Line, chance, comment, ports, rule
@@ -36,14 +39,23 @@ _FROM_OUTSIDE: tuple[Match, ...] = (
 )
 
 
-def _served(serving: Serving) -> bool:
+def _given_up(serving: Serving) -> bool:
     """
-    Does the port get its endpoints' rules?
+    Is the port left halfway, since no address of the node serves its NodePort?
 
-    A port whose NodePort no address of the node serves is given up halfway.
+    So until 1.22; later nothing but the NodePort is left out.
     """
-    given_up = serving.port.port.node_port and not serving.settings.serves_node_ports
-    return serving.choice.exists and not given_up
+    known = serving.settings.traits
+    return (
+        bool(serving.port.port.node_port)
+        and not serving.settings.serves_node_ports
+        and not known.one_balancing
+    )
+
+
+def _served(serving: Serving) -> bool:
+    """Does the port get its endpoints' rules?"""
+    return serving.choice.exists and not _given_up(serving)
 
 
 def xlb_dispatch(serving: Serving) -> Iterator[Dispatch]:
@@ -56,19 +68,23 @@ def xlb_dispatch(serving: Serving) -> Iterator[Dispatch]:
         yield from _load_balancer_ip(serving, address)
     if port.port.node_port and serving.settings.serves_node_ports:
         yield from _node_port(serving, port.port.node_port)
+    if port.health_check_node_port and serving.settings.traits.health_checks and not _given_up(serving):
+        yield health_check(serving, port.health_check_node_port)
 
 
 def xlb_chains(serving: Serving) -> Iterator[Chain]:
     """Yield the chains of one service port, those of its endpoints last."""
-    port, chosen = serving.port, serving.choice.cluster
-    if serving.choice.exists:
-        yield _chain(serving, "KUBE-SVC-", _balancing(serving, chosen) if _served(serving) else iter(()))
+    port, choice = serving.port, serving.choice
+    if choice.exists:
+        marks = _marks(serving) if serving.settings.traits.marks_in_service else ()
+        balancing = _balancing(serving, choice.cluster) if _served(serving) else ()
+        yield _chain(serving, "KUBE-SVC-", chained(marks, balancing))
     if port.node_local:
         yield _chain(serving, XLB_PREFIX, _from_outside(serving) if _served(serving) else iter(()))
-    if serving.choice.exists and port.load_balancer_ips:
+    if choice.exists and port.load_balancer_ips:
         yield _chain(serving, "KUBE-FW-", _firewall(serving))
     if _served(serving):
-        yield from (endpoint_chain(serving, backend) for backend in chosen)
+        yield from (endpoint_chain(serving, backend) for backend in choice.reachable)
 
 
 def _chain(serving: Serving, prefix: str, lines: Iterator[Line]) -> Chain:
@@ -108,19 +124,14 @@ def _refused(
 
 
 def _cluster_ip(serving: Serving) -> Iterator[Dispatch]:
-    port, settings = serving.port, serving.settings
+    port = serving.port
     about = _at(serving, "cluster IP", port.cluster_ip)
     if not serving.choice.exists:
         yield _refused(serving, "KUBE-SERVICES", about, port.port.port, dst=port.cluster_ip)
         return
-    test = (*comment(f"{port.name} cluster IP"), *ports(port.proto, port.port.port))
     place = ("nat", "KUBE-SERVICES")
-    if settings.masquerade_all or settings.detector.implemented:
-        src, device = (None, None) if settings.masquerade_all else settings.detector.test(local=False)
-        marking = f"masquerading at {about}"
-        yield _line(
-            serving, place, marking, _MASQUERADE, *test, src=src, dst=port.cluster_ip, in_device=device
-        )
+    yield from _marked_here(serving, place, _cluster_ip_marks(serving))
+    test = (*comment(f"{port.name} cluster IP"), *ports(port.proto, port.port.port))
     yield _line(serving, place, about, port.chain("KUBE-SVC-"), *test, dst=port.cluster_ip)
 
 
@@ -128,7 +139,7 @@ def _external_ip(serving: Serving, address: str) -> Iterator[Dispatch]:
     """
     Traffic to an external IP.
 
-    What comes over a bridge (from a pod) or from this node goes on to where that address
+    In 1.20 what comes over a bridge (from a pod) or from this node goes on to where that address
     really is, unless it is the node's own.
     """
     port = serving.port
@@ -138,8 +149,10 @@ def _external_ip(serving: Serving, address: str) -> Iterator[Dispatch]:
         return
     test = (*comment(f"{port.name} external IP"), *ports(port.proto, port.port.port))
     place, to = ("nat", "KUBE-SERVICES"), _chosen(serving)
-    if not port.node_local:
-        yield _line(serving, place, f"masquerading at {about}", _MASQUERADE, *test, dst=address)
+    yield from _marked_here(serving, place, _external_ip_marks(serving, address))
+    if serving.settings.traits.health_checks:
+        yield _line(serving, place, about, to, *test, dst=address)
+        return
     yield _line(serving, place, about, to, *test, *_FROM_OUTSIDE, dst=address)
     yield _line(serving, place, f"{about} on this node", to, *test, _DST_LOCAL, dst=address)
 
@@ -162,15 +175,73 @@ def _node_port(serving: Serving, number: int) -> Iterator[Dispatch]:
         return
     test = (*comment(port.name), *ports(port.proto, number))
     place = ("nat", "KUBE-NODEPORTS")
-    # with policy Local only the node itself, by its loopback address, cannot keep its source
-    src = LOOPBACK[port.family] if port.node_local else None
-    yield _line(serving, place, f"masquerading at {about}", _MASQUERADE, *test, src=src)
+    if port.node_local:  # only the node itself, by its loopback address, cannot keep its source
+        masquerading = f"masquerading at {about}"
+        yield _line(serving, place, masquerading, _MASQUERADE, *test, src=LOOPBACK[port.family])
+    yield from _marked_here(serving, place, _node_port_marks(serving))
     yield _line(serving, place, about, _chosen(serving), *test)
 
 
 def _chosen(serving: Serving) -> str:
     """Return the chain for traffic from outside."""
     return serving.port.chain(XLB_PREFIX if serving.port.node_local else "KUBE-SVC-")
+
+
+# --- marking for masquerade ------------------------------------------------------------
+
+
+def _marked_here(serving: Serving, place: tuple[str, str], marks: Iterator[Line]) -> Iterator[Dispatch]:
+    """Yield the marking where traffic is dispatched, if it does not stand in the port's own chain."""
+    if not serving.settings.traits.marks_in_service:
+        yield from (Dispatch(table=place[0], chain=place[1], line=mark) for mark in marks)
+
+
+def _marks(serving: Serving) -> Iterator[Line]:
+    """Yield all marking of one port; that for its balancer's addresses stands in KUBE-FW always."""
+    yield from _cluster_ip_marks(serving)
+    for address in serving.port.external_ips:
+        yield from _external_ip_marks(serving, address)
+    if serving.port.port.node_port and serving.settings.serves_node_ports:
+        yield from _node_port_marks(serving)
+
+
+def _mark(
+    serving: Serving,
+    about: str,
+    *test: Match,
+    dst: str | None = None,
+    detected: bool = False,
+) -> Line:
+    """Return one marking; *detected*: not for what the detector calls local."""
+    src, device = serving.settings.detector.test(local=False) if detected else (None, None)
+    made = rule(_MASQUERADE, *test, src=src, dst=dst, in_device=device, proto=serving.port.proto)
+    return Line(made, serving.note(f"masquerading at {about}"))
+
+
+def _cluster_ip_marks(serving: Serving) -> Iterator[Line]:
+    port, settings = serving.port, serving.settings
+    if settings.masquerade_all or settings.detector.implemented:
+        test = (*comment(f"{port.name} cluster IP"), *ports(port.proto, port.port.port))
+        about = _at(serving, "cluster IP", port.cluster_ip)
+        detected = not settings.masquerade_all
+        yield _mark(serving, about, *test, dst=port.cluster_ip, detected=detected)
+
+
+def _external_ip_marks(serving: Serving, address: str) -> Iterator[Line]:
+    """Local traffic that can be told from other needs no masquerading, but 1.20 does not tell it."""
+    port, settings = serving.port, serving.settings
+    if not port.node_local:
+        test = (*comment(f"{port.name} external IP"), *ports(port.proto, port.port.port))
+        about = _at(serving, "external IP", address)
+        detected = settings.traits.health_checks and settings.detector.implemented
+        yield _mark(serving, about, *test, dst=address, detected=detected)
+
+
+def _node_port_marks(serving: Serving) -> Iterator[Line]:
+    port = serving.port
+    if port.port.node_port and not port.node_local:
+        test = (*comment(port.name), *ports(port.proto, port.port.node_port))
+        yield _mark(serving, f"NodePort {port.port.node_port}/{port.proto}", *test)
 
 
 # --- the port's own chains -------------------------------------------------------------
@@ -205,9 +276,18 @@ def _from_outside(serving: Serving) -> Iterator[Line]:
     yield Line(rule(_MASQUERADE, *masquerade, _SRC_LOCAL), note)
     route = comment(f"route LOCAL traffic for {port.name} LB IP to service chain")
     yield Line(rule(everywhere, *route, _SRC_LOCAL), note)
-    local = [backend for backend in serving.choice.cluster if backend.local]
+    local = serving.choice.local
     if not local:
         yield Line(rule(_MARK_DROP, *comment(f"{port.name} has no local endpoints")), note)
+    elif serving.settings.traits.one_balancing:
+        yield from _balancing(serving, local)
+    else:
+        yield from _numbered(serving, local)
+
+
+def _numbered(serving: Serving, local: Sequence[Backend]) -> Iterator[Line]:
+    """The balancing of KUBE-XLB until 1.22, whose comments stay however many endpoints there are."""
+    port = serving.port
     if port.service.session_affinity == "ClientIP":
         for backend in local:
             yield _to_endpoint(serving, backend, *comment(port.name), recent(serving, backend, "rcheck"))

@@ -7,7 +7,7 @@ from nettrace.model.nft import NftRuleset, NftTable
 from nettrace.model.xt import XtRuleset
 from nettrace.parse.iptables import parse_save
 from tests.kube.test_dump import DUMP_1_20, DUMPS, FIXTURES
-from tests.kube.test_layouts import at
+from tests.kube.test_layouts import LOCAL, at
 
 EMPTY = parse_save("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n", "x")
 
@@ -22,6 +22,9 @@ def test_versions_of_real_dumps(dump: str, expected: str) -> None:
     ("version", "expected"),
     [
         ("1.20", "1.20"),
+        ("1.21", "1.21"),
+        ("1.22", "1.22"),
+        ("1.23", "1.24"),  # without a Service of policy Local there is no telling
         ("1.24", "1.24"),
         ("1.25", "1.30"),
         ("1.30", "1.30"),
@@ -32,6 +35,12 @@ def test_versions_of_real_dumps(dump: str, expected: str) -> None:
 def test_versions_of_derived_rules(version: str, expected: str) -> None:
     """Of a layout that several versions share, the newest is named."""
     assert detect_version(at(version)) == expected
+
+
+def test_1_23_is_known_by_its_chains_for_policy_local() -> None:
+    """KUBE-XLB with one rule for established connections."""
+    assert detect_version(at("1.23", LOCAL)) == "1.23"
+    assert detect_version(at("1.22", LOCAL)) == "1.22"
 
 
 def test_the_mode_by_its_marks() -> None:

@@ -252,7 +252,7 @@ def test_objects_that_were_not_read(missing: str) -> None:
     assert owed_kube_proxy(kube, "n1", "ns") == ()
 
 
-@pytest.mark.parametrize("changes", [{"mode": "ipvs"}, {"mode": "nftables"}, {"version": "1.22"}])
+@pytest.mark.parametrize("changes", [{"mode": "ipvs"}, {"mode": "nftables"}, {"version": "1.19"}])
 def test_what_is_not_owed(changes: dict[str, str]) -> None:
     """Other modes and layouts owe other rules."""
     assert owed_kube_proxy(cluster(replace(CONFIG, **changes)), "n1", "ns") == ()

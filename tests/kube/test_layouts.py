@@ -1,4 +1,8 @@
-"""Layout by layout: what no dump shows of 1.20, 1.24 to 1.27, and of one feature in several versions."""
+"""
+Layout by layout: what no dump shows of 1.20, 1.24 to 1.27, and of one feature in several versions.
+
+Those between, 1.21 to 1.23, are in test_xlb_rules.
+"""
 
 from typing import Any
 
@@ -44,12 +48,13 @@ def frame(rules: XtRuleset, table: str) -> set[str]:
     [
         ("1.20", {"KUBE-MARK-DROP"}, set(), {"KUBE-NODEPORTS"}),
         ("1.24", {"KUBE-MARK-DROP"}, set(), set()),
-        ("1.25", set(), {"KUBE-PROXY-FIREWALL", "KUBE-FIREWALL"}, set()),
+        ("1.25", set(), {"KUBE-PROXY-FIREWALL"}, set()),
+        ("1.27", set(), {"KUBE-PROXY-FIREWALL", "KUBE-FIREWALL"}, set()),
         ("1.30", set(), {"KUBE-PROXY-FIREWALL", "KUBE-FIREWALL"}, set()),
     ],
 )
 def test_the_chains_of_the_frame(version: str, nat: set[str], more: set[str], less: set[str]) -> None:
-    """KUBE-MARK-DROP until 1.24, the firewall chains since 1.25, health check ports after 1.20."""
+    """KUBE-MARK-DROP until 1.24, the firewall chains since 1.25 and 1.27, health check ports after 1.20."""
     rules = at(version)
     always = {"KUBE-MARK-MASQ", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-PROXY-CANARY", "KUBE-SERVICES"}
     assert frame(rules, "nat") == always | nat
@@ -96,7 +101,8 @@ def test_source_ranges_in_1_24_end_in_a_mark() -> None:
         f"-s 192.168.50.0/24 {words} -j {EXT}",
         f"{words} -j KUBE-MARK-DROP",
     ]
-    assert lines(at("1.25", RANGED), "nat", FW)[-1] == (
+    assert lines(at("1.25", RANGED), "nat", FW)[-1] == f"-s 192.168.50.0/24 {words} -j {EXT}"
+    assert lines(at("1.27", RANGED), "nat", FW)[-1] == (
         '-m comment --comment "other traffic to default/web:http will be dropped by KUBE-PROXY-FIREWALL"'
     )
     assert len(lines(at("1.25", RANGED), "filter", "KUBE-PROXY-FIREWALL")) == 2

@@ -90,6 +90,14 @@ def test_where_node_ports_are_served(
     assert chosen.localhost_node_ports is localhost
 
 
+def test_primary_without_an_address_of_the_family_is_everywhere() -> None:
+    """newProxyServer (cmd/kube-proxy/app/server.go, 1.29 and later) leaves a loopback node IP out."""
+    node = KubeNode(name="n1", internal_ips=("192.168.50.11",))
+    config = replace(CONFIG, version="1.36", node_port_addresses=("primary",))
+    six = settings(Kube(nodes=Known((node,)), proxy=Known(config)), "n1", family=6)
+    assert (six.node_ip, six.node_port_ips) == ("::1", None)
+
+
 def test_localhost_can_be_switched_off() -> None:
     """Without localhostNodePorts the loopback address is not served though a prefix holds it."""
     config = replace(
@@ -160,16 +168,18 @@ def test_one_family_only() -> None:
     [
         ("1.20", False, 4, True, False, True),
         ("1.24", False, 4, True, False, True),
-        ("1.25", False, 4, True, True, True),
-        ("1.25", True, 6, False, False, False),
+        ("1.25", False, 4, True, False, True),
         ("1.26", False, 4, False, False, False),
-        ("1.26", True, 4, True, True, True),
+        ("1.26", True, 4, True, False, True),
+        ("1.27", False, 4, False, False, False),
+        ("1.27", True, 4, True, True, True),
+        ("1.27", True, 6, False, False, False),
     ],
 )
 def test_node_ports_on_localhost(
     version: str, option: bool, family: int, localhost: bool, guarded: bool, sysctl: bool
 ) -> None:
-    """They can be switched off since 1.26; kube-proxy protects 127.0.0.0/8 itself since 1.25."""
+    """They can be switched off since 1.26; kube-proxy protects 127.0.0.0/8 itself since 1.27."""
     chosen = made(replace(CONFIG, version=version, localhost_node_ports=option), family=family)
     assert chosen.localhost_node_ports is localhost
     assert chosen.guards_localhost is guarded

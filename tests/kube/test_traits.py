@@ -32,9 +32,9 @@ def test_what_is_no_version(text: str) -> None:
         layout_version(text)
 
 
-@pytest.mark.parametrize("version", ["1.19", "1.21", "1.22", "1.23"])
+@pytest.mark.parametrize("version", ["1.9", "1.19"])
 def test_layouts_that_are_not_derived(version: str) -> None:
-    """Nothing is guessed for versions in between."""
+    """Nothing is guessed for versions before."""
     assert not is_derivable(layout_version(version))
     with pytest.raises(UserError, match=rf"{version} are laid out differently"):
         traits(KubeProxyConfig(version=version))
@@ -44,6 +44,8 @@ def test_layouts_that_are_not_derived(version: str) -> None:
     ("version", "xlb", "mark_drop", "counters", "terminating", "ip_mode", "node_hints"),
     [
         ("1.20", True, True, False, False, False, False),
+        ("1.21", True, True, False, False, False, False),
+        ("1.23", True, True, False, False, False, False),
         ("1.24", False, True, False, False, False, False),
         ("1.25", False, False, False, False, False, False),
         ("1.26", False, False, False, True, False, False),
@@ -67,6 +69,26 @@ def test_what_came_with_which_version(
     known = traits(KubeProxyConfig(version=version))
     assert (known.xlb, known.mark_drop, known.counters) == (xlb, mark_drop, counters)
     assert (known.terminating, known.ip_mode, known.node_hints) == (terminating, ip_mode, node_hints)
+
+
+@pytest.mark.parametrize(
+    ("version", "health_checks", "marks_in_service", "one_balancing", "localnet_copy"),
+    [
+        ("1.20", False, False, False, False),
+        ("1.21", True, False, False, False),
+        ("1.22", True, True, False, False),
+        ("1.23", True, True, True, False),
+        ("1.26", True, True, True, False),
+        ("1.27", True, True, True, True),
+    ],
+)
+def test_how_the_layout_changed_piece_by_piece(
+    version: str, health_checks: bool, marks_in_service: bool, one_balancing: bool, localnet_copy: bool
+) -> None:
+    """Pull requests #97824, #96959, #106269 with #97279, and #114470 of Kubernetes, in this order."""
+    known = traits(KubeProxyConfig(version=version))
+    assert (known.health_checks, known.marks_in_service) == (health_checks, marks_in_service)
+    assert (known.one_balancing, known.localnet_copy) == (one_balancing, localnet_copy)
 
 
 def test_gates_are_heeded_where_they_are_known() -> None:
