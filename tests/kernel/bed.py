@@ -80,6 +80,24 @@ class Space:
             self.ip(f"addr add {address} dev {device}", "nodad" if ":" in address else "")
         self.ip(f"link set {device} up")
 
+    def settle6(self, seconds: float = 1.0) -> None:
+        """
+        Wait until IPv6 addresses have their local routes, at most *seconds*.
+
+        The kernel makes these a little later, also without duplicate detection
+        (addrconf_dad_work, net/ipv6/addrconf.c); till then the namespace would send its own packets on.
+        """
+        end = time.monotonic() + seconds
+        while self._without_route() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def _without_route(self) -> set[str]:
+        """Return the addresses of devices that are up, and in use, that have no local route."""
+        lines = [line.split() for line in self.ip("-o -6 addr show up").splitlines()]
+        held = {words[3].partition("/")[0] for words in lines if not {"tentative", "dadfailed"} & set(words)}
+        routes = [line.split() for line in self.ip("-6 route show table local").splitlines()]
+        return held - {words[1] for words in routes if words[0] == "local"}
+
 
 class Bed:
     """Namespaces and how they are wired; everything is removed by close()."""

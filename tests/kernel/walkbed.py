@@ -127,6 +127,9 @@ class Net:
 
     def walked(self, flow: Flow) -> Walk:
         """Walk over what is read as it is asked for; each section once."""
+        if family_of(flow.packet.dst) == 6:
+            for space in self.spaces.values():
+                space.settle6()
         handles = [
             Handle(
                 name=label,

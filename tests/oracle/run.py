@@ -179,6 +179,8 @@ class Bench:
         for label, do, undo in state.commands:
             self.net.commands(label, [do])
             self._undo.append((label, undo))
+        for label in {label for label, do, _ in state.commands if "ip -6 addr add " in do}:
+            self.net[label].settle6()
         for label, name, value in state.sysctls:
             self._old.append((label, name, self.net.sysctl(label, name, value)))
         legacy: dict[str, dict[tuple[str, str], int]] = {}
