@@ -23,7 +23,9 @@ from nettrace_plugins.kube_router.bgp import session
 from nettrace_plugins.kube_router.facts import cni_file
 
 CONF = "/etc/cni/net.d/10-kuberouter.conflist"
-BRIDGED = json.dumps({"plugins": [{"type": "bridge", "bridge": "kube-bridge"}, {"type": "portmap"}]})
+BRIDGED = json.dumps(
+    {"name": "mynet", "plugins": [{"type": "bridge", "bridge": "kube-bridge"}, {"type": "portmap"}]}
+)
 
 
 def node(name: str, number: int, **notes: str) -> KubeNode:

@@ -35,7 +35,7 @@ from nettrace_plugins.weave.owes import forward_rules, masquerade_rules
 from nettrace_plugins.weave.peers import connected
 
 CONF = "/etc/cni/net.d/10-weave.conflist"
-CALLS = json.dumps({"plugins": [{"type": "weave-net"}, {"type": "portmap"}]})
+CALLS = json.dumps({"name": "weave", "plugins": [{"type": "weave-net"}, {"type": "portmap"}]})
 RANGE = "10.32.0.0/12"
 
 

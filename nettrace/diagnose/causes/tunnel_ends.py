@@ -1,16 +1,17 @@
 """
 Both ends of a VXLAN tunnel that a failing branch went through.
 
-Lives here: what vni-mismatch and vxlan-port-mismatch share.
+Lives here: what vni-mismatch and vxlan-port-mismatch share: finding the two devices, and the advice to
+make the wrong one anew, since the kernel changes neither number of a device that is there.
 """
 
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-from nettrace.diagnose.cause import Context
-from nettrace.diagnose.look import link_in, links_in, where
-from nettrace.model.finding import Evidence
+from nettrace.diagnose.cause import Candidate, Context
+from nettrace.diagnose.look import link_in, links_in, subject_of, where
+from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import Link
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Stage, Verdict
@@ -39,6 +40,30 @@ class Ends(Struct, frozen=True, kw_only=True):
                 (self.receiver, self.receiving, "what should receive"),
             )
             if link.vxlan is not None
+        )
+
+    def advice(self, context: Context, cause: str, *, sends: str, takes: str, same: str) -> Candidate:
+        """
+        Return the candidate that says what each end does, and to give both the *same*.
+
+        *sends* and *takes* stand behind the names of the two nodes.
+        """
+        snapshot, device = context.snapshot, self.receiving.name
+        here, there = where(snapshot, self.sender), where(snapshot, self.receiver)
+        return Candidate(
+            cause=cause,
+            netns=self.receiver,
+            where=there,
+            subject=subject_of(snapshot, self.receiver),
+            message=f"{here} {sends} ({self.sending.name}), and {there} {takes} ({device})",
+            changes=(),
+            evidence=self.evidence(snapshot),
+            safety=Safety.ADVICE,
+            owner="the CNI's agent",
+            lasting=(
+                f"give both nodes the same {same}, delete the device that is wrong (ip link del {device}) "
+                "and restart the agent there: it makes it anew"
+            ),
         )
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.causes.tunnel_ends import tunnel_ends
-from nettrace.diagnose.look import subject_of, where
-from nettrace.model.finding import Safety
 from nettrace.model.step import Verdict
 
 __all__ = ["VNI_MISMATCH"]
@@ -16,24 +14,12 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         sent, taken = ends.sending.vxlan, ends.receiving.vxlan
         if sent is None or taken is None or sent.port != taken.port or sent.vni == taken.vni:
             continue
-        here, there = where(context.snapshot, ends.sender), where(context.snapshot, ends.receiver)
-        yield Candidate(
-            cause="vni-mismatch",
-            netns=ends.receiver,
-            where=there,
-            subject=subject_of(context.snapshot, ends.receiver),
-            message=(
-                f"{here} sends with VNI {sent.vni} ({ends.sending.name}), and {there} takes VNI {taken.vni} "
-                f"only ({ends.receiving.name})"
-            ),
-            changes=(),
-            evidence=ends.evidence(context.snapshot),
-            safety=Safety.ADVICE,
-            owner="the CNI's agent",
-            lasting=(
-                "give both nodes the same VNI in the agent's configuration, delete the device whose VNI is "
-                f"wrong (ip link del {ends.receiving.name}) and restart the agent there: it makes it anew"
-            ),
+        yield ends.advice(
+            context,
+            "vni-mismatch",
+            sends=f"sends with VNI {sent.vni}",
+            takes=f"takes VNI {taken.vni} only",
+            same="VNI in the agent's configuration",
         )
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.causes.tunnel_ends import tunnel_ends
-from nettrace.diagnose.look import subject_of, where
-from nettrace.model.finding import Safety
 from nettrace.model.step import Verdict
 
 __all__ = ["VXLAN_PORT_MISMATCH"]
@@ -16,25 +14,12 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         sent, taken = ends.sending.vxlan, ends.receiving.vxlan
         if sent is None or taken is None or sent.port == taken.port:
             continue
-        here, there = where(context.snapshot, ends.sender), where(context.snapshot, ends.receiver)
-        yield Candidate(
-            cause="vxlan-port-mismatch",
-            netns=ends.receiver,
-            where=there,
-            subject=subject_of(context.snapshot, ends.receiver),
-            message=(
-                f"{here} sends the overlay's packets to UDP port {sent.port} ({ends.sending.name}), and "
-                f"{there} waits for them on {taken.port} ({ends.receiving.name})"
-            ),
-            changes=(),
-            evidence=ends.evidence(context.snapshot),
-            safety=Safety.ADVICE,
-            owner="the CNI's agent",
-            lasting=(
-                "give both nodes the same port in the agent's configuration (8472 is the kernel's default, "
-                "4789 the registered one), delete the device that is wrong (ip link del "
-                f"{ends.receiving.name}) and restart the agent there: it makes it anew"
-            ),
+        yield ends.advice(
+            context,
+            "vxlan-port-mismatch",
+            sends=f"sends the overlay's packets to UDP port {sent.port}",
+            takes=f"waits for them on {taken.port}",
+            same="port in the agent's configuration (8472 is the kernel's default, 4789 the registered one)",
         )
 
 

@@ -6,25 +6,21 @@ Not here: what follows from it (owes.py).
 Source: kube-router, daemonset/*.yaml, pkg/controllers/routing/network_routes_controller.go.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-
 from msgspec import Struct
 
+from nettrace.diagnose.look import addresses_in, link_in, links_in
+from nettrace.kube.ipam import confs_of
 from nettrace.model.addr import canonical_address, canonical_prefix, family_of, in_prefix, network_of
 from nettrace.model.kube import KubeNode
-from nettrace.model.links import Address, Link
-from nettrace.model.section import Known, SectionKey
+from nettrace.model.links import Link
+from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 
 __all__ = [
     "BRIDGE",
-    "CNI_DIRECTORY",
     "POD_CIDR",
     "RouterNode",
     "cni_file",
-    "has_link",
-    "links",
     "nodes_of",
     "router_devices",
     "runs_on",
@@ -35,8 +31,6 @@ BRIDGE = "kube-bridge"
 
 #: The dummy device that has the ClusterIPs where kube-router is the service proxy too.
 _PROXY_DEVICE = "kube-dummy-if"
-
-CNI_DIRECTORY = "/etc/cni/net.d/"
 
 #: A Node's annotation that goes before its podCIDR.
 POD_CIDR = "kube-router.io/pod-cidr"
@@ -74,45 +68,15 @@ def _node(node: KubeNode) -> RouterNode | None:
 
 def cni_file(snapshot: Snapshot, node: str) -> str | None:
     """Return the path of the CNI configuration that names kube-router's bridge."""
-    state = snapshot.nodes.get(node)
-    files: Mapping[str, str] = state.files.value if state and isinstance(state.files, Known) else {}
-    for path in sorted(files):
-        if path.startswith(CNI_DIRECTORY) and BRIDGE in _bridges(files[path]):
-            return path
-    return None
-
-
-def _bridges(text: str) -> Iterator[str]:
-    """Yield the bridges that a CNI configuration names."""
-    try:
-        conf = json.loads(text)
-    except ValueError:
-        return
-    if not isinstance(conf, dict):
-        return
-    plugins = conf.get("plugins")
-    for one in (conf, *(plugins if isinstance(plugins, list) else ())):
-        if isinstance(one, dict) and isinstance(one.get("bridge"), str):
-            yield one["bridge"]
-
-
-def links(snapshot: Snapshot, netns: str) -> tuple[Link, ...]:
-    """Return the devices of a namespace; none where they were not read."""
-    section = snapshot.section(SectionKey(netns, "links"))
-    found: tuple[Link, ...] = section.value if isinstance(section, Known) else ()
-    return found
-
-
-def has_link(snapshot: Snapshot, netns: str, name: str) -> bool:
-    """Is there a device of this name?"""
-    return any(link.name == name for link in links(snapshot, netns))
+    confs = confs_of(snapshot, node)
+    return next((c.path for c in confs if any(plugin.bridge == BRIDGE for plugin in c.plugins)), None)
 
 
 def router_devices(snapshot: Snapshot, netns: str) -> tuple[Link, ...]:
     """Return the devices that kube-router makes: its bridge, its tunnels to nodes of other networks."""
     return tuple(
         link
-        for link in links(snapshot, netns)
+        for link in links_in(snapshot, netns)
         if (link.name, link.kind) == (BRIDGE, "bridge")
         or (link.name, link.kind) == (_PROXY_DEVICE, "dummy")
         or (link.kind == "ipip" and link.name.startswith("tun-"))
@@ -124,17 +88,15 @@ def runs_on(snapshot: Snapshot, node: str) -> bool:
     state = snapshot.nodes.get(node)
     if state is None:
         return False
-    return cni_file(snapshot, node) is not None or has_link(snapshot, state.netns, BRIDGE)
+    return cni_file(snapshot, node) is not None or link_in(snapshot, state.netns, BRIDGE) is not None
 
 
 def uplink(snapshot: Snapshot, netns: str, address: str) -> str | None:
     """Return the device on whose own network *address* is."""
-    section = snapshot.section(SectionKey(netns, "addresses"))
-    addresses: tuple[Address, ...] = section.value if isinstance(section, Known) else ()
     return next(
         (
             own.device
-            for own in addresses
+            for own in addresses_in(snapshot, netns)
             if family_of(own.address) == 4 and in_prefix(address, network_of(own.address, own.prefixlen))
         ),
         None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nettrace.diagnose.cause import Cause
+from nettrace.diagnose.look import link_in
 from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
 from nettrace.model.owner import Owner
@@ -11,7 +12,7 @@ from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.xt import BACKENDS
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.weave import names
-from nettrace_plugins.weave.facts import cni_file, links, mode, network, runs_on
+from nettrace_plugins.weave.facts import cni_file, has_port, mode, network, runs_on
 from nettrace_plugins.weave.owes import NPC, OWNER, owed_by_weave
 from nettrace_plugins.weave.peers import WEAVE_PEERS_DISCONNECTED, owed_for_peers
 
@@ -132,13 +133,13 @@ def _evidence(snapshot: Snapshot, node: NodeState) -> list[Evidence]:
     path = cni_file(snapshot, node.name)
     if path is not None:
         found.append(Evidence(ref=f"node:{node.name}/files", text=path, note="calls its plugin"))
-    devices = links(snapshot, node.netns)
-    if {names.BRIDGE, names.UPLINK} <= devices.keys():
+    bridge = link_in(snapshot, node.netns, names.BRIDGE)
+    if bridge is not None and has_port(snapshot, node.netns):
         pods = network(snapshot, node.netns)
-        text = f"{names.BRIDGE} ({devices[names.BRIDGE].kind}), port {names.UPLINK}"
+        text = f"{names.BRIDGE} ({bridge.kind}), port {names.UPLINK}"
         note = f"in {pods}" if pods else ""
         found.append(Evidence(ref=f"{node.netns}/links/{names.BRIDGE}", text=text, note=note))
-    if found and names.TUNNEL in devices:
+    if found and link_in(snapshot, node.netns, names.TUNNEL) is not None:
         found.append(Evidence(ref=f"{node.netns}/links/{names.TUNNEL}", text=f"{names.TUNNEL} (vxlan)"))
     processes = node.processes.value if isinstance(node.processes, Known) else ()
     found += [
