@@ -1,8 +1,8 @@
 """
-Expect --diff: what kube-proxy owes a node beside what the node has.
+Expect --diff: what a node is owed beside what it has.
 
 Lives here: which families are compared with which rules, and what could not be read.
-Not here: the comparison itself (nettrace.diagnose.departures).
+Not here: the comparison itself (nettrace.diagnose: departures and its like).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from nettrace.app.expect import Wanted, owed_of
+from nettrace.app.expect_node import Owing
 from nettrace.app.node_rules import NodeRules
 from nettrace.diagnose.departure import Departure, DepartureReport
 from nettrace.diagnose.departures import departures
 from nettrace.diagnose.ipvs_departures import ipvs_departures
 from nettrace.diagnose.nft_departures import nft_departures
+from nettrace.diagnose.owed_departures import owed_departures
+from nettrace.diagnose.standing import unread_of
 from nettrace.kube.iptables import owed_kube_proxy
 from nettrace.kube.owed_tables import owed_tables
 from nettrace.kube.services import is_proxied, proxied_ports
@@ -23,7 +26,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known
 
-__all__ = ["compare", "families_of"]
+__all__ = ["compare", "compare_node", "families_of"]
 
 _LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
 
@@ -59,6 +62,52 @@ def compare(found: Wanted, there: NodeRules, families: Sequence[int], label: str
         departures=tuple(told),
         missing=missing,
     )
+
+
+def compare_node(found: Owing, family: int | None, label: str) -> DepartureReport:
+    """
+    Compare all that a node is owed, in *family* or in those that are in use.
+
+    UserError where kube-proxy's part is asked for and the node's rules are not known.
+    """
+    families: tuple[int, ...] = (family,) if family is not None else (4,)
+    if found.proxy is None:
+        report = DepartureReport(
+            label=label,
+            node=found.node,
+            netns=found.netns,
+            mode="",
+            version="",
+            families=families,
+            departures=(),
+            missing={},
+        )
+    else:
+        if found.proxy.there is None:
+            raise UserError(
+                f"the rules that {found.node} has are not known",
+                where=label,
+                hint="run it on that node, or give --lab, or --from with a snapshot or the text of "
+                "iptables-save",
+                code=3,
+            )
+        if family is None and found.proxy.netns:
+            families = families_of(found.proxy.kube)
+        report = compare(found.proxy, found.proxy.there, families, label)
+    return _with_systems(report, found) if found.snapshot is not None else report
+
+
+def _with_systems(report: DepartureReport, found: Owing) -> DepartureReport:
+    """Add the comparison of what network systems owe."""
+    assert found.snapshot is not None  # noqa: S101  (the caller has seen it)
+    told = list(report.departures)
+    missing = dict(report.missing)
+    for claim in found.claims:
+        told += [one for one in owed_departures(found.snapshot, claim.owed) if one.family in report.families]
+        missing |= {key.name: why for key, why in unread_of(found.snapshot, claim.owed).items()}
+        if claim.unknown:
+            missing[claim.name] = claim.unknown
+    return replace(report, departures=tuple(told), missing=missing, systems=found.claims)
 
 
 def _native(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nettrace.app.claims import claims_of, is_of
 from nettrace.app.context import Context
 from nettrace.app.expect import Question, Wanted, owed_of, wanted
 from nettrace.app.expect_diff import compare, families_of
 from nettrace.app.node_rules import NodeRules, read_node_rules
 from nettrace.diagnose.departure import Departure, DepartureReport
-from nettrace.diagnose.standing import sections_of, standing
+from nettrace.diagnose.standing import standing
 from nettrace.kube.detect import detect_mode, detect_nft_version, detect_version
 from nettrace.kube.expected import Expected
 from nettrace.model.errors import UserError
@@ -56,12 +57,12 @@ def systems(context: Context, *, of: str | None = None) -> Systems:
         raise UserError(f"there is no node {unknown[0]!r}", hint=f"known: {known or 'none'}")
     kube = [SectionKey("", f"kube/{name}") for name in ("nodes", "services", "proxy")]
     context.read_unread(kube)
-    asked_for = context.read_for_plugins(lambda key: _is_of(context.snapshot, key, names))
+    asked_for = context.read_for_plugins(lambda key: is_of(context.snapshot, key, names))
     wanted_keys = list(asked_for)
     for name in names:
         node = context.snapshot.nodes[name]
         wanted_keys += [SectionKey(f"node:{name}", "processes"), SectionKey(node.netns, "links")]
-    chosen = [key for key in dict.fromkeys(wanted_keys) if _is_of(context.snapshot, key, names)]
+    chosen = [key for key in dict.fromkeys(wanted_keys) if is_of(context.snapshot, key, names)]
     context.read_unread(chosen)
     found: list[System] = []
     missing = dict(_missing(context.snapshot, (*chosen, *kube)))
@@ -76,11 +77,6 @@ def systems(context: Context, *, of: str | None = None) -> Systems:
             missing |= {(netns, word): why for word, why in rules.missing.items()}
     asked = tuple(sorted({*context.plugins.names, _KUBE_PROXY}))
     return Systems(found=tuple(found), asked=asked, missing=missing)
-
-
-def _is_of(snapshot: Snapshot, key: SectionKey, names: Sequence[str]) -> bool:
-    places = {f"node:{name}" for name in names} | {snapshot.nodes[name].netns for name in names}
-    return not key.netns or key.netns in places
 
 
 def _missing(snapshot: Snapshot, keys: Iterable[SectionKey]) -> Iterable[tuple[tuple[str, str], str]]:
@@ -98,40 +94,24 @@ def _missing(snapshot: Snapshot, keys: Iterable[SectionKey]) -> Iterable[tuple[t
 
 
 def _plugins_systems(context: Context, node: NodeState) -> list[System]:
-    alone = replace(context.snapshot, nodes={node.name: node})
-    detected = context.plugins.detect(alone)
-    owed = context.plugins.owes(context.snapshot, node.name) if detected else ()
-    for stage in sections_of(owed):
-        context.read_unread(stage)
     made = []
-    for one in detected:
-        own = [item for item in owed if item.owner in one.owners]
-        counted = standing(context.snapshot, own)
+    for claim in claims_of(context, node):
+        counted = standing(context.snapshot, claim.owed)
         made.append(
             System(
-                name=one.name,
+                name=claim.name,
                 node=node.name,
                 netns=node.netns,
-                mode=one.mode,
-                version=one.version,
-                evidence=one.evidence,
-                leftovers=one.leftovers,
+                mode=claim.mode,
+                version=claim.version,
+                evidence=claim.evidence,
+                leftovers=claim.leftovers,
                 owed=counted.counts,
                 differs=counted.differs,
-                unknown=_unread(context, one.name, node, some=bool(own)),
+                unknown=claim.unknown,
             )
         )
     return made
-
-
-def _unread(context: Context, plugin: str, node: NodeState, *, some: bool) -> str:
-    """Say what a plugin would have to see to tell all that its system owes; "" if it has seen that."""
-    places = ("", f"node:{node.name}", node.netns)
-    keys = [key for key in context.plugins.sections_of(plugin, context.snapshot) if key.netns in places]
-    sections = ((key, context.snapshot.section(key)) for key in keys)
-    unread = [f"{k.name}: {s.reason or s.kind.value}" for k, s in sections if isinstance(s, Missing)]
-    what = "not all that it owes is known" if some else "what it owes is not known"
-    return f"{what}: {'; '.join(unread)}" if unread else ""
 
 
 # --- kube-proxy ------------------------------------------------------------------------

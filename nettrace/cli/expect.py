@@ -11,7 +11,8 @@ from nettrace.cli.sink import Sink, output_options
 from nettrace.cli.terminal import say
 
 if TYPE_CHECKING:
-    from nettrace.app.expect import Question, Wanted
+    from nettrace.app.expect import Question
+    from nettrace.app.expect_node import Owing
 
 __all__ = ["expect"]
 
@@ -39,6 +40,13 @@ __all__ = ["expect"]
     help="An address of the node's devices (for nodePortAddresses); may be given several times.",
 )
 @click.option(
+    "--owner",
+    "owners",
+    multiple=True,
+    metavar="NAME",
+    help="Only what it owes: kube-proxy, or a system as `show systems` calls it; several times.",
+)
+@click.option(
     "--diff", is_flag=True, help="Compare with what the node has, and say what each difference means."
 )
 @source_options
@@ -53,19 +61,21 @@ def expect(
     kube_version: str,
     kube_proxy_config: Path | None,
     addresses: tuple[str, ...],
+    owners: tuple[str, ...],
     diff: bool,
     source: Source,
     sink: Sink,
 ) -> None:
     """
-    Print what kube-proxy owes a node, as iptables-save would print it there.
+    Print what kube-proxy and the network systems owe a node, as the tools print it there.
 
-    With --manifests alone no node is looked at; --lab and --from bring a node's own state.  --from
-    takes a snapshot, or the text of iptables-save or nft list ruleset.  --diff exits with 1 if there
-    are differences, with 3 if something that is needed could not be read.
+    With --manifests alone no node is looked at, and only kube-proxy's part is told, as iptables-save
+    would print it; --lab and --from bring a node's own state.  --from takes a snapshot, or the text of
+    iptables-save or nft list ruleset.  --diff exits with 1 if there are differences, with 3 if something
+    that is needed could not be read.
     """
     from nettrace.app.expect import Question, owed_of
-    from nettrace.render.expect_document import expected_document
+    from nettrace.render.expect_document import claims_document, expected_document
 
     question = Question(
         node=node,
@@ -74,42 +84,42 @@ def expect(
         config=kube_proxy_config,
         addresses=addresses,
     )
-    found, label = _found(question, source, int(family or 4), diff=diff)
+    one = int(family or 4)
+    found, label = _found(question, source, owners, one, diff=diff)
     for remark in found.remarks:
         say(f"note: {remark}")
     if not diff:
-        sink.emit(expected_document(owed_of(found, int(family or 4))))
+        sink.emit(
+            expected_document(owed_of(found.proxy, one), found.claims)
+            if found.proxy is not None
+            else claims_document(found.node, one, found.claims)
+        )
         ctx.exit(ExitCode.OK)
-    from nettrace.app.expect_diff import compare, families_of
-    from nettrace.model.errors import UserError
+    from nettrace.app.expect_diff import compare_node
     from nettrace.render.expect_document import diff_document
 
-    if found.there is None:
-        raise UserError(
-            f"the rules that {found.node} has are not known",
-            where=label,
-            hint="run it on that node, or give --lab, or --from with a snapshot or the text of iptables-save",
-            code=3,
-        )
-    families = (int(family),) if family else families_of(found.kube) if found.netns else (4,)
-    report = compare(found, found.there, families, label)
-    sink.emit(diff_document(report))
+    report = compare_node(found, int(family) if family else None, label)
+    sink.emit(diff_document(report, found.snapshot))
     if report.departures:
         ctx.exit(ExitCode.PROBLEM)
     ctx.exit(ExitCode.UNKNOWN if report.missing else ExitCode.OK)
 
 
-def _found(question: "Question", source: Source, family: int, *, diff: bool) -> "tuple[Wanted, str]":
+def _found(
+    question: "Question", source: Source, owners: tuple[str, ...], family: int, *, diff: bool
+) -> "tuple[Owing, str]":
     """Find the objects and the node's state in what the command line names."""
-    from nettrace.app.expect import wanted
+    from nettrace.app.expect_node import owing
     from nettrace.app.node_rules import is_dump, read_dump
 
     dumps = [path for path in source.from_files if is_dump(path)]
     if dumps:
         if len(source.from_files) > 1:
             raise click.UsageError("--from: one dump at a time", click.get_current_context())
-        return wanted(question, None, source.manifests, read_dump(dumps[0], family)), f"file {dumps[0].name}"
+        there = read_dump(dumps[0], family)
+        found = owing(question, None, source.manifests, there=there, owners=owners)
+        return found, f"file {dumps[0].name}"
     if source.lab is None and not source.from_files and source.manifests is not None and not diff:
-        return wanted(question, None, source.manifests), f"manifests {source.manifests}"
+        return owing(question, None, source.manifests, owners=owners), f"manifests {source.manifests}"
     with source.open() as context:
-        return wanted(question, context, source.manifests), context.label
+        return owing(question, context, source.manifests, owners=owners), context.label

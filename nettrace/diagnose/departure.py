@@ -1,12 +1,16 @@
 """
-How a node departs from what kube-proxy owes it: the types.
+How a node departs from what it is owed: the types.
 
-Lives here: one departure with its meaning, and all of a node.  Not here: finding them (departures.py).
+Lives here: one departure with its meaning, and all of a node.
+Not here: finding them (departures.py and its like for kube-proxy, owed_departures.py for plugins).
 """
 
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+
+from nettrace.model.change import Change
+from nettrace.model.system import Claim
 
 __all__ = ["Departure", "DepartureKind", "DepartureReport", "Share"]
 
@@ -28,6 +32,8 @@ DepartureKind: TypeAlias = Literal[
     "address-missing",
     "set-missing",
     "weight-zero",
+    "missing",
+    "differs",
 ]
 
 
@@ -67,6 +73,10 @@ class Departure(Struct, frozen=True, kw_only=True):
     position: int | None = None
     shares: tuple[Share, ...] = ()
     unmatched: float = 0.0
+    owner: str = "kube-proxy"
+    source: str = ""
+    netns: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 class DepartureReport(Struct, frozen=True, kw_only=True):
@@ -74,7 +84,8 @@ class DepartureReport(Struct, frozen=True, kw_only=True):
     How a node departs from what it is owed.
 
     ``missing`` maps what could not be read to the reason; without it and without ``departures``
-    the node is as it is owed.
+    the node is as it is owed.  ``mode`` is "" where kube-proxy was not compared.  ``systems`` are the
+    others.
     """
 
     label: str
@@ -85,3 +96,4 @@ class DepartureReport(Struct, frozen=True, kw_only=True):
     families: tuple[int, ...]
     departures: tuple[Departure, ...]
     missing: dict[str, str]
+    systems: tuple[Claim, ...] = ()

@@ -29,7 +29,7 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.system import OwedCount
 from nettrace.model.xt import BACKENDS
 
-__all__ = ["Standing", "sections_of", "standing"]
+__all__ = ["Standing", "sections_of", "standing", "unread_of"]
 
 #: Type -> (kind, section of the namespace that holds it, "" for rules).
 _KINDS: dict[type[Owed], tuple[str, str]] = {
@@ -92,6 +92,17 @@ def standing(snapshot: Snapshot, owed: Sequence[Owed]) -> Standing:
         ),
         differs=tuple(f"{d.restored.found}; owed: {d.restored.owed}" for d in found),
     )
+
+
+def unread_of(snapshot: Snapshot, owed: Sequence[Owed]) -> dict[SectionKey, str]:
+    """Return the sections in which something is owed and that could not be read, with the reason."""
+    index = OwedIndex(snapshot, owed)
+    found: dict[SectionKey, str] = {}
+    for key in dict.fromkeys(_place(index, item) for item in owed):
+        section = snapshot.section(key)
+        if isinstance(section, Missing):
+            found[key] = section.reason or section.kind.value
+    return found
 
 
 def _place(index: OwedIndex, item: Owed) -> SectionKey:

@@ -8,8 +8,9 @@ Lives here: the types.  Not here: recognising (plugins, nettrace.app.systems), c
 from msgspec import Struct
 
 from nettrace.model.finding import Evidence
+from nettrace.model.owed import Owed
 
-__all__ = ["OwedCount", "System"]
+__all__ = ["Claim", "OwedCount", "System"]
 
 
 class OwedCount(Struct, frozen=True, kw_only=True):
@@ -29,6 +30,23 @@ class OwedCount(Struct, frozen=True, kw_only=True):
     def there(self) -> int:
         """How many are as they are owed."""
         return self.owed - self.differing - self.unknown
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """
+    One system on one node, and all that it has to have put there.
+
+    The fields are those of System; ``unknown`` says which sections it would have to see to tell all of it,
+    "" where it has seen them.
+    """
+
+    name: str
+    mode: str = ""
+    version: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    leftovers: tuple[Evidence, ...] = ()
+    owed: tuple[Owed, ...] = ()
+    unknown: str = ""
 
 
 class System(Struct, frozen=True, kw_only=True):

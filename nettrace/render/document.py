@@ -11,16 +11,13 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from nettrace.model.change import Change, Exact, NoUndo
 from nettrace.model.dropped import DropSeen
-from nettrace.model.edit import edit
 from nettrace.model.finding import Evidence, Finding, Repair
 from nettrace.model.guide import Check, GuideReport, PodReport
 from nettrace.model.lab import LabRecord
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.undo import undo_of
 from nettrace.model.walk import Walk
 from nettrace.render.command import command
 from nettrace.render.contract import (
@@ -42,6 +39,7 @@ from nettrace.render.contract import (
 )
 from nettrace.render.contract_state import ExplanationDocument, LabsDocument
 from nettrace.render.observed_views import agreement_view, observed_view, seen_view
+from nettrace.render.undo_commands import undo_commands
 from nettrace.render.walk_views import flow_view, packet_view, path_view, step_view
 
 __all__ = [
@@ -216,7 +214,7 @@ def _evidence(evidence: Evidence) -> EvidenceView:
 
 
 def _repair(repair: Repair, snapshot: Snapshot | None) -> RepairView:
-    inverse, undo = _undo(repair.changes, snapshot) if snapshot is not None else (None, None)
+    inverse, undo = undo_commands(repair.changes, snapshot) if snapshot is not None else (None, None)
     return RepairView(
         id=repair.id,
         safety=repair.safety,
@@ -229,22 +227,3 @@ def _repair(repair: Repair, snapshot: Snapshot | None) -> RepairView:
         lasting=repair.lasting,
         effect=repair.effect,
     )
-
-
-def _undo(changes: Sequence[Change], snapshot: Snapshot) -> tuple[tuple[str, ...] | None, str | None]:
-    """Return the commands that take *changes* back, the last change first, and how well they do."""
-    commands: list[str] = []
-    words = "exact"
-    for change in changes:
-        try:
-            undo = undo_of(snapshot, change)
-            snapshot = edit(snapshot, change)
-        except ValueError:
-            return None, None
-        if isinstance(undo, NoUndo):
-            words = f"none: {undo.reason}"
-            continue
-        if not isinstance(undo, Exact):
-            words = f"rebuilds: {undo.differs}"
-        commands = [command(back) for back in undo.changes] + commands
-    return tuple(commands), words

@@ -22,6 +22,7 @@ from nettrace.parse.ipset import parse_ipset_save
 from nettrace.parse.iptables import parse_save
 from nettrace.parse.ipvs import parse_ipvsadm_save
 from nettrace.parse.snapshot_file import encode_snapshot
+from tests.diagnose import worlds as cluster_worlds
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "kube-proxy"
 INPUTS = str(FIXTURES / "inputs")
@@ -348,3 +349,54 @@ def test_what_of_ipvs_mode_is_compared(run: Run, tmp_path: Path) -> None:
     code, found = asked([address for address in bound if address != "10.96.10.1"])
     assert code == 1
     assert [one["cause"] for one in found["differences"]] == ["ipvs-vip-missing"]
+
+
+# --- what network systems owe ----------------------------------------------------------
+
+
+def docker_host(tmp_path: Path) -> str:
+    """A snapshot of a Docker host without Kubernetes' objects."""
+    made = cluster_worlds.docker_host().snapshot
+    path = tmp_path / "host.json"
+    path.write_bytes(encode_snapshot(made))
+    return str(path)
+
+
+def test_a_host_without_kubernetes(run: Run, tmp_path: Path) -> None:
+    """What Docker owes is printed, and that nothing is known of kube-proxy's part is said."""
+    path = docker_host(tmp_path)
+    result = run("expect", "--from", path)
+    assert result.exit_code == 0, result.stderr
+    assert "kube-proxy's part is not told" in result.stderr
+    assert result.stdout.startswith("# docker, iptables-save\n*nat\n")
+    found = json.loads(run("expect", "--from", path, "--owner", "docker", "-o", "json").stdout)
+    assert (found["mode"], found["chains"]) == ("", [])
+    [docker] = found["systems"]
+    assert docker["name"] == "docker"
+    assert {one["owner"] for one in docker["owed"]} == {"dockerd"}
+    assert all(one["source"] and one["lines"] for one in docker["owed"])
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--owner", "flanel"), 2, "no system is called 'flanel'"),
+        (("--owner", "weave"), 2, "weave was not recognised on"),
+        (("--owner", "kube-proxy"), 3, "the cluster's services are not known"),
+        (("--node", "node-z"), 2, "there is no node 'node-z'"),
+    ],
+)
+def test_owners_that_are_not_there(
+    run: Run, tmp_path: Path, args: tuple[str, ...], code: int, words: str
+) -> None:
+    """A name that nobody has, a system that is not there, kube-proxy without objects, another node."""
+    result = run("expect", "--from", docker_host(tmp_path), *args)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
+
+
+def test_without_a_node_no_system_is_asked(run: Run) -> None:
+    """What a system owes stands in the node's state."""
+    result = run("expect", "--manifests", INPUTS, "--node", "node-a", "--owner", "flannel")
+    assert result.exit_code == 2
+    assert "no node is looked at" in result.stderr

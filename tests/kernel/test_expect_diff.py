@@ -1,4 +1,4 @@
-"""A lab's node beside what kube-proxy owes it: equal while it is healthy, and six kinds of damage named."""
+"""A lab's node beside what it is owed: equal while it is healthy, and kinds of damage named and mended."""
 
 import json
 import os
@@ -19,6 +19,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 #: Not root's own namespace: the commands that an engineer would type, on node-a.
 NODE = "node-a"
+
+#: kube-proxy's part alone: who flushes a table, or loads it by another tool, breaks flannel's too.
+PROXY = ("--owner", "kube-proxy")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ def test_damage_is_named(
     before = shell(lab, "iptables-save -t nat")
     try:
         shell(lab, inject(lab))
-        code, found = diff(lab)
+        code, found = diff(lab, *PROXY)
         assert code == 1
         [only] = found["differences"]
         assert (only["kind"], only["cause"]) == (kind, cause)
@@ -149,7 +152,81 @@ def test_damage_is_named(
         assert [(one["kind"], one["cause"]) for one in saved] == [(kind, cause)]
     finally:
         shell(lab, "iptables-restore", before)
+    assert diff(lab, *PROXY)[0] == 0
+
+
+_MAC = "bridge fdb show dev flannel.1 | grep permanent | cut -d' ' -f1"
+
+#: What flannel owes: the command that takes it away, the cause, and the tool that shows it.
+OF_FLANNEL = [
+    ("ip route del 10.244.2.0/24", ["pod-route-missing"], ["ip route"]),
+    ("ip route replace unreachable 10.244.2.0/24", ["reject-route"], ["ip route"]),
+    ("ip neigh flush dev flannel.1 nud permanent", ["owed-state-missing"], ["ip neigh"]),
+    (
+        f"bridge fdb replace $({_MAC}) dev flannel.1 dst 172.18.0.99 self permanent",
+        ["fdb-stale-remote"],
+        ["bridge fdb"],
+    ),
+    ("iptables -t nat -F FLANNEL-POSTRTG", ["masquerade-missing"], ["nat"]),
+    ("iptables -t nat -D POSTROUTING -m comment --comment 'flanneld masq' -j FLANNEL-POSTRTG", None, ["nat"]),
+]
+
+
+@pytest.mark.parametrize(("damage", "causes", "tools"), OF_FLANNEL)
+def test_what_flannel_owes(lab: LabRecord, damage: str, causes: list[str] | None, tools: list[str]) -> None:
+    """Its damage is named; the commands of the difference mend it, and those of its undo bring it back."""
+    shell(lab, damage)
+    code, found = diff(lab)
+    told = found["differences"]
+    assert (code, [one["owner"] for one in told]) == (1, ["flanneld"])
+    assert [one["cause"] for one in told] == (causes or ["masquerade-missing"])
+    assert [one["table"] for one in told] == tools
+    try:
+        shell(lab, "\n".join(told[0]["commands"]))
+        assert diff(lab)[0] == 0
+        shell(lab, "\n".join(told[0]["undo"]))
+        assert [one["cause"] for one in diff(lab)[1]["differences"]] == [told[0]["cause"]]
+    finally:
+        shell(lab, "\n".join(told[0]["commands"]))
     assert diff(lab)[0] == 0
+
+
+def test_one_owners_text_is_read_back(lab: LabRecord) -> None:
+    """What kube-proxy owes is text for iptables-restore, and so is flannel's part, which changes nothing."""
+    given = ["expect", "--node", NODE, "--lab", lab.name, "--owner"]
+    proxy = CliRunner().invoke(root, [*given, "kube-proxy"])
+    shell(lab, "iptables-restore --test", proxy.stdout)
+    flannel = CliRunner().invoke(root, [*given, "flannel"])
+    title, _, text = flannel.stdout.partition("iptables-save\n")
+    assert "# flannel (vxlan), ip route\n10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink" in title
+    before = shell(lab, "iptables -t nat -S FLANNEL-POSTRTG")
+    own = "".join(line for line in text.splitlines(True) if " POSTROUTING " not in line)
+    shell(lab, "iptables-restore --noflush", own)
+    assert shell(lab, "iptables -t nat -S FLANNEL-POSTRTG") == before
+
+
+#: One of each network, ``NETTRACE_TEST_SWEEP=1`` (a minute).
+NETWORKS = {
+    "docker": ("docker-host", ["docker"]),
+    "flannel-host-gw": (NODE, ["flannel"]),
+    "calico-bgp": (NODE, ["calico"]),
+    "calico-vxlan": (NODE, ["calico"]),
+    "canal": (NODE, ["calico", "canal", "cni", "flannel"]),
+    "kube-router": (NODE, ["cni", "kube-router"]),
+    "weave": (NODE, ["cni", "weave"]),
+    "cilium": (NODE, ["cilium"]),
+}
+
+
+@pytest.mark.skipif(not os.environ.get("NETTRACE_TEST_SWEEP"), reason="only with NETTRACE_TEST_SWEEP=1")
+@pytest.mark.parametrize("topology", sorted(NETWORKS))
+def test_a_healthy_node_of_each_network(topology: str) -> None:
+    """Nothing differs from what its systems owe, and each of them is named."""
+    node, systems = NETWORKS[topology]
+    with a_lab(topology) as record:
+        code, found = diff(record, "--node", node)
+    assert (code, found["differences"], found["missing"]) == (0, [], [])
+    assert [one["name"] for one in found["systems"]] == systems
 
 
 def diff_of_dump(record: LabRecord, dump: Path) -> list[dict[str, Any]]:
@@ -212,9 +289,9 @@ def test_damage_in_nftables_mode_is_named(native: LabRecord, damage: str, kind: 
     loadable = re.sub(r"dnat (ip6?) to numgen", r"dnat \1 addr . port to numgen", before)
     try:
         shell(native, damage.replace("VIP", vip[1]))
-        code, found = diff(native)
+        code, found = diff(native, *PROXY)
         assert code == 1
         assert {(one["kind"], one["cause"]) for one in found["differences"]} == {(kind, cause)}
     finally:
         shell(native, "nft -f -", f"flush ruleset\n{loadable}")
-    assert diff(native)[0] == 0
+    assert diff(native, *PROXY)[0] == 0

@@ -1,6 +1,6 @@
 """masquerade-missing: traffic leaves the pod network with an address nobody can answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
@@ -14,24 +14,24 @@ from nettrace.model.packet import Packet
 from nettrace.model.step import Stage
 from nettrace.model.xt import Comment, Jump, Masquerade, Negatable, Snat, XtRule
 
-__all__ = ["MASQUERADE_MISSING"]
+__all__ = ["MASQUERADE_MISSING", "is_masquerade", "masquerading_chains"]
 
 _KUBE_PROXYS = "KUBE-POSTROUTING"
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
-    masquerading = _masquerading_chains(context.owed)
+    masquerading = masquerading_chains(context.owed)
     wanted = [d for d in context.differences if _masquerades(d, masquerading)]
     for netns, found in by_netns(wanted).items():
         for owner in dict.fromkeys(d.owed.owner for d in found):
             yield _owed(context, netns, [d for d in found if d.owed.owner == owner])
-    owing = {item.netns for item in context.owed if _is_masquerade(item, masquerading)}
+    owing = {item.netns for item in context.owed if is_masquerade(item, masquerading)}
     for netns in context.visited:
         if netns not in owing:
             yield from _unclaimed(context, netns)
 
 
-def _masquerading_chains(owed: tuple[Owed, ...]) -> frozenset[tuple[str, str]]:
+def masquerading_chains(owed: Iterable[Owed]) -> frozenset[tuple[str, str]]:
     """Return (namespace, chain) of the owed chains that masquerade, kube-proxy's own aside."""
     return frozenset(
         (item.netns, item.chain)
@@ -44,7 +44,8 @@ def _rewrites(rule: XtRule) -> bool:
     return isinstance(rule.target, Masquerade | Snat)
 
 
-def _is_masquerade(item: Owed, chains: frozenset[tuple[str, str]]) -> bool:
+def is_masquerade(item: Owed, chains: frozenset[tuple[str, str]]) -> bool:
+    """Does the item rewrite sources, or lead to one of *chains*, which masquerading_chains() found?"""
     match item:
         case OwedChain():
             return (item.netns, item.chain) in chains
@@ -55,7 +56,7 @@ def _is_masquerade(item: Owed, chains: frozenset[tuple[str, str]]) -> bool:
 
 
 def _masquerades(difference: Difference, chains: frozenset[tuple[str, str]]) -> bool:
-    return bool(owed_rules(difference)) and _is_masquerade(difference.owed, chains)
+    return bool(owed_rules(difference)) and is_masquerade(difference.owed, chains)
 
 
 def _owed(context: Context, netns: str, found: list[Difference]) -> Candidate:

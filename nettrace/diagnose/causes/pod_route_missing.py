@@ -13,8 +13,9 @@ from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
 from nettrace.model.routes import Route
 from nettrace.model.section import Known, SectionKey
+from nettrace.model.snapshot import Snapshot
 
-__all__ = ["POD_ROUTE_MISSING", "REJECTING", "route_candidates"]
+__all__ = ["POD_ROUTE_MISSING", "REJECTING", "route_candidates", "route_cause"]
 
 #: Types of routes that refuse (rtnetlink(7)).
 REJECTING = ("blackhole", "unreachable", "prohibit")
@@ -27,9 +28,9 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             yield from _shadowed(context, item)
 
 
-def _route_cause(context: Context, owed: OwedRoute, *, absent: bool) -> tuple[str, str]:
+def route_cause(snapshot: Snapshot, owed: OwedRoute, *, absent: bool) -> tuple[str, str]:
     """Return the cause that an owed route which is not there belongs to, and its verb."""
-    section = context.snapshot.section(SectionKey(owed.netns, "routes"))
+    section = snapshot.section(SectionKey(owed.netns, "routes"))
     routes: tuple[Route, ...] = section.value if isinstance(section, Known) else ()
     same = [r for r in routes if (r.dst, r.table) == (owed.route.dst, owed.route.table)]
     if any(route.type in REJECTING for route in same):
@@ -47,7 +48,7 @@ def route_candidates(context: Context, cause: str) -> Iterator[Candidate]:
             continue
         if owed.subject.startswith("pod/"):
             continue  # the way to a pod of the node's own: its system's to name
-        name, what = _route_cause(context, owed, absent=difference.restored.absent)
+        name, what = route_cause(context.snapshot, owed, absent=difference.restored.absent)
         if name == cause:
             place = where(context.snapshot, owed.netns)
             yield owed_candidate(
