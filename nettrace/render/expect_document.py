@@ -68,13 +68,13 @@ def _systems(claims: Sequence[Claim], family: int) -> tuple[OwingView, ...]:
 
 
 def _owed(item: Owed) -> OwedView:
-    ruled = isinstance(item, OwedChain | OwedJump | OwedRule)
+    place = (item.table, item.chain) if isinstance(item, OwedChain | OwedJump | OwedRule) else (None, None)
     return OwedView(
         owner=item.owner,
         netns=item.netns,
         tool=owed_tool(item),
-        table=item.table if ruled else None,
-        chain=item.chain if ruled else None,
+        table=place[0],
+        chain=place[1],
         whole=isinstance(item, OwedChain),
         lines=owed_lines(item),
         about=item.about or None,

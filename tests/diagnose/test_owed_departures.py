@@ -24,7 +24,7 @@ from nettrace.model.owed import (
     OwedVirtualServer,
 )
 from nettrace.model.routes import NextHop, Route
-from nettrace.model.section import NOT_READ, Known
+from nettrace.model.section import NOT_READ, Known, Section
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule
@@ -40,7 +40,9 @@ ROUTE = Route(dst="10.244.2.0/24", nexthops=(NextHop(device="vx", via="10.244.2.
 
 def state(**sections: Any) -> Snapshot:
     """A namespace that has nothing of all this, but for what is given."""
-    nat = {name: Known(XtChain(policy="ACCEPT")) for name in ("PREROUTING", "POSTROUTING")}
+    nat: dict[str, Section[XtChain]] = {
+        name: Known(XtChain(policy="ACCEPT")) for name in ("PREROUTING", "POSTROUTING")
+    }
     known: dict[str, Any] = {
         "links": Known((BRIDGE, PORT, TUNNEL)),
         "addresses": Known(()),
@@ -177,7 +179,10 @@ def test_each_kind_has_its_cause(
 
 def test_a_jump_to_masquerading_is_masquerading() -> None:
     """The way to a chain that rewrites sources counts as the chain does; another one does not."""
-    chains = {"MASQ": Known(XtChain(rules=MASQ.rules)), "POSTROUTING": Known(XtChain(policy="ACCEPT"))}
+    chains: dict[str, Section[XtChain]] = {
+        "MASQ": Known(XtChain(rules=MASQ.rules)),
+        "POSTROUTING": Known(XtChain(policy="ACCEPT")),
+    }
     there = Known(XtRuleset({"nat": Known(XtTable(chains))}))
     assert one(jump("MASQ"), MASQ, xt_nft=there).cause == "masquerade-missing"
     assert one(jump("OTHER"), MASQ, xt_nft=there).cause == "owed-state-missing"
