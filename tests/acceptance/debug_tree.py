@@ -20,6 +20,8 @@ _SAMPLED = (
     "svc-ipfamily-mismatch",
     "itp-local-no-endpoint",
     "etp-local-no-endpoint",
+    "etp-local-hostname-mismatch",
+    "healthcheck-nodeport-failing",
     "dns-wrong-clusterdns",
     "dns-udp-blocked",
     "pod-not-listening",
@@ -147,7 +149,5 @@ OPEN = {
     "duplicate-mac": "no cause of that name",
     "session-affinity-stuck": "the lists of -m recent are not read",
     "vxlan-checksum-offload": "checksums are not walked",
-    "etp-local-hostname-mismatch": "told as etp-local-no-endpoint",
-    "healthcheck-nodeport-failing": "no cause of that name",
     "published-secondary-iface-asym": "the lab's nodes have one uplink; told as rp-filter-strict",
 }

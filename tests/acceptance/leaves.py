@@ -24,6 +24,7 @@ __all__ = [
     "Object",
     "as_written",
     "edited",
+    "end_processes",
     "near_pod",
     "on_client",
     "on_node",
@@ -216,7 +217,7 @@ def dns_not_ready(scene: Scene, objects: list[Object]) -> None:
 # --- the lab's own parts ---------------------------------------------------------------
 
 
-def _kill(scene: Scene, who: str) -> None:
+def end_processes(scene: Scene, who: str) -> None:
     """End the processes that the lab started for one of its members."""
     netns = scene.bench.netns(who)
     for process in scene.bench.record()["processes"]:
@@ -243,19 +244,19 @@ def near_pod(scene: Scene) -> str:
 
 def no_listener(scene: Scene) -> None:
     """The application of one pod is gone."""
-    _kill(scene, near_pod(scene))
+    end_processes(scene, near_pod(scene))
 
 
 def no_dns_server(scene: Scene) -> None:
     """The DNS server's process is gone."""
     for member in scene.bench.record()["namespaces"]:
         if str(member.get("pod") or "").startswith("kube-system/"):
-            _kill(scene, member["name"])
+            end_processes(scene, member["name"])
 
 
 def listens_on_localhost(scene: Scene) -> list[tuple[str, str]]:
     """The application listens on 127.0.0.1 only; it ends by itself after a minute."""
-    _kill(scene, near_pod(scene))
+    end_processes(scene, near_pod(scene))
     code = (
         "import socket, time; s = socket.socket(); s.setsockopt(1, 2, 1); "
         f"s.bind(('127.0.0.1', {scene.target_port})); s.listen(); time.sleep(60)"

@@ -7,7 +7,7 @@ Lives here: edits of the objects that a lab is then built from, and the shell co
 from typing import Any
 
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, Object, as_written, on_node, service_of
+from tests.acceptance.leaves import Leaf, Object, as_written, end_processes, on_node, service_of
 
 __all__ = ["SETTINGS_LEAVES"]
 
@@ -50,6 +50,48 @@ def source_ranges(scene: Scene, objects: list[Object]) -> None:
     as_written(scene, objects)
     spec = service_of(scene, objects)["spec"]
     spec["type"], spec["loadBalancerSourceRanges"] = "LoadBalancer", ["192.0.2.0/24"]
+
+
+def local_only(scene: Scene, objects: list[Object]) -> None:
+    """A node port leads to pods of the very node alone."""
+    as_written(scene, objects)
+    service_of(scene, objects)["spec"]["externalTrafficPolicy"] = "Local"
+
+
+def balanced(scene: Scene, objects: list[Object]) -> None:
+    """A balancer in front of the nodes asks each whether it has a pod."""
+    local_only(scene, objects)
+    service_of(scene, objects)["spec"]["type"] = "LoadBalancer"
+
+
+def other_name(scene: Scene) -> list[tuple[str, str]]:
+    """kube-proxy goes by another name than its Node, and writes what it owes where no pod is local."""
+    near = min(scene.client)
+    away = (
+        "iptables -t nat -S | sed -n 's/^-A \\(KUBE-EXT-.*-j KUBE-SVL-.*\\)/-D \\1/p' | "
+        "while read -r rule; do eval iptables -t nat $rule; done"
+    )
+    words = f"-m comment --comment '{scene.service} has no local endpoints' -m addrtype --dst-type LOCAL"
+    drop = f"iptables -A KUBE-EXTERNAL-SERVICES -p tcp {words} -m tcp --dport {scene.node_port} -j DROP"
+    return [(near, f"{away}; {drop}")]
+
+
+def renamed_node(scene: Scene, objects: list[Object]) -> None:
+    """The EndpointSlice has the node's name with a domain."""
+    service_of(scene, objects)["spec"]["externalTrafficPolicy"] = "Local"
+    near, name = min(scene.client), scene.service.partition("/")[2]
+    for piece in objects:
+        if piece["kind"] == "EndpointSlice" and piece["metadata"]["name"].startswith(name):
+            for end in piece["endpoints"]:
+                end["nodeName"] += ".example.com" if end["nodeName"] == near else ""
+
+
+_HEALTH_PORT = "$(iptables -S KUBE-NODEPORTS | sed -n 's/.*--dport \\([0-9]*\\) .*/\\1/p')"
+
+
+def no_health_server(scene: Scene) -> None:
+    """Nobody on the client's node answers for the Service's health."""
+    end_processes(scene, min(scene.client))
 
 
 def large_mtu(scene: Scene) -> list[tuple[str, str]]:
@@ -96,6 +138,31 @@ SETTINGS_LEAVES = (
         "nodeport-addresses-excluded", "outside", edit=excluded_addresses, rebuilt=True, call=("--external",)
     ),
     Leaf("lb-source-ranges", "outside", edit=source_ranges, rebuilt=True, call=("--external",)),
+    Leaf(
+        "etp-local-hostname-mismatch",
+        "outside",
+        edit=local_only,
+        rebuilt=True,
+        shell=other_name,
+        call=("--external",),
+    ),
+    Leaf("etp-local-hostname-mismatch", "outside", edit=renamed_node, call=("--external",)),
+    Leaf(
+        "healthcheck-nodeport-failing",
+        "outside",
+        edit=balanced,
+        rebuilt=True,
+        shell=on_node(f"iptables -I INPUT -p tcp --dport {_HEALTH_PORT} -j DROP"),
+        call=("--external",),
+    ),
+    Leaf(
+        "healthcheck-nodeport-failing",
+        "outside",
+        edit=balanced,
+        rebuilt=True,
+        before=no_health_server,
+        call=("--external",),
+    ),
     Leaf(
         "route-localnet-off",
         "outside",

@@ -28,6 +28,7 @@ from nettrace.diagnose.causes.dns_search_wildcard import DNS_SEARCH_WILDCARD
 from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
+from nettrace.diagnose.causes.etp_local_hostname_mismatch import ETP_LOCAL_HOSTNAME_MISMATCH
 from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.fdb_stale_remote import FDB_STALE_REMOTE
 from nettrace.diagnose.causes.firewall_rule_drop import FIREWALL_RULE_DROP
@@ -35,6 +36,7 @@ from nettrace.diagnose.causes.forward_policy_drop import FORWARD_POLICY_DROP
 from nettrace.diagnose.causes.forward_reject_host_prohibited import FORWARD_REJECT_HOST_PROHIBITED
 from nettrace.diagnose.causes.hairpin_masq_missing import HAIRPIN_MASQ_MISSING
 from nettrace.diagnose.causes.hairpin_off import HAIRPIN_OFF
+from nettrace.diagnose.causes.healthcheck_nodeport_failing import HEALTHCHECK_NODEPORT_FAILING
 from nettrace.diagnose.causes.iface_forwarding_off import IFACE_FORWARDING_OFF
 from nettrace.diagnose.causes.input_drop_kills_node_clients import INPUT_DROP_KILLS_NODE_CLIENTS
 from nettrace.diagnose.causes.ip_forward_off import IP_FORWARD_OFF
@@ -144,6 +146,7 @@ CAUSES: tuple[Cause, ...] = (
     FIREWALL_RULE_DROP,
     FORWARD_REJECT_HOST_PROHIBITED,
     HAIRPIN_MASQ_MISSING,
+    HEALTHCHECK_NODEPORT_FAILING,
     IFACE_FORWARDING_OFF,
     INPUT_DROP_KILLS_NODE_CLIENTS,
     MASQ_POD_TO_POD,
@@ -168,6 +171,7 @@ CAUSES: tuple[Cause, ...] = (
     DNS_UDP_BLOCKED,
     DNS_WRONG_CLUSTERDNS,
     DUPLICATE_IP,
+    ETP_LOCAL_HOSTNAME_MISMATCH,
     ETP_LOCAL_NO_ENDPOINT,
     FORWARD_POLICY_DROP,
     HAIRPIN_OFF,

@@ -1,13 +1,12 @@
 """Does it answer from outside: node ports, external addresses, the balancer's?"""
 
-from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
-from nettrace.diagnose.guide.case import Case, Heading, advice, names
+from nettrace.diagnose.guide.case import Case, Heading, names
 from nettrace.diagnose.guide.flow import Tried, failed, tried, worst
-from nettrace.diagnose.guide.objects import endpoints, find_service, slices_unread
+from nettrace.diagnose.guide.local_policy import bare, has_local, health_asked, misnamed
+from nettrace.diagnose.guide.objects import find_service, slices_unread
 from nettrace.diagnose.guide.request import Asking, state
 from nettrace.kube.settings import settings
 from nettrace.model.errors import UserError
-from nettrace.model.finding import Evidence
 from nettrace.model.guide import Axis, Check, CheckState
 from nettrace.model.kube import Service, ServicePort
 from nettrace.model.section import Known
@@ -44,26 +43,39 @@ def answered(case: Case) -> Asking[Check]:
         return _TITLE.unknown(
             f"which nodes have an endpoint of it is not known: {unread}", checked=tuple(targets)
         )
-    bare: list[str] = []
+    local = service.external_traffic_policy == "Local"
+    asked, unhealthy = yield from health_asked(case, snapshot, service, _OUTSIDE)
+    if unhealthy is not None:
+        flow = (asked[-1].source, asked[-1].target)
+        return _TITLE.problem(unhealthy, checked=tuple(one.words for one in asked), flow=flow)
+    without: list[str] = []
     for target in targets:
         node = target.removeprefix("node/").partition(":")[0] if target.startswith("node/") else ""
-        if node and _no_local(snapshot, service, node, target):
-            bare.append(node)
+        checked = tuple(one.words for one in (*asked, *found))
+        if local and node and not has_local(snapshot, service, node, target.rpartition(":")[2]):
+            strange = misnamed(case, snapshot, service, node)
+            if strange is not None:
+                return _TITLE.problem(strange, checked=checked)
+            without.append(node)
             continue
         one = yield from tried(_OUTSIDE, target, 3)
         found.append(one)
         if one.state is CheckState.PROBLEM:
-            return failed(_TITLE, one, found)
-    checked = tuple(one.words for one in found)
-    if bare and (case.external or not found):
-        return _bare(case, service, snapshot, bare, checked)
+            strange = misnamed(case, snapshot, service, node, one) if local and node else None
+            if strange is None:
+                return failed(_TITLE, one, found)
+            return _TITLE.problem(strange, checked=(*checked, one.words), flow=(one.source, one.target))
+    checked = tuple(one.words for one in (*asked, *found))
+    if without and (case.external or not found):
+        return _TITLE.problem(bare(case, service, snapshot, without), checked=checked)
     note = (
-        f"; {names(sorted(set(bare)))} drop it: no local endpoint, as externalTrafficPolicy Local asks"
-        if bare
+        f"; {names(sorted(set(without)))} drop it: no local endpoint, as externalTrafficPolicy Local asks"
+        if without
         else ""
     )
     said = f"{len(found)} entrances called{note}"
-    return _TITLE.ended(worst([t.state for t in found]), said, checked=checked)
+    states = [one.state for one in (*asked, *found)]
+    return _TITLE.ended(worst(states), said, checked=checked)
 
 
 def _targets(snapshot: Snapshot, service: Service, port: ServicePort) -> list[str]:
@@ -88,32 +100,3 @@ def _localhost(case: Case, snapshot: Snapshot, service: Service) -> list[str]:
         return []  # a layout that is not derived: what it does with localhost is not known
     ports = [p for p in case.ports(service) if p.node_port and p.protocol == "TCP"] if served else []
     return [f"127.0.0.1:{port.node_port}/tcp" for port in ports]
-
-
-def _no_local(snapshot: Snapshot, service: Service, node: str, target: str) -> bool:
-    if service.external_traffic_policy != "Local":
-        return False
-    asked = target.rpartition(":")[2]
-    return not any(
-        backend.local and (backend.ready or backend.drains)
-        for port, backend in endpoints(snapshot, service, node)
-        if f"{port.port.node_port}/{port.proto}" == asked
-    )
-
-
-def _bare(
-    case: Case, service: Service, snapshot: Snapshot, bare: list[str], checked: tuple[str, ...]
-) -> Check:
-    nodes = sorted(set(bare))
-    ends = [b.text for _, b in endpoints(snapshot, service) if b.ready]
-    finding = advice(
-        ETP_LOCAL_NO_ENDPOINT,
-        f"{case.key} has externalTrafficPolicy Local, and there is no endpoint of it on {names(nodes)}",
-        subject=case.subject,
-        where=nodes[0],
-        evidence=(Evidence(ref="kube/endpoint_slices", text=f"its endpoints: {names(ends)}"),),
-    )
-    return _TITLE.problem(
-        finding,
-        checked=checked,
-    )
