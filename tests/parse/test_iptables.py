@@ -91,6 +91,19 @@ def test_no_extension_is_forgotten() -> None:
                 assert name in named, f"no rule of family {family} has {name}"
 
 
+def test_no_option_is_forgotten() -> None:
+    """Every option that the extensions' own help names stands in a recorded rule of theirs."""
+    texts = [f"{text} " for one in RECORDED for text in (" ".join(one["typed"]), one["printed"])]
+    for line in (FIXTURES / "iptables-1.8.9/options.txt").read_text().splitlines():
+        name, option = line.split()
+        of_it = (f"-m {name} ", f"-j {name} ", f"-p {_PROTOCOLS.get(name, name)} ")
+        assert any(f" {option} " in text and any(how in text for how in of_it) for text in texts), line
+
+
+#: What a match is called that -p brings along, where it is not called as the protocol is.
+_PROTOCOLS = {"icmp6": "icmpv6", "mh": "ipv6-mh"}
+
+
 def _extensions(rule: XtRule) -> set[str]:
     """Names behind -m and -j."""
     args = rule_args(rule)

@@ -134,6 +134,28 @@ def test_targets_that_are_not_understood(target: str) -> None:
     assert one_path(world, TO_SERVER).outcome is Outcome.CONNECTED
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-m geoip --source-country XX -j DROP",
+        "-p tcp -m ndpi --proto dns -j ACCEPT",
+        "-j DELUDE",
+        "-j ECHO --x y",
+    ],
+)
+def test_extensions_that_nobody_knows_are_named(rule: str) -> None:
+    """Of an extension that iptables does not come with the verdict is UNKNOWN, with rule and extension."""
+    world = router()
+    world["r"].filter("-P FORWARD DROP", "-A FORWARD -s 10.9.9.9 -j DROP", f"-A FORWARD {rule}")
+    path = one_path(world, TO_SERVER)
+    assert path.outcome is Outcome.UNKNOWN
+    assert "rule 2 of FORWARD" in path.reason
+    assert any(name in path.reason for name in ("geoip", "ndpi", "DELUDE", "ECHO"))
+    assert path.failing_step is not None
+    assert path.failing_step.why is not None
+    assert path.failing_step.why.ref == "r/xt/nft/filter/FORWARD/2"
+
+
 def test_draws_are_exact() -> None:
     """The branches of ``statistic`` have the kernel's 31-bit shares, and add up to one."""
     world = router()
