@@ -66,13 +66,8 @@ def _zone(skb: Skb) -> Zone:
 
 
 def _find(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> tuple[Conn | None, bool]:
-    """
-    Look in the connections that this walk made, then in the table as it was read; in one zone.
-
-    Of several that differ in nothing but a port which the kernel chose, as where a packet goes round and is
-    translated each time, the last one is meant.
-    """
-    for conn in reversed(run.conns.get(netns, ())):
+    """Look in the connections that this walk made, then in the table as it was read; in one zone."""
+    for conn in run.conns.get(netns, ()):
         for held, reply in ((conn.original, False), (conn.reply, True)):
             if held == tup and conn.zone.side(reply=reply) == zone.side(reply=reply):
                 return conn, reply

@@ -169,10 +169,10 @@ class Run:
     read: dict[tuple[str, str], tuple[Any]] = field(default_factory=dict)
     ipsets: dict[tuple[str, str], Any] = field(default_factory=dict)  # those that SET rules changed
     expected: set[tuple[str, Tup]] = field(default_factory=set)
-    drawn_ids: int = 0  # identifiers of ICMP that nat drew: -1, -2, ... stand for them
+    drawn: int = 0  # ports, and identifiers of ICMP, that nat drew: each is a symbol of its own
     elements: dict[tuple[str, str, str], dict[bytes, Any]] = field(default_factory=dict)  # put in by dynset
     quiet: bool = False
-    looping: bool = False
+    circle: int = 0  # how many steps there were when the packet had met itself, 0 if it has not
     sent: Packet | None = None
     connected: Decision | None = None  # the route of the client's socket
 

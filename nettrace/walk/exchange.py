@@ -121,7 +121,7 @@ def exchange(run: Run) -> Path:
         address=taken.dst,
         port=taken.dport.single if taken.dport is not None else None,
         source=taken.src,
-        source_port=taken.sport,
+        source_port=PortRange(taken.sport.lo, taken.sport.hi) if taken.sport is not None else None,
     )
     usual = _USUAL_MSS[taken.family]
     talk.client_mss = _Mss(request.skb.offered or usual, delivery.mss or usual)

@@ -8,7 +8,7 @@ Not here: which packets an exchange has (exchange).
 from collections.abc import Callable
 from functools import partial
 
-from nettrace.model.step import Verdict
+from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Leg
 from nettrace.walk.arrive import route_input
 from nettrace.walk.bridge import bridge_forward, bridge_in, bridge_out
@@ -83,7 +83,7 @@ def _carry(run: Run, skb: Skb, begin: Next) -> Carried:
     """
     if run.carrying >= _DEEPEST:
         return Carried()
-    kept = run.steps, run.answers, run.quiet, run.looping, run.seen
+    kept = run.steps, run.answers, run.quiet, run.circle, run.seen
     conns = {name: list(held) for name, held in run.conns.items()}
     run.answers, run.quiet, run.seen = [], True, set()
     depth = len(skb.inner)
@@ -102,9 +102,18 @@ def _carry(run: Run, skb: Skb, begin: Next) -> Carried:
         return Carried(leaves=leaves)
     finally:
         run.carrying -= 1
-        run.steps, run.answers, run.quiet, run.looping, run.seen = kept
+        run.steps, run.answers, run.quiet, run.circle, run.seen = kept
         run.conns = conns
     return Carried(skb.netns, skb.device, outer)
+
+
+def _told(run: Run, verdict: Verdict) -> list[Step]:
+    """Return the steps of a leg: of a circle one round, unless the packet left it before its TTL ran out."""
+    if not run.circle:
+        return run.steps
+    if verdict is Verdict.LOOP:
+        return run.steps[: run.circle]
+    return [*run.steps[: run.circle - 1], *run.steps[run.circle :]]
 
 
 def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
@@ -113,7 +122,7 @@ def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
     run.steps, run.answers, run.delivery = [], [], None
     run.stages = run.rules = 0
     run.seen = set()
-    run.quiet = run.looping = False
+    run.quiet, run.circle = False, 0
     run.carry = partial(_carry, run)
     stage = begin
     errno: str | None = None
@@ -125,7 +134,7 @@ def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
             stage = _STAGES[stage](run, skb)
     except Ended as end:
         verdict, reason, errno = end.verdict, end.reason, end.errno
-        if run.looping and verdict is Verdict.TTL_EXCEEDED:
+        if run.circle and verdict is Verdict.TTL_EXCEEDED:
             verdict, reason = Verdict.LOOP, "the packet goes in a circle until its TTL is used up"
     except Undecided as unknown:
         verdict, reason = Verdict.UNKNOWN, unknown.reason
@@ -140,5 +149,5 @@ def walk_leg(run: Run, kind: str, skb: Skb, begin: Next) -> Walked:
             note=reason,
             stops=True,
         )
-    leg = Leg(kind=kind, steps=tuple(run.steps), verdict=verdict, reason=reason)
+    leg = Leg(kind=kind, steps=tuple(_told(run, verdict)), verdict=verdict, reason=reason)
     return Walked(leg, skb, errno, run.delivery, list(run.answers))

@@ -15,7 +15,7 @@ from nettrace.model.step import Stage, Verdict
 from nettrace.model.xt import NatRange
 from nettrace.walk.context import Run, ended
 from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
-from nettrace.walk.skb import Conn, Skb, Tup, mirrored
+from nettrace.walk.skb import Conn, DrawnPort, Skb, Tup, mirrored
 
 __all__ = ["MANIP_OF", "bind", "leave_alone", "needs_rules", "translate"]
 
@@ -85,14 +85,23 @@ def _unique(
     if port is None:
         if wanted.icmp_type is not None and (random or _taken(run, conn, wanted)):
             # the identifier is what ports are to others, whichever end is changed
-            run.drawn_ids += 1
-            return wanted._replace(icmp_id=-run.drawn_ids)
+            run.drawn += 1
+            return wanted._replace(icmp_id=-run.drawn)
         return wanted
     if to.ports is not None:
-        return _with_port(wanted, manip, _port_of(run, conn, wanted, manip, to, random=random))
+        chosen = _port_of(run, conn, wanted, manip, to, random=random)
+        return _with_port(wanted, manip, chosen if chosen is port else _drawn(run, chosen))
     if manip == "src" and (random or _taken(run, conn, wanted)):
-        return _with_port(wanted, manip, _free_ports(port))
+        return _with_port(wanted, manip, _drawn(run, _free_ports(port)))
     return wanted
+
+
+def _drawn(run: Run, ports: PortRange) -> PortRange:
+    """Return the symbol of a port out of *ports*; the port itself if there is no choice."""
+    if ports.single is not None:
+        return ports
+    run.drawn += 1
+    return DrawnPort(ports.lo, ports.hi, run.drawn)
 
 
 def _port_of(run: Run, conn: Conn, wanted: Tup, manip: str, to: NatRange, *, random: bool) -> PortRange:

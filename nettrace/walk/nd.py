@@ -9,6 +9,8 @@ Sources: net/ipv6/ndisc.c, net/bridge/br_netfilter_hooks.c.
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from nettrace.model.addr import address_text, address_value, is_link_local
 from nettrace.model.links import Link
 from nettrace.model.packet import Packet
@@ -24,6 +26,7 @@ from nettrace.walk.source6 import link_local_of, usable6
 __all__ = ["asking_address6", "calls_ip6tables", "discover"]
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
+_HOP_LIMIT = 255  # RFC 4861 7.1.1: it has not been forwarded
 _SIZE = 72  # header 40, message 24, one link-layer option 8
 _SOLICITED_NODE = address_value("ff02::1:ff00:0")
 
@@ -57,7 +60,7 @@ def discover(run: Run, ns: Namespace, link: Link, station: Station, target: str,
         icmp_type=_SOLICITATION,
         icmp_code=0,
         size=_SIZE,
-        ttl=255,
+        ttl=_HOP_LIMIT,
         df=False,
     )
     answer = Packet(
@@ -67,7 +70,7 @@ def discover(run: Run, ns: Namespace, link: Link, station: Station, target: str,
         icmp_type=_ADVERTISEMENT,
         icmp_code=0,
         size=_SIZE,
-        ttl=255,
+        ttl=_HOP_LIMIT,
         df=False,
     )
     # of a tunnel on the way it is the frame that is followed, by whoever found the station
@@ -142,17 +145,25 @@ def _trip(
 
 
 def _unseen(run: Run, calls: list[_Call]) -> str:
-    """Run hooks without a trace in the walk's steps and answers; return why a packet ended there."""
+    """
+    Run hooks without a trace in the walk's steps and answers; return why a packet ended there.
+
+    One whose hop limit a rule has changed is not listened to (ndisc_rcv).
+    """
     quiet, answers, run.quiet = run.quiet, list(run.answers), True
+    skb = calls[0].skb
     try:
-        for skb, point, physout in calls:
-            skb.physout = physout
+        for there, point, physout in calls:
+            there.packet = replace(there.packet, ttl=skb.packet.ttl, tos=skb.packet.tos)
+            skb, skb.physout = there, physout
             run_hook(run, skb, point)
     except Ended as end:
         return end.reason or str(end.verdict)
     finally:
         run.quiet = quiet
         run.answers[:] = answers
+    if skb.packet.ttl != _HOP_LIMIT:
+        return f"its hop limit has become {skb.packet.ttl}, and only {_HOP_LIMIT} is heard"
     return ""
 
 

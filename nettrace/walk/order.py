@@ -128,6 +128,7 @@ def _state(run: Run, skb: Skb) -> tuple[Any, ...]:
         {place: dict(inside) for place, inside in run.elements.items()},
         skb.template,
         skb.ipvs,
+        run.drawn,
     )
 
 
@@ -135,7 +136,7 @@ def _restore(run: Run, skb: Skb, state: tuple[Any, ...]) -> None:
     skb.packet, skb.mss, skb.state, skb.reply, skb.route, macs, held, conn, steps, answers, elements = state[
         :11
     ]
-    skb.template, skb.ipvs = state[11:]
+    skb.template, skb.ipvs, run.drawn = state[11:]
     skb.source_mac, skb.dest_mac = macs
     skb.conn = held
     if held is not None and conn is not None:
@@ -148,7 +149,7 @@ def _restore(run: Run, skb: Skb, state: tuple[Any, ...]) -> None:
 
 def _seen(end: Ended | Undecided | None, skb: Skb, state: tuple[Any, ...]) -> tuple[Any, ...]:
     """What of an order's result is the same to everybody else."""
-    packet, mss, tracked, reply, route, macs, _, conn, _, answers, elements, template, _ = state
+    packet, mss, tracked, reply, route, macs, _, conn, _, answers, elements, template, _, _ = state
     held = None if conn is None else (conn.original, conn.reply, conn.mark, conn.src_done, conn.dst_done)
     if isinstance(end, Ended) and end.verdict in (Verdict.DROPPED_BY_RULE, Verdict.DENIED):
         return (end.verdict,)

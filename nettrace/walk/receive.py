@@ -71,7 +71,7 @@ def _meets_itself(run: Run, skb: Skb) -> None:
     """
     Notice a packet that comes by the same device again.
 
-    With a smaller TTL it goes round until that runs out, unseen; with the same TTL a
+    With a smaller TTL it goes round until that runs out, if nobody stops it before; with the same TTL a
     bridge sends it in circles, for ever.
     """
     packet = skb.packet
@@ -88,7 +88,7 @@ def _meets_itself(run: Run, skb: Skb) -> None:
     again = (*what, packet.ttl)
     if again in run.seen:
         ended(Verdict.LOOP, f"the packet is at {skb.device} of {skb.netns} again, with the same TTL")
-    if what in run.seen and not run.looping:
+    if what in run.seen and not run.circle:
         run.step(
             skb,
             Stage.RECEIVE,
@@ -96,7 +96,7 @@ def _meets_itself(run: Run, skb: Skb) -> None:
             note="it was here before, and goes round until its TTL is used up",
             stops=True,
         )
-        run.looping = run.quiet = True
+        run.circle = len(run.steps)
     run.seen.update((what, again))
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "BROADCAST",
     "Conn",
     "Decision",
+    "DrawnPort",
     "Flowing",
     "Refusal",
     "Skb",
@@ -57,12 +58,18 @@ class Zone(NamedTuple):
 DEFAULT_ZONE = Zone()
 
 
+class DrawnPort(PortRange, frozen=True):
+    """A port that nat draws out of some: no other draw's, whatever ports that was out of."""
+
+    draw: int = 0
+
+
 class Tup(NamedTuple):
     """
     One direction of a connection (struct nf_conntrack_tuple).
 
     A port range of more than one port is a port that the kernel chooses: as a symbol it
-    equals only itself.
+    equals only itself.  An identifier of ICMP that nat drew is a number below 0.
     """
 
     proto: str

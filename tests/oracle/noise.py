@@ -11,6 +11,7 @@ __all__ = ["is_beside", "is_noise", "quotes_discovery"]
 _ICMP, _IGMP, _ICMPV6 = 1, 2, 58
 _ECHO = 128
 _REDIRECT = 5
+_HALF = 128
 #: Of ICMPv6: who listens to a group (130 to 132, 143), discovery and redirects (133 to 137).
 _OWN_AFFAIRS = frozenset({*range(130, 138), 143})
 
@@ -33,8 +34,12 @@ def is_noise(packet: bytes) -> bool:
 
 
 def quotes_discovery(quoted: bytes) -> bool:
-    """Does an error quote a message of discovery, which alone of ICMPv6 has a hop limit of 255?"""
-    return len(quoted) >= 8 and quoted[6:8] == bytes((_ICMPV6, 0xFF))
+    """
+    Does an error quote a message of discovery?
+
+    It alone of ICMPv6 sets out with a hop limit of 255, and rules take little of that away.
+    """
+    return len(quoted) >= 8 and quoted[6] == _ICMPV6 and quoted[7] > _HALF
 
 
 def is_beside(packet: Packet, quoted: bytes) -> bool:

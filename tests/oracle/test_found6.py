@@ -245,3 +245,31 @@ def test_the_first_address_of_a_network_is_anycast(benches: Benches) -> None:
     )
     probe = Probe(source="client", dst="fd00:1::", proto="udp", dport=7, sport=4006)
     assert benches.agreed(state, probe).walk.outcome == "denied"
+
+
+@pytest.mark.parametrize("rule", ["-j HL --hl-dec 3", "-p icmpv6 --icmpv6-type 136 -j HL --hl-set 64"])
+def test_an_advertisement_with_another_hop_limit_is_not_heard(benches: Benches, rule: str) -> None:
+    """ndisc_rcv takes 255 alone."""
+    forget = "ip -6 neigh flush all"
+    state = _state("node2", f"-A PREROUTING {rule}", table="mangle", topology="vxlan-6", do=forget, undo=":")
+    probe = Probe(source="node1", dst="fd00:244:2::2", proto="udp", dport=53, sport=4007)
+    assert benches.agreed(state, probe).walk.verdict == "NEIGHBOUR_FAILED"
+
+
+def test_a_circle_that_a_rule_ends(benches: Benches) -> None:
+    """All that is passed before is told."""
+    state = State(
+        topology="router-6",
+        rules=(
+            (
+                "r",
+                "ip6tables-restore",
+                "*filter\n-A FORWARD -j NFLOG\n-A FORWARD -m hl --hl-lt 60 -j DROP\nCOMMIT\n",
+            ),
+        ),
+        commands=(_FORWARDS, ("r", *_LOOP)),
+    )
+    probe = Probe(source="client", dst="fd00:99::1", proto="udp", dport=9, sport=4008)
+    pair = benches.agreed(state, probe)
+    assert pair.walk.verdict == "DROPPED_BY_RULE"
+    assert sum(step.chain == "FORWARD" and step.rule == 1 for step in pair.walk.paths[0].legs[0].steps) == 3

@@ -15,7 +15,7 @@ from nettrace.walk.limits import Limits
 from nettrace.walk.namespace import namespace
 from nettrace.walk.nat import bind
 from nettrace.walk.point import HookPoint
-from nettrace.walk.skb import Conn, Skb, Tup, Zone, mirrored
+from nettrace.walk.skb import Conn, DrawnPort, Skb, Tup, Zone, mirrored
 from nettrace.walk.targets import Effect, Place, apply_target
 from tests.walk.test_matches import connection, packet, port
 from tests.walk.worlds import World, flow, one_path, router
@@ -304,17 +304,17 @@ def test_a_destination_s_port_that_is_taken() -> None:
     """The next port is tried where answers from this one belong to somebody else."""
     taken = entry(4000, 5, Tuple(src="10.2.0.2", dst="10.1.0.2", sport=5, dport=4000))
     assert bound_to("dst", NatRange(ports=PortRange(5, 9)), 4000, 80, [taken]).dport == port(6)
-    assert bound_to("dst", NatRange(ports=PortRange(5, 9)), 4000, 80, random=True).dport == PortRange(5, 9)
+    assert bound_to("dst", NatRange(ports=PortRange(5, 9)), 4000, 80, random=True).dport == DrawnPort(5, 9, 1)
 
 
 def test_a_source_keeps_what_fits() -> None:
     """A port in the range is kept unless it is taken; one outside is drawn."""
     to = NatRange(lo="10.1.0.2", ports=PortRange(4000, 4010))
     assert bound_to("src", to, 4000, 7).sport == port(4000)
-    assert bound_to("src", to, 5000, 7).sport == PortRange(4000, 4010)
+    assert bound_to("src", to, 5000, 7).sport == DrawnPort(4000, 4010, 1)
     taken = entry(9, 7, Tuple(src="10.2.0.2", dst="10.1.0.2", sport=7, dport=4000))
-    assert bound_to("src", to, 4000, 7, [taken]).sport == PortRange(4000, 4010)
-    assert bound_to("src", NatRange(), 4000, 7, [taken]).sport == PortRange(1024, 65535)
+    assert bound_to("src", to, 4000, 7, [taken]).sport == DrawnPort(4000, 4010, 1)
+    assert bound_to("src", NatRange(), 4000, 7, [taken]).sport == DrawnPort(1024, 65535, 1)
 
 
 def test_the_same_source_gets_the_same_translation() -> None:
