@@ -35,6 +35,7 @@ _IPV4_DEVICE = (
     "arp_announce",
     "arp_filter",
     "arp_ignore",
+    "arp_notify",
     "bc_forwarding",
     "forwarding",
     "ignore_routes_with_linkdown",

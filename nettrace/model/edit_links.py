@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from nettrace.model.addr import family_of, network_of
+from nettrace.model.announce import announced
 from nettrace.model.change import LinkSet
 from nettrace.model.edit_tables import ignores_linkdown
 from nettrace.model.links import Address, FdbEntry, Link, PortAttrs
@@ -98,10 +99,9 @@ def _set_state(snapshot: Snapshot, netns: Netns, link: Link, value: str) -> Snap
 
 def _set_address(snapshot: Snapshot, netns: Netns, link: Link, mac: str) -> Snapshot:
     """
-    Give a device another MAC address; its neighbours go, permanent ones too.
+    Give a device another MAC address; its neighbours go, permanent ones too (neigh_changeaddr).
 
-    net/core/neighbour.c, neigh_changeaddr.  Bridges and their ports have entries of their own for it,
-    and IPv6 addresses made of it: neither is followed.
+    Bridges and their ports have entries of their own for it, and IPv6 addresses made of it: not followed.
     """
     if not _MAC.fullmatch(mac):
         raise ValueError(f"{mac} is no MAC address")
@@ -113,7 +113,7 @@ def _set_address(snapshot: Snapshot, netns: Netns, link: Link, mac: str) -> Snap
     if isinstance(netns.neighbours, Known):
         kept = tuple(n for n in netns.neighbours.value if n.device != link.name)
         snapshot = snapshot.with_section(SectionKey(netns.name, "neighbours"), Known(kept))
-    return snapshot
+    return announced(snapshot, netns, link, mac)
 
 
 def _set_master(snapshot: Snapshot, netns: Netns, link: Link, bridge: str) -> Snapshot:

@@ -52,6 +52,12 @@ def wide_netmask(scene: Scene) -> list[tuple[str, str]]:
     return [(pod, commands)]
 
 
+def same_mac(scene: Scene) -> list[tuple[str, str]]:
+    """The client's pod has the MAC address of an endpoint on its bridge."""
+    mac = json.loads(scene.bench.shell(near_pod(scene), "ip -j link show eth0"))[0]["address"]
+    return [(scene.client[_near(scene)], f"ip link set eth0 address {mac}")]
+
+
 def other_vtep_mac(scene: Scene) -> list[tuple[str, str]]:
     """The far node's VXLAN device has another MAC than its Node says."""
     return [(_far(scene), "ip link set flannel.1 address 02:00:00:00:00:99")]
@@ -129,6 +135,7 @@ NETWORK_LEAVES = (
     Leaf("martian-local-source", "pods", shell=endpoint_on_node, mended=True),
     Leaf("martian-local-source", "dns", shell=client_on_node, mended=True),
     Leaf("pod-wrong-netmask", "path", shell=wide_netmask, mended=True),
+    Leaf("duplicate-mac", "path", shell=same_mac, mended=True),
     Leaf("vtep-mac-mismatch", "path", shell=other_vtep_mac, mended=True),
     Leaf("vni-mismatch", "path", shell=_made_anew(vni=2, port=8472)),
     Leaf("vxlan-port-mismatch", "path", shell=_made_anew(vni=1, port=4789)),

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from nettrace.model.change import Change, LinkSet, RouteAdd, RouteDelete, SysctlSet
 from nettrace.model.finding import Safety
-from nettrace.model.links import Link, Neighbour
+from nettrace.model.links import FdbEntry, Link, Neighbour
 from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import Known
 from tests.diagnose.asking import candidates, context, diagnosed
@@ -94,6 +94,13 @@ def neighbour(**fields: Any) -> Callable[[], World]:
     return made
 
 
+def mac_of(netns: str) -> str:
+    """The MAC address of a namespace's eth0."""
+    links = cluster().snapshot.namespaces[netns].links
+    assert isinstance(links, Known)
+    return next(link.mac for link in links.value if link.name == "eth0")
+
+
 def hijacked() -> World:
     """A rule before main's that looks everything up in a table with a default route of its own."""
     own = cluster().snapshot.namespaces["node-a"]
@@ -124,6 +131,7 @@ BROKEN = (
     Broken("bridge-port-disabled", port("veth01", state=0), CLIENT, OWN),
     Broken("bridge-port-disabled", port("veth01", state=1), CLIENT, OWN),
     Broken("bridge-port-isolated", isolated, CLIENT, OWN),
+    Broken("duplicate-mac", linked("client-near", "eth0", "address", mac_of("hostnames-0")), CLIENT, OWN),
     Broken("pod-default-route-missing", no_default("client-near"), CLIENT, OTHER),
     Broken("pod-default-route-missing", wrong_gateway, CLIENT, OTHER),
     Broken(
@@ -305,3 +313,31 @@ def test_rules_that_were_not_read_hijack_nothing() -> None:
     blind = with_section(hijacked(), "node-a", "rules", DENIED)
     assert candidates("policy-rule-hijack", given)
     assert candidates("policy-rule-hijack", replace(given, snapshot=blind.snapshot)) == []
+
+
+def test_the_address_is_kept_where_the_bridge_knows_it() -> None:
+    """The other one gets an address that is made of its own, and announces it where it did not."""
+    twin = linked("client-near", "eth0", "address", mac_of("hostnames-0"))()
+    for port_name, other, address in (
+        ("veth00", "hostnames-0", "0a:58:0a:f4:01:0b"),
+        ("veth01", "client-near", "0a:58:0a:f4:01:0a"),
+    ):
+        learned = FdbEntry(device=port_name, mac=mac_of("hostnames-0"), master="cni0")
+        world = with_section(twin, "node-a", "fdb", Known((learned,)))
+        (silent,) = candidates("duplicate-mac", context(world, CLIENT, OWN))
+        change = LinkSet(netns=other, device="eth0", attribute="address", value=address)
+        assert silent.changes == (change,), "whether it announces was not read"
+        notify = "net.ipv4.conf.eth0.arp_notify"
+        sysctls = world.snapshot.namespaces[other].sysctls
+        assert isinstance(sysctls, Known)
+        known_off = with_section(world, other, "sysctls", Known({**sysctls.value, notify: "0"}))
+        (found,) = candidates("duplicate-mac", context(known_off, CLIENT, OWN))
+        assert found.changes == (SysctlSet(netns=other, name=notify, value="1"), change)
+        assert found.safety is Safety.GUARDED
+
+
+def test_a_machine_s_address_is_not_changed() -> None:
+    """Two nodes with one MAC address are told, and left to whoever made them."""
+    world = linked("node-b", "eth0", "address", mac_of("node-a"))()
+    (found,) = candidates("duplicate-mac", context(world, CLIENT, OTHER))
+    assert (found.safety, found.where) == (Safety.ADVICE, "wire")

@@ -1,5 +1,6 @@
 """Each change in a real namespace: the model says what the kernel does, the undo restores, sh agrees."""
 
+import json
 import socket
 from typing import Any
 
@@ -36,6 +37,7 @@ from nettrace.model.change import (
 from nettrace.model.edit import edit
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import NextHop, Route
+from nettrace.model.section import Known
 from nettrace.model.undo import undo_of
 from nettrace.parse.iptables import parse_rule
 from nettrace.render.command import Argv, command
@@ -210,6 +212,28 @@ def test_lost_ipv6_addresses_are_announced(node: Node) -> None:
     assert "fd00::2" in undo.differs
     node.apply(change)
     assert "fd00::2" not in node.pod.ip("addr show dev eth1")
+
+
+def test_another_mac_is_announced(node: Node) -> None:
+    """With arp_notify those who hold the old address get the new one at once, without it they do not."""
+    was = json.loads(node.pod.ip("-j link show eth1"))[0]["address"]
+    node.pod.address("eth1", "10.2.0.2/30")
+    for number, notify in enumerate((0, 1)):
+        node.pod.sysctl("net.ipv4.conf.eth1.arp_notify", notify)
+        node.pod.ip(f"link set eth1 address {was}")
+        node.space.ip(f"neigh replace 10.2.0.2 lladdr {was} dev v1 nud stale")
+        before = node.read()
+        change = LinkSet(
+            netns=node.pod.name, device="eth1", attribute="address", value=f"02:00:00:00:0a:{number:02}"
+        )
+        predicted = edit(before, change).namespaces[node.name].neighbours
+        assert isinstance(predicted, Known)
+        node.apply(change)
+        held = [
+            [n.mac for n in found if n.address == "10.2.0.2"]
+            for found in (predicted.value, node.section("neighbours"))
+        ]
+        assert held == [[change.value if notify else was]] * 2
 
 
 def test_a_connection_is_deleted(node: Node) -> None:

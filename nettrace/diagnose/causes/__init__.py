@@ -28,6 +28,7 @@ from nettrace.diagnose.causes.dns_search_wildcard import DNS_SEARCH_WILDCARD
 from nettrace.diagnose.causes.dns_udp_blocked import DNS_UDP_BLOCKED
 from nettrace.diagnose.causes.dns_wrong_clusterdns import DNS_WRONG_CLUSTERDNS
 from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
+from nettrace.diagnose.causes.duplicate_mac import DUPLICATE_MAC
 from nettrace.diagnose.causes.etp_local_hostname_mismatch import ETP_LOCAL_HOSTNAME_MISMATCH
 from nettrace.diagnose.causes.etp_local_no_endpoint import ETP_LOCAL_NO_ENDPOINT
 from nettrace.diagnose.causes.fdb_stale_remote import FDB_STALE_REMOTE
@@ -171,6 +172,7 @@ CAUSES: tuple[Cause, ...] = (
     DNS_UDP_BLOCKED,
     DNS_WRONG_CLUSTERDNS,
     DUPLICATE_IP,
+    DUPLICATE_MAC,
     ETP_LOCAL_HOSTNAME_MISMATCH,
     ETP_LOCAL_NO_ENDPOINT,
     FORWARD_POLICY_DROP,
