@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 PAIRS := 2000
 SEED := 1
 
-.PHONY: help setup demo test bench oracle oracle-bugs policies systems kill-campaign lint format lock
+.PHONY: help setup demo test bench oracle oracle-bugs policies systems sweep kill-campaign lint format lock
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,23 +40,26 @@ policies: setup ## 200 more sets of network policies in a lab, against real conn
 	@NETTRACE_POLICIES=200 $(PYTHON) -m pytest -q tests/kernel/test_policies.py
 
 systems: setup ## the whole reachability matrix of every network system's lab, and its faults (root)
-	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q \
-	    tests/acceptance/test_healthy.py \
-	    tests/acceptance/test_host_gw.py \
-	    tests/acceptance/test_debug.py \
-	    tests/acceptance/test_flannel_udp.py \
-	    tests/acceptance/test_several_snapshots.py \
-	    tests/acceptance/test_cni_labs.py \
-	    tests/kernel/test_debug_pod.py \
-	    tests/kernel/test_cni_plugin.py \
+	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q -n 4 --dist worksteal \
+	    tests/acceptance/test_docker.py \
 	    tests/acceptance/test_docker_layouts.py \
-	    tests/acceptance/test_canal.py \
-	    tests/acceptance/test_weave.py \
-	    tests/acceptance/test_kube_router.py \
+	    tests/acceptance/test_healthy.py \
+	    tests/acceptance/test_flannel_vxlan.py \
+	    tests/acceptance/test_flannel_direct.py \
+	    tests/acceptance/test_flannel_udp.py \
+	    tests/acceptance/test_host_gw.py \
 	    tests/acceptance/test_calico_bgp.py \
 	    tests/acceptance/test_calico_vxlan.py \
-	    tests/kernel/test_calico_policies.py \
-	    tests/vm
+	    tests/acceptance/test_canal.py \
+	    tests/acceptance/test_kube_router.py \
+	    tests/acceptance/test_weave.py \
+	    tests/acceptance/test_cilium.py \
+	    tests/vm/test_lab_calico_ipip.py \
+	    tests/vm/test_lab_ipvs.py \
+	    tests/vm/test_lab_lvs.py
+
+sweep: setup ## all tests with all their cases, also those of which `make test` has a sample (root, an hour)
+	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q -n 4 --dist worksteal
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff check

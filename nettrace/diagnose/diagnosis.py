@@ -164,7 +164,9 @@ def _search(context: Context, causes: Sequence[Cause], limits: Limits) -> _Found
         trials = ranked(context, (trial for trial, _ in hurting), by_id)
         notes = tuple(dict.fromkeys(why for _, why in hurting))
         return _Found(findings(trials, goal, by_id, search.alike, notes[:1]), budget.spent, tuple(refused))
-    advice = {candidate.id: explained(candidate, by_id) for candidate in search.explaining}
+    advice: dict[str, Finding] = {}
+    for candidate in search.explaining:  # of several alike the first
+        advice.setdefault(candidate.id, explained(candidate, by_id))
     if advice:
         return _Found(tuple(advice.values()), budget.spent, tuple(refused))
     note = (

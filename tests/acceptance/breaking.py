@@ -17,7 +17,8 @@ class Break(NamedTuple):
     """
     A fault: its cause, the shell commands that make it, the flow that it hurts.
 
-    ``differs`` is how many owed things of ``system`` are missing then.
+    ``differs`` is how many owed things of ``system`` are missing then.  ``way`` says of a kind of flow
+    who calls whom, as flow_of() does in a cluster.
     """
 
     cause: str
@@ -26,14 +27,17 @@ class Break(NamedTuple):
     outcome: str
     system: str = "flannel"
     differs: int = 1
+    way: Callable[[Scene, str], tuple[str, str, str, str, int]] = flow_of
 
 
-#: What a fault may touch: routes, neighbours and forwarding entries that somebody wrote, ARP of devices,
-#: rules, sets.
+#: What a fault may touch: routes, neighbours and forwarding entries that somebody wrote, MAC addresses,
+#: forwarding, ARP and reverse path filters of devices, rules, sets.
 _LOOK = (
     "ip route show; ip neigh show nud permanent; bridge fdb show | grep -E 'permanent|static'; "
-    "cd /proc/sys/net/ipv4/conf; "
-    "grep . */proxy_arp; iptables-save -t nat; if which ipset >/dev/null; then ipset save | sort; fi"
+    "ip -br link | awk '{print $1, $3}'; cd /proc/sys/net/ipv4; cat ip_forward; "
+    "grep . conf/*/proxy_arp conf/*/rp_filter conf/*/forwarding; "
+    "iptables-save -t nat; iptables-save -t filter; "
+    "if which ipset >/dev/null; then ipset save | sort; fi"
 )
 
 
@@ -56,9 +60,9 @@ def _same(now: dict[str, str], before: dict[str, str]) -> None:
 def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], list[tuple[str, str]]]) -> None:
     """Make the fault, see it found first, repaired and undone; *heal* are commands that take it back."""
     lab = scene.bench
-    source, target, who, address, port = flow_of(scene, fault.kind)
+    source, target, who, address, port = fault.way(scene, fault.kind)
     healthy = state(scene)
-    rules = {node: lab.shell(node, "iptables-save -t nat") for node in scene.node_ip}
+    rules = {node: lab.shell(node, "iptables-save") for node in scene.node_ip}
     for member, command in fault.inject(scene):
         lab.shell(member, command)
     broken = state(scene)
@@ -81,7 +85,7 @@ def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], li
     lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
     _same(state(scene), broken)
     for node, text in rules.items():
-        lab.shell(node, f"iptables-restore -T nat <<'END'\n{text}\nEND")
+        lab.shell(node, f"iptables-restore <<'END'\n{text}\nEND")
     for member, command in heal(scene):
         lab.shell(member, command)
     _same(state(scene), healthy)

@@ -28,8 +28,8 @@ SAMPLE = (
 
 
 def ends_of(scene: Scene) -> tuple[str, str]:
-    """The near node and the far one."""
-    near, far = sorted(scene.client)
+    """The near node and the far one; there may be more."""
+    near, far, *_ = sorted(scene.client)
     return near, far
 
 

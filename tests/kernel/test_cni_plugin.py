@@ -19,7 +19,7 @@ SERVER = (
 FIREWALL = {"type": "firewall", "backend": "iptables"}
 
 
-#: A few cases unless ``NETTRACE_TEST_SWEEP=1``, with which `make systems` runs.
+#: A few cases unless ``NETTRACE_TEST_SWEEP=1``, with which `make sweep` runs.
 sweep = pytest.mark.skipif(
     not os.environ.get("NETTRACE_TEST_SWEEP"), reason="only with NETTRACE_TEST_SWEEP=1"
 )

@@ -13,7 +13,7 @@ from nettrace.lab.cni import PluginFailed
 from tests.kernel.bed import Bed
 from tests.kernel.cni_bed import CniBed, bridge_conf, cni_bed, ptp_conf
 
-#: A few cases unless ``NETTRACE_TEST_SWEEP=1``, with which `make systems` runs.
+#: A few cases unless ``NETTRACE_TEST_SWEEP=1``, with which `make sweep` runs.
 sweep = pytest.mark.skipif(
     not os.environ.get("NETTRACE_TEST_SWEEP"), reason="only with NETTRACE_TEST_SWEEP=1"
 )

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from nettrace.app.plugins import load_plugins
 from nettrace.model.bpf import BpfEntry, BpfMap, BpfProgram, BpfState
 from nettrace.model.change import SysctlSet
-from nettrace.model.kube import Kube, KubeNode
-from nettrace.model.links import Link
-from nettrace.model.owed import OwedRoute
+from nettrace.model.kube import Kube, KubeNode, Pod
+from nettrace.model.links import Link, Peer
+from nettrace.model.owed import OwedRoute, OwedSysctl
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.service_table import ServiceTable
@@ -217,8 +217,7 @@ def test_the_routes_it_owes() -> None:
         KubeNode(name="k", internal_ips=("172.18.0.13",), annotations={}),
     )
     snapshot = replace(node(), kube=Kube(nodes=Known(nodes)))
-    (owed,) = plugin.nettrace_owes(snapshot, "n")
-    assert isinstance(owed, OwedRoute)
+    (owed,) = [item for item in plugin.nettrace_owes(snapshot, "n") if isinstance(item, OwedRoute)]
     assert (owed.route.dst, owed.route.prefsrc) == ("10.0.2.0/24", "10.0.1.1")
     assert [(hop.device, hop.via) for hop in owed.route.nexthops] == [("cilium_host", "10.0.1.1")]
     links = snapshot.namespaces["n"].links
@@ -226,7 +225,7 @@ def test_the_routes_it_owes() -> None:
     native = tuple(link for link in links.value if link.kind != "vxlan")
     snapshot = snapshot.with_section(SectionKey("n", "links"), Known(native))
     snapshot = snapshot.with_section(SectionKey("n", "routes"), Known(()))
-    assert list(plugin.nettrace_owes(snapshot, "n")) == []
+    assert not any(isinstance(item, OwedRoute) for item in plugin.nettrace_owes(snapshot, "n"))
     third = replace(nodes[2], annotations={**other, pods: "10.0.3.0/24"})
     snapshot = replace(snapshot, kube=Kube(nodes=Known((*nodes[:2], third))))
     hop = NextHop(device="eth0", via="172.18.0.12")
@@ -237,6 +236,43 @@ def test_the_routes_it_owes() -> None:
     assert [(o.route.dst, o.route.nexthops[0].via) for o in found] == [
         ("10.0.2.0/24", "172.18.0.12"),
         ("10.0.3.0/24", "172.18.0.13"),
+    ]
+
+
+def test_what_its_devices_have_to_be_like() -> None:
+    """Each device of Cilium's own is owed to filter nothing by reverse path; nobody else's is."""
+    owed = [item for item in plugin.nettrace_owes(node(), "n") if isinstance(item, OwedSysctl)]
+    assert {(item.name, item.values) for item in owed} == {
+        (f"net.ipv4.conf.{name}.rp_filter", ("0",))
+        for name in ("cilium_net", "cilium_host", "cilium_vxlan", "lxc0123456789ab")
+    }
+
+
+def with_pods(*routes: Route) -> Snapshot:
+    """The node with two pods, each behind a device of its own."""
+    snapshot = node()
+    links = snapshot.namespaces["n"].links
+    assert isinstance(links, Known)
+    ends = tuple(
+        Link(index=10 + n, name=f"lxc00000000000{n}", kind="veth", peer=Peer(f"pod{n}", 2)) for n in (1, 2)
+    )
+    pods = tuple(
+        Pod(namespace="default", name=f"pod{n}", netns=f"pod{n}", node_name="n", ips=(f"10.0.1.{n}",))
+        for n in (1, 2)
+    )
+    snapshot = snapshot.with_section(SectionKey("n", "links"), Known((*links.value, *ends)))
+    snapshot = snapshot.with_section(SectionKey("n", "routes"), Known(routes))
+    return replace(snapshot, kube=Kube(pods=Known(pods)))
+
+
+def test_the_routes_to_pods_it_owes() -> None:
+    """Where one pod has a route of its own, each has; where none has, nothing says that they are wanted."""
+    assert not any(isinstance(item, OwedRoute) for item in plugin.nettrace_owes(with_pods(), "n"))
+    one = Route(dst="10.0.1.1/32", nexthops=(NextHop(device="lxc000000000001"),), scope="link")
+    owed = [item for item in plugin.nettrace_owes(with_pods(one), "n") if isinstance(item, OwedRoute)]
+    assert [(item.subject, item.route.dst, item.route.nexthops[0].device) for item in owed] == [
+        ("pod/default/pod1", "10.0.1.1/32", "lxc000000000001"),
+        ("pod/default/pod2", "10.0.1.2/32", "lxc000000000002"),
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.bench import bench
 from tests.acceptance.breaking import Break, found_repaired_undone
-from tests.acceptance.calico import block_of, no_workload_route
+from tests.acceptance.calico import block_of, no_proxy_arp, no_workload_route
 from tests.acceptance.calico import heal as heal_all
 from tests.acceptance.faults import Scene
 from tests.acceptance.matrix import KINDS, SWEEP, agrees, ends_of, flow_of
@@ -72,6 +72,7 @@ BREAKS = (
     Break("pod-route-missing", no_route, "pod-pod-other-node", "timeout", "calico"),
     Break("tunnel-link-down", tunnel_down, "pod-pod-other-node", "timeout", "calico"),
     Break("calico-workload-route-missing", no_workload_route, "pod-pod-other-node", "timeout", "calico"),
+    Break("calico-proxy-arp-off", no_proxy_arp, "pod-pod-other-node", "unreachable", "calico"),
 )
 
 

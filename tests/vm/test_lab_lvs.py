@@ -30,15 +30,16 @@ def reals(lab: Bench) -> list[str]:
     return [named[name] for name in ("rs1", "rs2", "rs3")]
 
 
+#: Who calls the virtual address: the kind of flow -> the source as nettrace and as the lab names it.
 SOURCES = {
-    "outside": ("internet", "internet"),
-    "director": ("node/director", "director"),
-    "same-network": ("container/client", "client"),
-    "itself": ("container/rs1", "rs1"),
+    "outside-nodeport": ("internet", "internet"),
+    "node-service": ("node/director", "director"),
+    "pod-service": ("container/client", "client"),
+    "pod-own-service": ("container/rs1", "rs1"),
 }
 
 
-@pytest.mark.parametrize("kind", SOURCES if SWEEP else ["outside"])
+@pytest.mark.parametrize("kind", SOURCES if SWEEP else ["outside-nodeport"])
 def test_prediction_equals_the_real_connection(lab: Bench, kind: str) -> None:
     """From everywhere each real server answers, as walked, and nothing is found wrong."""
     source, who = SOURCES[kind]
@@ -50,6 +51,21 @@ def test_prediction_equals_the_real_connection(lab: Bench, kind: str) -> None:
     tries = lab.connect(who, vip(lab), PORT, times=9)
     assert {t["outcome"] for t in tries} == {"connected"}
     assert {t["answer"] for t in tries} == ends
+
+
+#: Past the virtual address: the kind of flow -> what comes of it.  The director masquerades for nobody
+#: who calls the outside, which then has no way back.
+BESIDE = {"pod-pod-same-node": "connected", "pod-outside": "timeout"}
+
+
+@pytest.mark.parametrize("kind", BESIDE if SWEEP else [])
+def test_prediction_equals_the_real_connection_beside_it(lab: Bench, kind: str) -> None:
+    """Who calls no virtual address is walked and connects alike."""
+    named = {member["name"]: member["addresses"][0] for member in lab.record()["namespaces"]}
+    host, port = ("rs2", REAL_PORT) if kind == "pod-pod-same-node" else ("internet", 80)
+    said = lab.trace("container/client", f"{named[host]}:{port}")
+    assert said["outcome"] == BESIDE[kind], said
+    assert [t["outcome"] for t in lab.connect("client", named[host], port)] == [BESIDE[kind]]
 
 
 class Fault(NamedTuple):
@@ -71,35 +87,35 @@ FAULTS = (
     Fault(
         "ipvs-vip-missing",
         lambda lab: f"ip route del local {vip(lab)} dev lo",
-        "outside",
+        "outside-nodeport",
         "timeout",
         frozenset({"timeout", "unreachable"}),
     ),
     Fault(
         "ipvs-rs-weight0",
         lambda lab: each_real(lab, "ipvsadm -e {} -m -w 0"),
-        "outside",
+        "outside-nodeport",
         "refused",
         frozenset({"refused"}),
     ),
     Fault(
         "ipvs-no-real-servers",
         lambda lab: each_real(lab, "ipvsadm -d {}"),
-        "outside",
+        "outside-nodeport",
         "refused",
         frozenset({"refused"}),
     ),
     Fault(
         "ipvs-conntrack-off",
         lambda lab: "sysctl -qw net.ipv4.vs.conntrack=0",
-        "same-network",
+        "pod-service",
         "timeout",
         frozenset({"timeout"}),
     ),
     Fault(
         "ipvs-stale-real-server",
         lambda lab: f"ipvsadm -a -t {vip(lab)}:{PORT} -r {reals(lab)[0]}:9999 -m -w 1",
-        "outside",
+        "outside-nodeport",
         "mixed",
         frozenset({"connected", "refused"}),
     ),

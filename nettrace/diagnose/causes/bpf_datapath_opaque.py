@@ -7,7 +7,7 @@ from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import subject_of, where
 from nettrace.model.bpf import BpfProgram, what_was_found
 from nettrace.model.finding import Evidence, Safety
-from nettrace.model.owner import owner_of_program
+from nettrace.model.owner import Owner, owner_of_program
 from nettrace.model.section import Known
 from nettrace.model.step import Verdict
 
@@ -25,10 +25,12 @@ class _Met(NamedTuple):
 
 def _candidates(context: Context) -> Iterator[Candidate]:
     seen: set[tuple[str, str]] = set()
+    # a stranger's program is told before those of a known data path, which let packets pass every day
+    hanging = sorted(_hanging(context), key=lambda met: _owner(context, met) is not None)
     for failure in context.failures:
         if failure.verdict is not Verdict.UNKNOWN or failure.leg is None:
             continue
-        for met in _hanging(context):
+        for met in hanging:
             # the walk's reason names what it ended at, and where
             place = met.ref.rpartition("/")[2] if met.program is None else ""
             named = met.words in failure.leg.reason and place in failure.leg.reason
@@ -50,9 +52,13 @@ def _hanging(context: Context) -> Iterator[_Met]:
         yield from (_Met(name, f"{name}/socket_programs", str(program), program) for program in sockets)
 
 
+def _owner(context: Context, met: _Met) -> Owner | None:
+    return owner_of_program(context.owners, met.program.name) if met.program is not None else None
+
+
 def _candidate(context: Context, met: _Met) -> Candidate:
     place, program = where(context.snapshot, met.netns), met.program
-    owner = owner_of_program(context.owners, program.name) if program is not None else None
+    owner = _owner(context, met)
     device = met.ref.rpartition("/")[2]
     look = "look at it: "
     look += f"tc filter show dev {device}" if program is None else f"bpftool prog dump xlated id {program.id}"

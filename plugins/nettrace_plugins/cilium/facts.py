@@ -25,6 +25,7 @@ __all__ = [
     "evidence",
     "links",
     "mode",
+    "pod_devices",
     "programs",
     "replaces_kube_proxy",
 ]
@@ -63,6 +64,11 @@ def device_words(name: str) -> str | None:
 def devices(snapshot: Snapshot, netns: str) -> list[Link]:
     """Return Cilium's devices in a namespace."""
     return [link for link in links(snapshot, netns) if device_words(link.name) is not None]
+
+
+def pod_devices(snapshot: Snapshot, netns: str) -> list[Link]:
+    """Return the node's ends of the veth pairs, or netkit pairs, of pods."""
+    return [link for link in links(snapshot, netns) if _POD.fullmatch(link.name) and link.peer is not None]
 
 
 def programs(snapshot: Snapshot, netns: str) -> list[tuple[str, BpfProgram]]:

@@ -1,21 +1,23 @@
 """
-The routes that Cilium owes a node.
+What Cilium owes a node: routes, and what its devices have to be like.
 
-Lives here: the ways to other nodes' pods, as far as nodes and devices tell which there have to be.
-Source: cilium/cilium pkg/datapath/linux/node.go (updateDirectRoutes, nodeUpdate), pkg/annotation.
+Lives here: the ways to pods, of this node and of others, as far as objects and devices tell which there
+have to be, and the reverse path filter of Cilium's devices.
+Source: cilium/cilium pkg/datapath/linux/node.go (updateDirectRoutes, nodeUpdate), pkg/annotation,
+pkg/endpointmanager (endpoint routes), pkg/datapath/connector (rp_filter).
 """
 
 from collections.abc import Iterator
 
 from nettrace.model.addr import canonical_address, canonical_prefix, family_of
-from nettrace.model.kube import KubeNode
-from nettrace.model.owed import Owed, OwedRoute
+from nettrace.model.kube import KubeNode, Pod
+from nettrace.model.owed import Owed, OwedRoute, OwedSysctl
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
-from nettrace_plugins.cilium.facts import mode
+from nettrace_plugins.cilium.facts import devices, mode, pod_devices
 
-__all__ = ["ANNOTATION", "OWNER", "owed_routes"]
+__all__ = ["ANNOTATION", "OWNER", "owed_pod_routes", "owed_routes", "owed_sysctls", "pods_on"]
 
 OWNER = "cilium-agent"
 #: Prefix of the annotations of Nodes (annotate-k8s-node).
@@ -56,6 +58,58 @@ def owed_routes(snapshot: Snapshot, node: str) -> Iterator[Owed]:
         for peer, cidr, via in ways:
             hop = NextHop(device=device, via=via)
             yield _route(state.netns, peer, Route(dst=cidr, nexthops=(hop,), protocol="kernel"))
+
+
+def owed_pod_routes(snapshot: Snapshot, node: str) -> Iterator[Owed]:
+    """
+    Yield the routes to the node's own pods.
+
+    The agent makes them only if told to (endpointRoutes.enabled), which no state says outright: they are
+    owed where one of them stands.
+    """
+    state = snapshot.nodes.get(node)
+    if state is None:
+        return
+    device_of = {link.peer.netns: link.name for link in pod_devices(snapshot, state.netns) if link.peer}
+    wanted = [
+        (pod, Route(dst=f"{address}/32", nexthops=(NextHop(device=device_of[pod.netns]),), scope="link"))
+        for pod in pods_on(snapshot, node)
+        for address in pod.ips
+        if pod.netns in device_of and family_of(address) == 4
+    ]
+    routes = _routes(snapshot, state.netns)
+    standing = {(route.dst, hop.device) for route in routes for hop in route.nexthops}
+    if not any((route.dst, route.nexthops[0].device) in standing for _, route in wanted):
+        return
+    for pod, route in wanted:
+        yield OwedRoute(
+            netns=state.netns,
+            owner=OWNER,
+            source=f"Pod {pod.key} and the device that its veth ends in",
+            about=f"its pod {pod.key}",
+            subject=f"pod/{pod.key}",
+            route=route,
+        )
+
+
+def pods_on(snapshot: Snapshot, node: str) -> tuple[Pod, ...]:
+    """Return the pods of a node with a network of their own."""
+    pods = snapshot.kube.pods.value if isinstance(snapshot.kube.pods, Known) else ()
+    return tuple(pod for pod in pods if pod.node_name == node and not pod.host_network)
+
+
+def owed_sysctls(snapshot: Snapshot, node: str) -> Iterator[Owed]:
+    """Yield that no device of Cilium's filters by reverse path: what its programs redirect would not pass."""
+    state = snapshot.nodes.get(node)
+    for link in devices(snapshot, state.netns) if state is not None else ():
+        yield OwedSysctl(
+            netns=state.netns if state is not None else "",
+            owner=OWNER,
+            source="cilium-agent, for each device of its own",
+            about=f"reverse path filter of {link.name}",
+            name=f"net.ipv4.conf.{link.name}.rp_filter",
+            values=("0",),
+        )
 
 
 def _route(netns: str, peer: KubeNode, route: Route) -> OwedRoute:

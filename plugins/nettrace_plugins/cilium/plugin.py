@@ -11,10 +11,12 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.service_table import MapWords, ServiceTable
 from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, Topology, hookimpl
+from nettrace_plugins.cilium.causes import CILIUM_PROGRAM_MISSING, CILIUM_ROUTE_MISSING
 from nettrace_plugins.cilium.facts import (
     CHAINS,
     PROGRAMS,
     device_words,
+    devices,
     evidence,
     links,
     mode,
@@ -23,7 +25,7 @@ from nettrace_plugins.cilium.facts import (
 from nettrace_plugins.cilium.identities import address_words, map_words
 from nettrace_plugins.cilium.layouts import MAPS
 from nettrace_plugins.cilium.leftovers import KUBEPROXY_LEFTOVER, leftovers
-from nettrace_plugins.cilium.owes import OWNER, owed_routes
+from nettrace_plugins.cilium.owes import OWNER, owed_pod_routes, owed_routes, owed_sysctls
 from nettrace_plugins.cilium.services import SYSTEM, service_table
 
 __all__ = ["Cilium", "plugin"]
@@ -83,11 +85,13 @@ class Cilium:
     @hookimpl
     def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:
         """Return each node's files and processes, its devices, and what is run for its sockets."""
-        found = [SectionKey("", "kube/nodes")]
+        found = [SectionKey("", "kube/nodes"), SectionKey("", "kube/pods")]
         for node in snapshot.nodes.values():
             holder = f"node:{node.name}"
             found += [SectionKey(holder, "files"), SectionKey(holder, "processes")]
             found += [SectionKey(node.netns, name) for name in _SECTIONS]
+            if devices(snapshot, node.netns):
+                found.append(SectionKey(node.netns, "sysctls"))
         return found
 
     @hookimpl
@@ -107,13 +111,17 @@ class Cilium:
 
     @hookimpl
     def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
-        """Return the routes that Cilium has to have made on *node*."""
-        return tuple(owed_routes(snapshot, node))
+        """Return the routes that Cilium has to have made on *node*, and what its devices have to be like."""
+        return (
+            *owed_routes(snapshot, node),
+            *owed_pod_routes(snapshot, node),
+            *owed_sysctls(snapshot, node),
+        )
 
     @hookimpl
     def nettrace_causes(self) -> Sequence[Cause]:
         """Return Cilium's causes."""
-        return (KUBEPROXY_LEFTOVER,)
+        return (CILIUM_ROUTE_MISSING, CILIUM_PROGRAM_MISSING, KUBEPROXY_LEFTOVER)
 
     @hookimpl
     def nettrace_topologies(self) -> Sequence[Topology]:

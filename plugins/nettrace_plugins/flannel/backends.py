@@ -19,7 +19,7 @@ from nettrace.lab.detach import command
 from nettrace.lab.names import mac_of
 from nettrace.lab.topologies.pod_network import Site
 
-__all__ = ["HOST_GW", "UDP", "VXLAN", "VXLAN_DEVICE", "Backend"]
+__all__ = ["HOST_GW", "UDP", "VXLAN", "VXLAN_DEVICE", "VXLAN_DIRECT", "Backend"]
 
 _VNI = 1
 VXLAN_DEVICE = f"flannel.{_VNI}"
@@ -64,15 +64,19 @@ def _vxlan_annotations(node: str) -> dict[str, str]:
     return {"backend-data": data, "backend-type": "vxlan"}
 
 
-def _vxlan_wiring(site: Site) -> list[str]:
+def _vxlan_device(site: Site) -> list[str]:
     node = site.node
     ends = f"local {node.address} dev eth0 dstport {_VXLAN_PORT}"
     mac = _vtep_mac(node.name)
-    lines = [
+    return [
         f"link add {VXLAN_DEVICE} mtu {_VXLAN_MTU} address {mac} type vxlan id {_VNI} {ends} nolearning",
         f"addr add {node.pod_cidr.network_address}/32 dev {VXLAN_DEVICE}",
         f"link set {VXLAN_DEVICE} up",
     ]
+
+
+def _vxlan_wiring(site: Site) -> list[str]:
+    lines = _vxlan_device(site)
     for peer in site.peers:
         vtep = peer.pod_cidr.network_address
         lines += [
@@ -95,6 +99,19 @@ VXLAN = Backend(
     annotations=_vxlan_annotations,
     wiring=_vxlan_wiring,
     fdb=_vxlan_fdb,
+)
+
+
+def _direct_wiring(site: Site) -> list[str]:
+    return _vxlan_device(site) + _host_gw_wiring(site)  # a lab's nodes are all on one network
+
+
+VXLAN_DIRECT = Backend(
+    topology="flannel-vxlan-direct",
+    mtu=_VXLAN_MTU,
+    annotations=_vxlan_annotations,
+    wiring=_direct_wiring,
+    conf='{"Type": "vxlan", "DirectRouting": true}',
 )
 
 

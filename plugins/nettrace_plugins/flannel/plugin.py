@@ -14,7 +14,13 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.flannel.causes import FLANNEL_ARP_MISSING, FLANNEL_FDB_MISSING
 from nettrace_plugins.flannel.delegate import delegated
-from nettrace_plugins.flannel.facts import ANNOTATION, SUBNET_ENV, own_and_peers, subnet_env
+from nettrace_plugins.flannel.facts import (
+    ANNOTATION,
+    SUBNET_ENV,
+    direct_routing,
+    own_and_peers,
+    subnet_env,
+)
 from nettrace_plugins.flannel.host_gw import HOSTGW_NO_L2
 from nettrace_plugins.flannel.masquerade import CHAIN, owed_masquerade
 from nettrace_plugins.flannel.peers import OWNER, owed_for_peers
@@ -41,6 +47,13 @@ _TOPOLOGIES = (
         builder="nettrace_plugins.flannel.topology:flannel_vxlan",
         cluster=True,
         faults=(*_FAULTS, "flannel-fdb-missing", "pod-route-missing", "rp-filter-strict"),
+    ),
+    Topology(
+        name="flannel-vxlan-direct",
+        summary="a cluster with flannel's VXLAN and DirectRouting: nodes of one network need no tunnel",
+        builder="nettrace_plugins.flannel.topology:flannel_vxlan_direct",
+        cluster=True,
+        faults=(*_FAULTS, "pod-route-missing"),
     ),
     Topology(
         name="flannel-host-gw",
@@ -77,7 +90,8 @@ class Flannel:
             own, _ = own_and_peers(snapshot, node.name)
             found = []
             if own is not None:
-                backends.add(own.backend)
+                direct = own.backend == "vxlan" and direct_routing(snapshot, node.name)
+                backends.add("vxlan with DirectRouting" if direct else own.backend)
                 # the back end udp is not named there
                 said = (
                     f"backend-type: {own.backend}" if own.backend != "udp" else f"public-ip: {own.public_ip}"

@@ -21,10 +21,18 @@ from nettrace.model.lab import LabNetns
 from nettrace.model.section import Known, Section
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule
-from nettrace_plugins.flannel.backends import HOST_GW, UDP, VXLAN, Backend
+from nettrace_plugins.flannel.backends import HOST_GW, UDP, VXLAN, VXLAN_DIRECT, Backend
 from nettrace_plugins.flannel.masquerade import CHAIN
 
-__all__ = ["flannel_host_gw", "flannel_udp", "flannel_vxlan", "pod_network", "subnet_env", "with_masquerade"]
+__all__ = [
+    "flannel_host_gw",
+    "flannel_udp",
+    "flannel_vxlan",
+    "flannel_vxlan_direct",
+    "pod_network",
+    "subnet_env",
+    "with_masquerade",
+]
 
 T = TypeVar("T")
 
@@ -35,6 +43,11 @@ _NETWORK = "cbr0"
 def flannel_vxlan(lab: str, root: Path, options: Options) -> Blueprint:
     """Describe a cluster whose nodes a VXLAN joins."""
     return kubernetes(pod_network(VXLAN), lab, root, options)
+
+
+def flannel_vxlan_direct(lab: str, root: Path, options: Options) -> Blueprint:
+    """Describe a cluster with VXLAN and DirectRouting: nodes of one network need no tunnel."""
+    return kubernetes(pod_network(VXLAN_DIRECT), lab, root, options)
 
 
 def flannel_host_gw(lab: str, root: Path, options: Options) -> Blueprint:
