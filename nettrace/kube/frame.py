@@ -26,7 +26,7 @@ from nettrace.model.xt import (
     XtRule,
 )
 
-__all__ = ["PURPOSES", "SOURCE", "BuiltinJump", "frame_chains", "frame_note", "jumps"]
+__all__ = ["PURPOSES", "SOURCE", "BuiltinJump", "established", "frame_chains", "frame_note", "jumps"]
 
 #: What findings cite for rules that no Service asks for.
 SOURCE = "kube-proxy's configuration"
@@ -185,8 +185,12 @@ def _forward(settings: Settings) -> Iterator[XtRule]:
         counter = (Nfacct(_INVALID_COUNTER),) if settings.traits.counters else ()
         yield rule(Drop(), states("INVALID"), *counter)
     yield rule(Accept(), *comment("kubernetes forwarding rules"), mark_test(settings.mark))
-    ends = ("",) if settings.traits.one_balancing else ("pod source ", "pod destination ")
-    for end in ends:
+    yield from established(settings.traits)
+
+
+def established(known: Traits) -> Iterator[XtRule]:
+    """Yield the acceptance of established connections, until 1.22 twice, for each direction."""
+    for end in ("",) if known.one_balancing else ("pod source ", "pod destination "):
         words = comment(f"kubernetes forwarding conntrack {end}rule")
         yield rule(Accept(), *words, states("RELATED", "ESTABLISHED"))
 

@@ -31,7 +31,15 @@ from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule, OwedSysctl
 from nettrace.model.section import Known, Missing
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTable
 
-__all__ = ["OWNER", "describe_chain", "expected_iptables", "owed_kube_proxy", "ruleset", "servings"]
+__all__ = [
+    "OWNER",
+    "describe_chain",
+    "expected_iptables",
+    "owed_kube_proxy",
+    "proxied",
+    "ruleset",
+    "servings",
+]
 
 OWNER = "kube-proxy"
 
@@ -220,9 +228,9 @@ def _chains(kube: Kube, chosen: Settings, services: Container[str] | None = None
             yield from xlb_chains(serving) if chosen.traits.xlb else chains(serving)
 
 
-def servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
+def proxied(kube: Kube, chosen: Settings) -> list[tuple[ProxiedPort, tuple[Backend, ...]]]:
     """
-    Yield every port of a Service that kube-proxy serves, with the endpoints that the node uses.
+    Return every port of a Service that kube-proxy serves with all endpoints that it knows of.
 
     UserError where Services or their endpoints were not read.
     """
@@ -235,12 +243,22 @@ def servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
             hint="give the cluster's objects with --manifests or --kubeconfig",
         )
     index = index_slices(slices.value)
-    found: list[tuple[ProxiedPort, tuple[Backend, ...]]] = [
+    found = [
         (port, backends(index, port, chosen.node, as_given=not known.endpoint_slices))
         for port in proxied_ports(kube.services.value, chosen.family, ip_mode=known.ip_mode)
     ]
     if not known.health_checks:  # 1.20 knows no endpoint that is not ready
         found = [(port, tuple(b for b in everyone if b.ready)) for port, everyone in found]
+    return found
+
+
+def servings(kube: Kube, chosen: Settings) -> Iterator[Serving]:
+    """
+    Yield every port of a Service that kube-proxy serves, with the endpoints that the node uses.
+
+    In the order of proxied(); UserError as there.
+    """
+    found = proxied(kube, chosen)
     commented = sum(len(everyone) for _, everyone in found) <= _LARGE_CLUSTER
     for port, everyone in found:
         choice = _choice(everyone, port, chosen)

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 
+from nettrace.kube.frame import established
+from nettrace.kube.ipvs_layout import IpvsLayout
 from nettrace.kube.ipvs_sets import COMMENTS, SETS, set_name
 from nettrace.kube.rules import comment, host, mark_test, rule, states
 from nettrace.kube.settings import LOOPBACK, Settings
@@ -20,7 +22,6 @@ from nettrace.model.xt import (
     Addrtype,
     Drop,
     Extension,
-    Jump,
     MarkTarget,
     Masquerade,
     Match,
@@ -29,58 +30,12 @@ from nettrace.model.xt import (
     Reject,
     Return,
     SetMatch,
-    Target,
     XtRule,
 )
 
-__all__ = ["OUT_FILTER", "Barred", "ipvs_chains"]
-
-#: Its rules stand in the order of a map of Go.
-OUT_FILTER = "KUBE-IPVS-OUT-FILTER"
+__all__ = ["Barred", "ipvs_chains"]
 
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
-
-#: (set, table, chain, target, protocol): the rules that need no more than the set.  Those of
-#: policy Local have to come before those that mark for masquerading.
-_BY_SET: tuple[tuple[str, str, str, Target, str | None], ...] = (
-    ("LOOP-BACK", "nat", "KUBE-POSTROUTING", Masquerade(), None),
-    ("LOAD-BALANCER", "nat", "KUBE-SERVICES", Jump("KUBE-LOAD-BALANCER"), None),
-    ("LOAD-BALANCER-LOCAL", "nat", "KUBE-LOAD-BALANCER", Return(), None),
-    ("NODE-PORT-LOCAL-TCP", "nat", "KUBE-NODE-PORT", Return(), "tcp"),
-    ("NODE-PORT-TCP", "nat", "KUBE-NODE-PORT", Jump("KUBE-MARK-MASQ"), "tcp"),
-    ("NODE-PORT-LOCAL-UDP", "nat", "KUBE-NODE-PORT", Return(), "udp"),
-    ("NODE-PORT-UDP", "nat", "KUBE-NODE-PORT", Jump("KUBE-MARK-MASQ"), "udp"),
-    ("NODE-PORT-LOCAL-SCTP-HASH", "nat", "KUBE-NODE-PORT", Return(), "sctp"),
-    ("NODE-PORT-SCTP-HASH", "nat", "KUBE-NODE-PORT", Jump("KUBE-MARK-MASQ"), "sctp"),
-    ("LOAD-BALANCER-FW", "filter", "KUBE-PROXY-FIREWALL", Jump("KUBE-SOURCE-RANGES-FIREWALL"), None),
-    ("LOAD-BALANCER-SOURCE-CIDR", "filter", "KUBE-SOURCE-RANGES-FIREWALL", Return(), None),
-    ("LOAD-BALANCER-SOURCE-IP", "filter", "KUBE-SOURCE-RANGES-FIREWALL", Return(), None),
-)
-
-#: (table, built-in chain, chain, comment), in the order in which they stand there.
-_JUMPS = (
-    ("filter", "INPUT", "KUBE-IPVS-FILTER", "kubernetes ipvs access filter"),
-    ("filter", "INPUT", "KUBE-PROXY-FIREWALL", "kube-proxy firewall rules"),
-    ("filter", "INPUT", "KUBE-NODE-PORT", "kubernetes health check rules"),
-    ("filter", "FORWARD", "KUBE-PROXY-FIREWALL", "kube-proxy firewall rules"),
-    ("filter", "FORWARD", "KUBE-FORWARD", "kubernetes forwarding rules"),
-    ("filter", "OUTPUT", OUT_FILTER, "kubernetes ipvs access filter"),
-    ("nat", "PREROUTING", "KUBE-SERVICES", "kubernetes service portals"),
-    ("nat", "OUTPUT", "KUBE-SERVICES", "kubernetes service portals"),
-    ("nat", "POSTROUTING", "KUBE-POSTROUTING", "kubernetes postrouting rules"),
-)
-
-_CHAINS = {
-    "nat": ("KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-MARK-MASQ"),
-    "filter": (
-        "KUBE-FORWARD",
-        "KUBE-NODE-PORT",
-        "KUBE-PROXY-FIREWALL",
-        "KUBE-SOURCE-RANGES-FIREWALL",
-        "KUBE-IPVS-FILTER",
-        OUT_FILTER,
-    ),
-}
 
 
 class Barred(Struct, frozen=True):
@@ -92,39 +47,37 @@ class Barred(Struct, frozen=True):
 
 
 def ipvs_chains(
-    settings: Settings, filled: Collection[str], barred: Sequence[Barred], *, out_filter: bool
+    settings: Settings, filled: Collection[str], barred: Sequence[Barred], layout: IpvsLayout
 ) -> dict[tuple[str, str], tuple[XtRule, ...]]:
     """
     Return (table, chain) -> rules, the jumps from built-in chains among them.
 
-    *filled* are the sets (keys of SETS) that have entries; *out_filter*: this version has the
-    chain that keeps the node from balancers' addresses.
+    *filled* are the sets (keys of SETS) that have entries.
     """
-    writer = _Writer(settings, filled)
+    writer = _Writer(settings, filled, layout)
     found: dict[tuple[str, str], tuple[XtRule, ...]] = {}
-    for table, chain, to, words in _JUMPS:
-        if to != OUT_FILTER or out_filter:
-            found[table, chain] = (*found.get((table, chain), ()), rule(to, *comment(words)))
-    for table, names in _CHAINS.items():
+    for table, chain, to, words in layout.jumps:
+        found[table, chain] = (*found.get((table, chain), ()), rule(to, *comment(words)))
+    for table, names in layout.chains.items():
         for name in names:
-            if name != OUT_FILTER or out_filter:
-                found[table, name] = tuple(writer.chain(table, name, barred))
+            found[table, name] = tuple(writer.chain(table, name, barred))
     return found
 
 
 class _Writer:
     """The rules of one family."""
 
-    def __init__(self, settings: Settings, filled: Collection[str]) -> None:
-        self.settings, self.filled = settings, filled
+    def __init__(self, settings: Settings, filled: Collection[str], layout: IpvsLayout) -> None:
+        self.settings, self.filled, self.layout = settings, filled, layout
 
     def chain(self, table: str, name: str, barred: Sequence[Barred]) -> Iterator[XtRule]:
         """Yield the rules of one chain."""
-        if (table, name) == ("nat", "KUBE-SERVICES"):
+        if (table, name) == ("nat", "KUBE-SERVICES") and self.layout.binds_own:
             yield rule(Return(), src=LOOPBACK[self.settings.family])
-        for one, its_table, its_chain, target, proto in _BY_SET:
-            if (its_table, its_chain) == (table, name) and one in self.filled:
-                yield rule(target, *comment(COMMENTS[one]), self.set(one), proto=proto)
+        for one in self.layout.by_set:
+            if (one.table, one.chain) == (table, name) and one.name in self.filled:
+                tests = (*comment(COMMENTS[one.name]), self.set(one.name))
+                yield rule(one.target, *tests, proto=one.proto)
         match table, name:
             case "nat", "KUBE-SERVICES":
                 yield from self._services()
@@ -132,6 +85,8 @@ class _Writer:
                 yield from self._postrouting()
             case "nat", "KUBE-LOAD-BALANCER":
                 yield rule("KUBE-MARK-MASQ")
+            case "nat", "KUBE-FIRE-WALL":
+                yield rule("KUBE-MARK-DROP")
             case "nat", "KUBE-MARK-MASQ":
                 yield rule(MarkTarget(self.settings.mark, self.settings.mark))
             case "filter", "KUBE-FORWARD":
@@ -189,12 +144,16 @@ class _Writer:
     def _forward(self) -> Iterator[XtRule]:
         mark = mark_test(self.settings.mark)
         yield rule(Accept(), *comment("kubernetes forwarding rules"), mark)
-        words = comment("kubernetes forwarding conntrack rule")
-        yield rule(Accept(), *words, states("RELATED", "ESTABLISHED"))
+        yield from established(self.settings.traits)
 
     def _access(self) -> Iterator[XtRule]:
         """A VIP is an address of the node: its other ports would be the node's own."""
-        for name in ("LOAD-BALANCER", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL"):
+        for name in (
+            "LOAD-BALANCER",
+            "CLUSTER-IP",
+            "EXTERNAL-IP",
+            *(["EXTERNAL-IP-LOCAL"] if self.layout.out else []),
+        ):
             yield rule(Return(), self.set(name))
         yield rule(Return(), self.set("HEALTH-CHECK-NODE-PORT"))
         refusal = "icmp6-port-unreachable" if self.settings.family == 6 else "icmp-port-unreachable"

@@ -10,6 +10,8 @@ Source: pkg/proxy/ipvs/proxier.go (syncProxyRules, syncEndpoint) of Kubernetes.
 
 from collections.abc import Iterator, Sequence
 
+from nettrace.kube.endpoints import Backend
+from nettrace.kube.ipvs_layout import IpvsLayout
 from nettrace.kube.serving import Serving
 from nettrace.model.ipvs import RealServer, VirtualServer
 
@@ -20,7 +22,7 @@ _FLAGS = {"mh": ("mh-port",)}
 
 
 def virtual_servers(
-    serving: Serving, scheduler: str, node_ports_on: Sequence[str]
+    serving: Serving, scheduler: str, node_ports_on: Sequence[str], layout: IpvsLayout
 ) -> Iterator[VirtualServer]:
     """
     Yield the virtual servers of a service port; one without endpoints is there, empty.
@@ -28,27 +30,44 @@ def virtual_servers(
     *node_ports_on* are the addresses on which the node serves NodePorts.
     """
     port = serving.port
-    yield _server(serving, scheduler, port.cluster_ip, port.port.port, local=port.internal_local)
+    inside = _endpoints(serving, layout, local=serving.inside_local)
+    yield _server(serving, scheduler, port.cluster_ip, port.port.port, inside)
+    outside = _endpoints(serving, layout, local=serving.outside_local)
     for address in (*port.external_ips, *port.load_balancer_ips):
-        yield _server(serving, scheduler, address, port.port.port, local=port.external_local)
+        yield _server(serving, scheduler, address, port.port.port, outside)
     if port.port.node_port:
         for address in node_ports_on:
-            yield _server(serving, scheduler, address, port.port.node_port, local=port.external_local)
+            yield _server(serving, scheduler, address, port.port.node_port, outside)
 
 
-def bound_addresses(serving: Serving, elsewhere: Sequence[str]) -> Iterator[str]:
-    """Yield what kube-ipvs0 has to have; not an address that another device of the node has."""
+def bound_addresses(serving: Serving, elsewhere: Sequence[str], layout: IpvsLayout) -> Iterator[str]:
+    """Yield what kube-ipvs0 has to have; since 1.27 no address that another device of the node has."""
     port = serving.port
     yield port.cluster_ip
     for address in (*port.external_ips, *port.load_balancer_ips):
-        if address not in elsewhere:
+        if not layout.binds_own or address not in elsewhere:
             yield address
 
 
-def _server(serving: Serving, scheduler: str, address: str, number: int, *, local: bool) -> VirtualServer:
-    """Policy Local without an endpoint here takes those of all nodes, for the node's own pods' sake."""
-    choice, service = serving.choice, serving.port.service
-    chosen = (choice.local or choice.cluster) if local else choice.cluster
+def _endpoints(serving: Serving, layout: IpvsLayout, *, local: bool) -> tuple[Backend, ...]:
+    """
+    Return the real servers for traffic of one policy (syncEndpoint).
+
+    Policy Local without an endpoint here takes those of all nodes, for the node's own pods' sake, but not
+    in older versions; in those a Service of internal policy Local alone has none but this node's anyway.
+    """
+    choice = serving.choice
+    if not local:
+        return choice.cluster
+    if layout.falls_back:
+        return choice.local or choice.cluster
+    return choice.local if serving.outside_local else choice.cluster
+
+
+def _server(
+    serving: Serving, scheduler: str, address: str, number: int, chosen: Sequence[Backend]
+) -> VirtualServer:
+    service = serving.port.service
     return VirtualServer(
         address=address,
         port=number,

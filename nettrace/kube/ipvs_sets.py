@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from nettrace.kube.endpoints import Backend
 from nettrace.kube.expected import ExpectedIpset
+from nettrace.kube.ipvs_layout import IpvsLayout
 from nettrace.kube.serving import Serving
 from nettrace.model.addr import in_prefix
 
@@ -79,11 +80,14 @@ def set_name(name: str, family: int) -> str:
     return f"KUBE-{'6-' if family == 6 else ''}{name}"[:_LONGEST]
 
 
-def ipsets(entries: Iterable[Entry], family: int) -> tuple[ExpectedIpset, ...]:
+def ipsets(entries: Iterable[Entry], family: int, layout: IpvsLayout) -> tuple[ExpectedIpset, ...]:
     """Return all sets, with the entries; kube-proxy makes the empty ones too."""
-    members: dict[str, dict[str, None]] = {name: {} for name in SETS}
+    has = {"HEALTH-CHECK-NODE-PORT": layout.health_checks, "IPVS-IPS": layout.access}
+    members: dict[str, dict[str, None]] = {name: {} for name in SETS if has.get(name, True)}
     for entry in entries:
-        if not entry.text.endswith("/0"):  # which no set of networks takes: kube-proxy tries in vain
+        if entry.name in members and not entry.text.endswith(
+            "/0"
+        ):  # which no set of networks takes: kube-proxy tries in vain
             members[entry.name][entry.text] = None
     inet = "inet6" if family == 6 else "inet"
     return tuple(
@@ -96,6 +100,7 @@ def ipsets(entries: Iterable[Entry], family: int) -> tuple[ExpectedIpset, ...]:
             members=tuple(members[name]),
         )
         for name, kind in SETS.items()
+        if name in members
     )
 
 
@@ -115,7 +120,7 @@ def port_entries(
             pair = f"{backend.address},{proto}:{backend.port},{backend.address}"
             yield Entry("LOOP-BACK", pair)
     yield Entry("CLUSTER-IP", f"{port.cluster_ip},{proto}:{number}")
-    external = "EXTERNAL-IP-LOCAL" if port.external_local else "EXTERNAL-IP"
+    external = "EXTERNAL-IP-LOCAL" if serving.outside_local else "EXTERNAL-IP"
     for address in port.external_ips:
         yield Entry(external, f"{address},{proto}:{number}")
     for address in port.load_balancer_ips:
@@ -136,7 +141,7 @@ def shuts_out_node(serving: Serving) -> bool:
 
 def _balancer(serving: Serving, key: str, address: str) -> Iterator[Entry]:
     yield Entry("LOAD-BALANCER", key)
-    if serving.port.external_local:
+    if serving.outside_local:
         yield Entry("LOAD-BALANCER-LOCAL", key)
     if serving.port.source_ranges:
         yield Entry("LOAD-BALANCER-FW", key)
@@ -162,5 +167,5 @@ def _node_port(serving: Serving, node_ports_on: Sequence[str]) -> Iterator[Entry
     )
     for text in texts:
         yield Entry(f"NODE-PORT-{kind}", text)
-        if port.external_local:
+        if serving.outside_local:
             yield Entry(f"NODE-PORT-LOCAL-{kind}", text)

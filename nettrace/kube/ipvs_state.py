@@ -9,10 +9,10 @@ Not here: each of these (ipvs_servers, ipvs_sets, ipvs_rules), what is there ins
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
-from nettrace.kube.endpoints import backends, index_slices
 from nettrace.kube.expected import Expected, ExpectedIpvs, NodeFacts
-from nettrace.kube.iptables import servings
-from nettrace.kube.ipvs_rules import OUT_FILTER, Barred, ipvs_chains
+from nettrace.kube.iptables import proxied, servings
+from nettrace.kube.ipvs_layout import OUT_FILTER, IpvsLayout, ipvs_layout
+from nettrace.kube.ipvs_rules import Barred, ipvs_chains
 from nettrace.kube.ipvs_servers import bound_addresses, virtual_servers
 from nettrace.kube.ipvs_sets import Entry, ipsets, port_entries, shuts_out_node
 from nettrace.kube.services import addresses_of_family
@@ -20,7 +20,6 @@ from nettrace.kube.serving import Serving
 from nettrace.kube.settings import Settings, settings
 from nettrace.kube.traits import layout_version
 from nettrace.model.addr import is_loopback
-from nettrace.model.errors import UserError
 from nettrace.model.ipvs import VirtualServer
 from nettrace.model.kube import Kube, KubeProxyConfig
 from nettrace.model.section import Known
@@ -28,10 +27,7 @@ from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTabl
 
 __all__ = ["expected_ipvs"]
 
-#: KUBE-IPVS-FILTER and the set KUBE-IPVS-IPS.
-_OLDEST = (1, 27)
-#: KUBE-IPVS-OUT-FILTER.
-_OUT_FILTER_SINCE = (1, 29)
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
 def expected_ipvs(kube: Kube, node: str, family: int, facts: NodeFacts) -> Expected:
@@ -39,35 +35,25 @@ def expected_ipvs(kube: Kube, node: str, family: int, facts: NodeFacts) -> Expec
     Return what kube-proxy in ipvs mode owes *node* in *family* (4 or 6).
 
     NodePorts are served on the addresses of *facts*, which must not hold those of kube-ipvs0.
-    UserError as for settings(), and for a version before 1.27.
+    UserError as for settings().
     """
     chosen = settings(kube, node, family=family, addresses=facts.addresses)
     config = kube.proxy.value if isinstance(kube.proxy, Known) else KubeProxyConfig()
-    version = layout_version(config.version)
-    if version < _OLDEST:
-        raise UserError(
-            f"what kube-proxy {config.version} owes in ipvs mode is not derived",
-            hint="derived are versions 1.27 and later",
-        )
+    layout = ipvs_layout(layout_version(config.version))
     served = tuple(servings(kube, chosen))
     own = _node_addresses(kube, node, family, facts)
     ports_on = own if chosen.node_port_ips is None else _usable(chosen.node_port_ips)
-    slices = kube.endpoint_slices.value if isinstance(kube.endpoint_slices, Known) else ()
-    index = index_slices(slices)
-    addresses = tuple(dict.fromkeys(ip for one in served for ip in bound_addresses(one, own)))
+    if chosen.node_port_ips is None and layout.loopback:
+        ports_on = (_LOOPBACK[family], *ports_on)
+    addresses = tuple(dict.fromkeys(ip for one in served for ip in bound_addresses(one, own, layout)))
     entries = [Entry("IPVS-IPS", address) for address in addresses]
-    for one in served:
-        entries += port_entries(one, backends(index, one.port, node), ports_on)
+    for one, (_, everyone) in zip(served, proxied(kube, chosen), strict=True):
+        entries += port_entries(one, everyone, ports_on)
     servers: dict[tuple[str, int, str], VirtualServer] = {}
     for one in served:
-        for server in virtual_servers(one, config.ipvs_scheduler or "rr", ports_on):
+        for server in virtual_servers(one, config.ipvs_scheduler or "rr", ports_on, layout):
             servers[server.address, server.port, server.proto] = server
-    chains = ipvs_chains(
-        chosen,
-        {entry.name for entry in entries},
-        tuple(_barred(served)),
-        out_filter=version >= _OUT_FILTER_SINCE,
-    )
+    chains = ipvs_chains(chosen, {entry.name for entry in entries}, tuple(_barred(served)), layout)
     return Expected(
         mode="ipvs",
         family=family,
@@ -76,9 +62,9 @@ def expected_ipvs(kube: Kube, node: str, family: int, facts: NodeFacts) -> Expec
         iptables=_tables(chains),
         unordered=frozenset(key for key in chains if key[1] == OUT_FILTER),
         ipvs=ExpectedIpvs(
-            servers=tuple(servers.values()), ipsets=ipsets(entries, family), addresses=addresses
+            servers=tuple(servers.values()), ipsets=ipsets(entries, family, layout), addresses=addresses
         ),
-        sysctls=_sysctls(config, chosen),
+        sysctls=_sysctls(config, chosen, layout),
     )
 
 
@@ -126,7 +112,7 @@ def _tables(chains: dict[tuple[str, str], tuple[XtRule, ...]]) -> XtRuleset:
     )
 
 
-def _sysctls(config: KubeProxyConfig, chosen: Settings) -> dict[str, str]:
+def _sysctls(config: KubeProxyConfig, chosen: Settings, layout: IpvsLayout) -> dict[str, str]:
     """
     Return what kube-proxy sets at its start, whatever the family.
 
@@ -138,6 +124,8 @@ def _sysctls(config: KubeProxyConfig, chosen: Settings) -> dict[str, str]:
         "net.ipv4.vs.expire_quiescent_template": "1",
         "net.ipv4.ip_forward": "1",
     }
+    if not layout.health_checks:
+        found["net.ipv4.conf.all.route_localnet"] = "1"
     if config.strict_arp and chosen.family == 4:
         found |= {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce": "2"}
     return found

@@ -17,6 +17,8 @@ __all__ = ["owed_tables"]
 
 _OWNER = "kube-proxy"
 _SOURCE = "kube-proxy's configuration"
+#: kube-proxy only makes sure that it is there: kubelet fills it.
+_KUBELETS = "KUBE-MARK-DROP"
 
 
 def owed_tables(expected: Expected, netns: str) -> Iterator[Owed]:
@@ -25,7 +27,7 @@ def owed_tables(expected: Expected, netns: str) -> Iterator[Owed]:
     for table, section in tables.items():
         chains = section.value.chains if isinstance(section, Known) else {}
         for name, body in chains.items():
-            if not isinstance(body, Known):
+            if not isinstance(body, Known) or name == _KUBELETS:
                 continue
             given: dict[str, Any] = {"netns": netns, "owner": _OWNER, "source": _SOURCE}
             if body.value.policy is None:

@@ -71,6 +71,16 @@ class Serving(Struct, frozen=True, kw_only=True):
         return self.choice.exists
 
     @property
+    def inside_local(self) -> bool:
+        """Does the internal policy Local hold, which kube-proxies know since some version only?"""
+        return self.port.internal_local and self.settings.traits.internal_policy
+
+    @property
+    def outside_local(self) -> bool:
+        """Does policy Local hold for outside traffic, as this version of kube-proxy sees it?"""
+        return self.port.node_local if self.settings.traits.xlb else self.port.external_local
+
+    @property
     def firewalled(self) -> bool:
         """Do source ranges guard the load balancer's addresses?"""
         return bool(self.choice.exists and self.port.load_balancer_ips and self.port.source_ranges)

@@ -142,14 +142,6 @@ def test_a_long_name() -> None:
 # --- ipvs ------------------------------------------------------------------------------
 
 
-def test_ipvs_versions() -> None:
-    """The chain that keeps nodes from balancers' addresses came in 1.29; before 1.27 nothing is derived."""
-    found, _ = ipvs(fixture_cluster("ipvs-1.36", "1.28"))
-    assert not any("KUBE-IPVS-OUT-FILTER" in rule for rule in rules(found, "filter", "OUTPUT"))
-    with pytest.raises(UserError, match=r"1\.26 owes in ipvs mode is not derived"):
-        ipvs(fixture_cluster("ipvs-1.36", "1.26"))
-
-
 @pytest.mark.parametrize(
     ("changed", "rule"),
     [
