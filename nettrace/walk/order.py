@@ -4,7 +4,9 @@ Those who hang on a hook, one after another, by priority.
 Lives here: what follows when several have the same priority.
 Not here: who they are (hooks).
 Source: net/netfilter/core.c (nf_hook_entries_grow): of equal priorities the one registered last
-runs first, and which that was is in no dump.  Inside one table of nftables it is known.
+runs first, and which that was is in no dump (a kernel with NETFILTER_NETLINK_HOOK lists the hooks in
+their order, net/netfilter/nfnetlink_hook.c, but for those inside the nat hook).  Inside one table of
+nftables it is known.
 """
 
 import copy

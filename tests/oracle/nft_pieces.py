@@ -14,6 +14,8 @@ from tests.oracle.nft_words import NOBODY, about, network, span
 
 __all__ = ["Draw", "Pieces"]
 
+#: Hooks that no packet passes twice.
+_ENDS = ("input", "output")
 _TRANSPORT = "meta l4proto { tcp, udp }"
 
 
@@ -226,7 +228,7 @@ class Pieces:
         if early and draw.maybe(0.15):
             return "notrack"
         if draw.maybe(0.5):
-            return self.deed(early=early)
+            return self.deed(hook, early=early)
         if hook in ("input", "forward", "output") and draw.maybe(0.2):
             return draw.pick(
                 "reject",
@@ -250,8 +252,13 @@ class Pieces:
             f"ip protocol . ip ttl vmap {{ tcp . 64 : jump {user}, udp . 63 : continue, icmp . 1 : return }}",
         )
 
-    def deed(self, *, early: bool) -> str:
-        """Mark, note, rewrite."""
+    def deed(self, hook: str, *, early: bool) -> str:
+        """
+        Mark, note, rewrite.
+
+        What is forwarded keeps its TTL: packets that go round with a new one never end, and neither
+        does emptying the table of connections while they do.
+        """
         draw = self.draw
         marks = [
             "meta mark set 0x1",
@@ -263,7 +270,7 @@ class Pieces:
             "meta mark set jhash ip saddr mod 8 seed 0x5 offset 16",
             "add @seen { ip saddr }",
             "update @seen { ip daddr timeout 2h }",
-            "ip ttl set 33" if draw.maybe(0.3) else "ip dscp set cs1",
+            "ip ttl set 33" if draw.maybe(0.3) and hook in _ENDS else "ip dscp set cs1",
             "tcp option maxseg size set 1200",
             "log group 9",
             "meta priority set 0x3",
