@@ -43,6 +43,8 @@ from nettrace.model.change import (
     NeighbourDelete,
     NoUndo,
     Rebuilds,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     SysctlSet,
@@ -177,6 +179,8 @@ def _touched(change: Change) -> SectionKey:
             section = "ipvs"
         case ConntrackDelete():
             section = "conntrack"
+        case RecentAdd() | RecentDelete():
+            section = "recent"
         case _:
             section = f"xt/{change.backend}/{change.table}/{change.chain}"
     return SectionKey(change.netns, section)

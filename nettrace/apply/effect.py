@@ -18,6 +18,7 @@ from nettrace.apply.present import (
     fdb_now,
     neighbours_now,
     normal,
+    recent_now,
     routes_now,
     servers_now,
     sysctl_now,
@@ -38,6 +39,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     NoUndo,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -201,6 +204,9 @@ def _is_due(path: str, inverse: Change, keep: tuple[int, ...]) -> bool:
         case NeighbourDelete():
             key = (inverse.entry.device, inverse.entry.address)
             return any((entry.device, entry.address) == key for entry in neighbours_now(path))
+        case RecentAdd() | RecentDelete():
+            there = inverse.address in recent_now(path, inverse.name)
+            return there != isinstance(inverse, RecentAdd)
         case IpvsServiceAdd(server=server):
             return server_at(servers_now(path), server) is None
         case IpvsServiceDelete(server=server):

@@ -16,6 +16,7 @@ from nettrace.collect.ipvs import read_ipvs
 from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.netns import in_netns
 from nettrace.collect.nf_tables import list_tables
+from nettrace.collect.recent import read_recent
 from nettrace.collect.routes import read_routes
 from nettrace.collect.session import Session
 from nettrace.model.ipvs import VirtualServer
@@ -32,6 +33,7 @@ __all__ = [
     "fdb_now",
     "neighbours_now",
     "normal",
+    "recent_now",
     "routes_now",
     "servers_now",
     "sysctl_now",
@@ -87,6 +89,12 @@ def fdb_now(path: str) -> tuple[FdbEntry, ...]:
 def neighbours_now(path: str) -> tuple[Neighbour, ...]:
     """Return the neighbours of all devices."""
     return _read(path, read_neighbours)
+
+
+def recent_now(path: str, name: str) -> set[str]:
+    """Return the addresses in a list of -m recent; none where there is no such list."""
+    lists = in_netns(path, read_recent)
+    return {entry.address for one in lists if one.name == name for entry in one.entries}
 
 
 def servers_now(path: str) -> tuple[VirtualServer, ...]:

@@ -24,6 +24,7 @@ from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbour
 from nettrace.collect.nf_tables import TableSeen, list_tables
 from nettrace.collect.peers import Candidates
 from nettrace.collect.processes import Owner, Running, socket_owners
+from nettrace.collect.recent import read_recent
 from nettrace.collect.resolver import read_resolver
 from nettrace.collect.routes import read_routes, read_rules
 from nettrace.collect.session import Session
@@ -88,6 +89,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "ipsets": lambda batch: read_ipsets(batch.session),
     "ipvs": lambda batch: read_ipvs(),
     "ipvs_connections": lambda batch: read_ipvs_connections(),
+    "recent": lambda batch: read_recent(),
     "resolver": lambda batch: batch.resolver,
     "nft": lambda batch: nft.outline(batch.session, batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),

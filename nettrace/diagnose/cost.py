@@ -23,6 +23,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     PolicySet,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -51,6 +53,8 @@ def reach(change: Change) -> int:
     """Return how much traffic a change touches: 1 one peer or port, 5 all of a namespace."""
     match change:
         case FdbAdd() | FdbDelete() | NeighbourAdd() | NeighbourDelete() | ConntrackDelete():
+            return 1
+        case RecentAdd() | RecentDelete():
             return 1
         case IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return 1

@@ -348,6 +348,7 @@ _SECTIONS: dict[str, Any] = {
     "ipsets": _ipsets,
     "ipvs": _ipvs,
     "ipvs_connections": _conntrack,
+    "recent": _conntrack,
     "nft": _nft,
     "processes": _processes,
 }

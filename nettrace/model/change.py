@@ -37,6 +37,8 @@ __all__ = [
     "NoUndo",
     "PolicySet",
     "Rebuilds",
+    "RecentAdd",
+    "RecentDelete",
     "RouteAdd",
     "RouteDelete",
     "RuleDelete",
@@ -240,6 +242,22 @@ class ConntrackDelete(Struct, frozen=True, kw_only=True, tag=True):
     entry: ConntrackEntry
 
 
+class RecentAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``echo +ADDRESS > /proc/net/xt_recent/NAME``: seen now, with no TTL."""
+
+    netns: str
+    name: str
+    address: str
+
+
+class RecentDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``echo -ADDRESS > /proc/net/xt_recent/NAME``: the list forgets one address."""
+
+    netns: str
+    name: str
+    address: str
+
+
 Change: TypeAlias = (
     SysctlSet
     | RuleInsert
@@ -263,6 +281,8 @@ Change: TypeAlias = (
     | IpvsDestDelete
     | IpvsDestSet
     | ConntrackDelete
+    | RecentAdd
+    | RecentDelete
 )
 
 

@@ -24,6 +24,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     PolicySet,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -38,10 +40,12 @@ from nettrace.model.edit_sysctls import set_sysctl
 from nettrace.model.edit_tables import (
     add_fdb,
     add_neighbour,
+    add_recent,
     add_route,
     delete_connection,
     delete_fdb,
     delete_neighbour,
+    delete_recent,
     delete_route,
 )
 from nettrace.model.edit_xt import edit_xt
@@ -85,3 +89,7 @@ def edit(snapshot: Snapshot, change: Change) -> Snapshot:
             return edit_ipvs(snapshot, change)
         case ConntrackDelete():
             return delete_connection(snapshot, change)
+        case RecentAdd():
+            return add_recent(snapshot, change)
+        case RecentDelete():
+            return delete_recent(snapshot, change)

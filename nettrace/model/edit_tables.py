@@ -1,5 +1,5 @@
 """
-Routes, neighbours, forwarding entries and connections, changed in the model.
+Routes, neighbours, forwarding entries, connections and lists of -m recent, changed in the model.
 
 Lives here: what makes two entries the same, and what adding and deleting one does.
 Not here: routes and neighbours that come and go with a device (edit_links).
@@ -16,10 +16,13 @@ from nettrace.model.change import (
     FdbDelete,
     NeighbourAdd,
     NeighbourDelete,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
 )
 from nettrace.model.links import FdbEntry, Link, Neighbour
+from nettrace.model.recent import RecentEntry, RecentList
 from nettrace.model.routes import Route
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
@@ -27,10 +30,12 @@ from nettrace.model.snapshot import Netns, Snapshot
 __all__ = [
     "add_fdb",
     "add_neighbour",
+    "add_recent",
     "add_route",
     "delete_connection",
     "delete_fdb",
     "delete_neighbour",
+    "delete_recent",
     "delete_route",
     "ignores_linkdown",
     "known_section",
@@ -246,3 +251,39 @@ def delete_connection(snapshot: Snapshot, change: ConntrackDelete) -> Snapshot:
             f"{change.netns} has no {gone.proto} connection {gone.original.src} -> {gone.original.dst}"
         )
     return put_section(snapshot, change.netns, "conntrack", tuple(e for e in entries if not same(e)))
+
+
+def add_recent(snapshot: Snapshot, change: RecentAdd) -> Snapshot:
+    """Return *snapshot* with an address in a list, seen now (xt_recent.c, recent_mt_proc_write)."""
+    held = _recent_list(snapshot, change)
+    old = next((entry for entry in held.entries if entry.address == change.address), None)
+    ages = (0.0, *(old.ages if old is not None else ()))
+    others = tuple(entry for entry in held.entries if entry.address != change.address)
+    entry = RecentEntry(address=change.address, ttl=old.ttl if old is not None else 0, ages=ages)
+    return _put_recent(snapshot, change, (*others, entry))
+
+
+def delete_recent(snapshot: Snapshot, change: RecentDelete) -> Snapshot:
+    """Return *snapshot* with an address less in a list."""
+    held = _recent_list(snapshot, change)
+    left = tuple(entry for entry in held.entries if entry.address != change.address)
+    if len(left) == len(held.entries):
+        raise ValueError(f"{change.netns}: list {change.name} of -m recent has no {change.address}")
+    return _put_recent(snapshot, change, left)
+
+
+def _recent_list(snapshot: Snapshot, change: RecentAdd | RecentDelete) -> RecentList:
+    """Return the list; a rule makes it, and nothing else."""
+    lists: tuple[RecentList, ...] = known_section(snapshot, change.netns, "recent")
+    found = next((one for one in lists if one.name == change.name), None)
+    if found is None:
+        raise ValueError(f"{change.netns} has no list {change.name} of -m recent")
+    return found
+
+
+def _put_recent(
+    snapshot: Snapshot, change: RecentAdd | RecentDelete, entries: tuple[RecentEntry, ...]
+) -> Snapshot:
+    lists: tuple[RecentList, ...] = known_section(snapshot, change.netns, "recent")
+    changed = tuple(replace(one, entries=entries) if one.name == change.name else one for one in lists)
+    return put_section(snapshot, change.netns, "recent", changed)

@@ -31,6 +31,8 @@ from nettrace.model.change import (
     NoUndo,
     PolicySet,
     Rebuilds,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -45,6 +47,7 @@ from nettrace.model.edit_links import PORT_ATTRIBUTES
 from nettrace.model.edit_tables import known_section, route_key, same_fdb_key, same_route
 from nettrace.model.edit_xt import XtChange, chain_before
 from nettrace.model.links import Link, Neighbour
+from nettrace.model.recent import RecentList
 from nettrace.model.routes import Route
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -62,6 +65,8 @@ def undo_of(snapshot: Snapshot, change: Change) -> Undo:
     after = edit(snapshot, change)
     if isinstance(change, ConntrackDelete):
         return NoUndo("the connection's next packet makes a new entry, by the rules of then")
+    if isinstance(change, RecentAdd | RecentDelete):
+        return _recent(snapshot, change)
     if not snapshot_difference(after, snapshot):
         return _nothing_to_undo(change)
     match change:
@@ -83,6 +88,18 @@ def undo_of(snapshot: Snapshot, change: Change) -> Undo:
             return _neighbour(snapshot, after, change)
         case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return _ipvs(snapshot, after, change)
+
+
+def _recent(snapshot: Snapshot, change: RecentAdd | RecentDelete) -> Undo:
+    """Return the undo of an edit of a list of -m recent, whose times no one can set back."""
+    place = {"netns": change.netns, "name": change.name, "address": change.address}
+    if isinstance(change, RecentDelete):
+        return Rebuilds((RecentAdd(**place),), f"{change.address} counts as seen anew, now")
+    lists: tuple[RecentList, ...] = known_section(snapshot, change.netns, "recent")
+    held = next((one.entries for one in lists if one.name == change.name), ())
+    if any(entry.address == change.address for entry in held):
+        return NoUndo(f"{change.address} was in the list before, and only counts as seen once more")
+    return Exact((RecentDelete(**place),))
 
 
 def _nothing_to_undo(change: Change) -> Undo:

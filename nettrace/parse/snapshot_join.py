@@ -249,6 +249,7 @@ def _wire(name: str, links: tuple[Link, ...]) -> Netns:
         xt6_nft=Known(nothing),
         xt6_legacy=Known(nothing),
         ipsets=Known(()),
+        recent=Known(()),
         nft=Known(NftRuleset()),
         relays=Known(()),
     )

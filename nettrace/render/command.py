@@ -29,6 +29,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     PolicySet,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -121,6 +123,9 @@ def argv(change: Change) -> Argv:
             return Argv(("ipvsadm", "-e", *server_words(server).split(), *real_words(real).split()))
         case ConntrackDelete(entry=connection):
             return Argv(("conntrack", "-D", *_connection(connection)))
+        case RecentAdd() | RecentDelete():
+            sign = "+" if isinstance(change, RecentAdd) else "-"
+            return Argv(("tee", f"/proc/net/xt_recent/{change.name}"), f"{sign}{change.address}\n")
 
 
 # --- iptables --------------------------------------------------------------------------

@@ -28,6 +28,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     PolicySet,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -96,6 +98,9 @@ def _taking_hold(change: Change, steps: Sequence[StepView]) -> StepView | None:
             return _first(step for step in here if step.stage is Stage.IPVS)
         case ConntrackDelete():
             return _first(step for step in here if step.stage is Stage.CONNTRACK)
+        case RecentAdd() | RecentDelete():
+            named = f"--name {change.name} "
+            return _first(step for step in here if step.why is not None and named in step.why.text)
 
 
 def _rule(

@@ -2,7 +2,7 @@
 Does a rule match a packet?  Yes, no, or it cannot be told.
 
 Lives here: the header tests and every match of nettrace.model.xt but ``statistic``, which is
-a draw (rules), and ``set`` (sets).
+a draw (rules), ``set`` (sets) and ``recent`` (recent).
 Not here: what a rule then does (targets).
 Sources: net/ipv4/netfilter/ip_tables.c (ip_packet_match), net/netfilter/xt_*.c, each named
 at its function.
@@ -44,6 +44,7 @@ from nettrace.walk.extensions_state import STATE_TESTS
 from nettrace.walk.matches6 import addrtype6, rpfilter6
 from nettrace.walk.octets import tcp_option
 from nettrace.walk.point import Answered, HookPoint, Unsure, in_ports, negated
+from nettrace.walk.recent import recent
 from nettrace.walk.routing import Failed, FlowKey, address_type, lookup
 from nettrace.walk.sets import set_matches
 from nettrace.walk.skb import Skb, Tup
@@ -283,22 +284,8 @@ def _icmp(run: Run, skb: Skb, point: HookPoint, match: Icmp) -> Answered:
 
 
 def _recent(run: Run, skb: Skb, point: HookPoint, match: Recent) -> Answered:
-    """
-    xt_recent.c: ``--set`` always succeeds; what the list held before is in no snapshot.
-
-    What this walk itself has put into it is known, for tests that ask for one packet.
-    """
-    address = skb.packet.src if match.side == "rsource" else skb.packet.dst
-    key = ("recent", point.ns.name, match.name, address, match.mask)
-    if match.action == "set":
-        run.remembered[key] = 1
-        return not match.invert
-    if run.remembered.get(key) and match.action in ("rcheck", "update") and not match.rttl:
-        if (match.hitcount or 1) <= 1:
-            return not match.invert
-    elif match.action == "remove" and run.remembered.pop(key, 0):
-        return not match.invert
-    return Unsure(f"the addresses that list {match.name} of -m recent holds are not in the snapshot")
+    """xt_recent.c, recent_mt."""
+    return recent(run, point.ns.name, match, skb.packet.src if match.side == "rsource" else skb.packet.dst)
 
 
 def _limit(run: Run, skb: Skb, point: HookPoint, match: Limit) -> Answered:

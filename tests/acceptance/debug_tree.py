@@ -146,7 +146,6 @@ NO_LEAF = {
 
 #: What a lab could have and debug does not tell yet.
 OPEN = {
-    "session-affinity-stuck": "the lists of -m recent are not read",
     "vxlan-checksum-offload": "checksums are not walked",
     "published-secondary-iface-asym": "the lab's nodes have one uplink; told as rp-filter-strict",
 }

@@ -4,6 +4,7 @@ Leaves of the guided Service flow: how each is made in a lab, and as whom it is 
 Lives here: shell commands, and edits of the lab's manifests, which stand for what the API server says.
 """
 
+import json
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ __all__ = [
     "Leaf",
     "Object",
     "as_written",
+    "client_address",
     "edited",
     "end_processes",
     "near_pod",
@@ -240,6 +242,12 @@ def near_pod(scene: Scene) -> str:
     """The endpoint on the client's node."""
     near = min(scene.client)
     return next(pod for pod, node in scene.node_of.items() if node == near)
+
+
+def client_address(scene: Scene) -> str:
+    """The address of the client."""
+    shown = json.loads(scene.bench.shell(scene.client[min(scene.client)], "ip -j -4 addr show eth0"))
+    return str(shown[0]["addr_info"][0]["local"])
 
 
 def no_listener(scene: Scene) -> None:

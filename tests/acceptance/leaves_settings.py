@@ -7,7 +7,15 @@ Lives here: edits of the objects that a lab is then built from, and the shell co
 from typing import Any
 
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, Object, as_written, end_processes, on_node, service_of
+from tests.acceptance.leaves import (
+    Leaf,
+    Object,
+    as_written,
+    client_address,
+    end_processes,
+    on_node,
+    service_of,
+)
 
 __all__ = ["SETTINGS_LEAVES"]
 
@@ -128,7 +136,35 @@ def old_connection(scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
+def sticky(scene: Scene, objects: list[Object]) -> None:
+    """Each client keeps its endpoint."""
+    as_written(scene, objects)
+    service_of(scene, objects)["spec"]["sessionAffinity"] = "ClientIP"
+
+
+def stuck(scene: Scene) -> list[tuple[str, str]]:
+    """The client is remembered for an endpoint that is gone: only the rule of its affinity is still there."""
+    near = min(scene.client)
+    service = "".join(
+        line.split()[-1]
+        for line in scene.bench.shell(near, "iptables -t nat -S KUBE-SERVICES").splitlines()
+        if f"-d {scene.cluster_ip}/32" in line and f"--dport {scene.port} " in line and "KUBE-SVC" in line
+    )
+    client = client_address(scene)
+    chain, gone = "KUBE-SEP-GONEGONEGONEGONE", f"{client.rpartition('.')[0]}.253"
+    held = f"--name {chain} --mask 255.255.255.255 --rsource"
+    to = f"-m tcp -j DNAT --to-destination {gone}:{scene.target_port}"
+    commands = (
+        f"iptables -t nat -N {chain}",
+        f"iptables -t nat -A {chain} -p tcp -m recent --set {held} {to}",
+        f"iptables -t nat -I {service} -m recent --rcheck --seconds 10800 --reap {held} -j {chain}",
+        f"echo +{client} > /proc/net/xt_recent/{chain}",
+    )
+    return [(near, "; ".join(commands))]
+
+
 SETTINGS_LEAVES = (
+    Leaf("session-affinity-stuck", "rules", edit=sticky, rebuilt=True, shell=stuck, mended=True),
     Leaf("conntrack-stale-udp", "dns", shell=old_connection, mended=True),
     Leaf("masquerade-all", "source", edit=masquerade_all, rebuilt=True),
     Leaf("clustercidr-wrong", "source", edit=narrow_cidr, rebuilt=True),

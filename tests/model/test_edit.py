@@ -14,6 +14,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     PolicySet,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -23,6 +25,7 @@ from nettrace.model.change import (
 )
 from nettrace.model.edit import edit
 from nettrace.model.links import Address, BridgeAttrs, FdbEntry, Link, Neighbour, Peer, PortAttrs, VxlanAttrs
+from nettrace.model.recent import RecentEntry, RecentList
 from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import NOT_READ, Known, Missing, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
@@ -77,6 +80,9 @@ def table(**chains: XtChain) -> Known[XtTable]:
     return Known(XtTable({name: Known(chain) for name, chain in chains.items()}))
 
 
+SEEN = RecentList(name="L", entries=(RecentEntry(address="10.1.0.2", ages=(3.0,)),))
+
+
 def small() -> Snapshot:
     """A node with a bridge, a port to a pod, a VXLAN device, some rules; and the pod."""
     node = Netns(
@@ -115,6 +121,7 @@ def small() -> Snapshot:
             }
         ),
         conntrack=Known((CONNECTION,)),
+        recent=Known((SEEN,)),
         ipsets=Known(()),
         xt_nft=Known(
             XtRuleset(
@@ -333,6 +340,21 @@ def test_neighbours_and_connections() -> None:
     assert value(after(ConntrackDelete(netns="node", entry=seen)).conntrack) == ()
 
 
+def test_lists_of_addresses() -> None:
+    """An address that is put in was seen now, once more where it was there; one that is taken out is gone."""
+
+    def entries(change: Change) -> tuple[RecentEntry, ...]:
+        held: tuple[RecentList, ...] = after(change).recent.value  # type: ignore[union-attr]
+        return held[0].entries
+
+    place = {"netns": "node", "name": "L"}
+    again = entries(RecentAdd(**place, address="10.1.0.2"))
+    assert again == (RecentEntry(address="10.1.0.2", ages=(0.0, 3.0)),)
+    new = entries(RecentAdd(**place, address="10.1.0.3"))
+    assert [entry.address for entry in new] == ["10.1.0.2", "10.1.0.3"]
+    assert entries(RecentDelete(**place, address="10.1.0.2")) == ()
+
+
 @pytest.mark.parametrize(
     ("change", "names"),
     [
@@ -380,6 +402,8 @@ def test_neighbours_and_connections() -> None:
         (NeighbourAdd(netns="node", entry=replace(FIXED, device="br9")), "br9"),
         (NeighbourDelete(netns="node", entry=replace(FIXED, mac=None)), "10.9.0.7"),
         (ConntrackDelete(netns="node", entry=replace(CONNECTION, proto="tcp")), "tcp"),
+        (RecentDelete(netns="node", name="L", address="10.1.0.3"), "10.1.0.3"),
+        (RecentAdd(netns="node", name="M", address="10.1.0.3"), "list M"),
     ],
 )
 def test_what_is_not_there_is_named(change: Change, names: str) -> None:

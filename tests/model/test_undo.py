@@ -24,6 +24,8 @@ from nettrace.model.change import (
     NoUndo,
     PolicySet,
     Rebuilds,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -34,6 +36,7 @@ from nettrace.model.change import (
 from nettrace.model.edit import edit
 from nettrace.model.edit_links import PORT_ATTRIBUTES, kernel_routes
 from nettrace.model.links import Address, BridgeAttrs, FdbEntry, Link, Neighbour, Peer, PortAttrs, VxlanAttrs
+from nettrace.model.recent import RecentEntry, RecentList
 from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import NOT_READ, Known
 from nettrace.model.snapshot import Netns, Snapshot
@@ -142,6 +145,7 @@ def nodes(draw: Any) -> Snapshot:
         fdb=Known(tuple(fdb)),
         sysctls=Known(sysctls),
         conntrack=Known((CONNECTION,)),
+        recent=Known((SEEN,)),
         xt_nft=Known(XtRuleset(tables)),
         xt_legacy=Known(XtRuleset({})),
     )
@@ -149,6 +153,7 @@ def nodes(draw: Any) -> Snapshot:
 
 
 STATES = ("permanent", "reachable", "failed")
+SEEN = RecentList(name="L", entries=(RecentEntry(address="10.1.0.2", ages=(3.0,)),))
 CONNECTION = ConntrackEntry(
     proto="tcp", original=Tuple(src="10.1.0.2", dst="10.2.0.2"), reply=Tuple(src="10.2.0.2", dst="10.1.0.2")
 )
@@ -240,6 +245,9 @@ def changes(draw: Any, state: Snapshot) -> Change:
         return NeighbourDelete(netns="node", entry=draw(st.sampled_from(node.neighbours.value)))
     if kind is ConntrackDelete:
         return ConntrackDelete(netns="node", entry=CONNECTION)
+    if kind in (RecentAdd, RecentDelete):
+        address = draw(st.sampled_from(("10.1.0.2", "10.1.0.3")))
+        return kind(netns="node", name=draw(st.sampled_from(("L", "M"))), address=address)  # type: ignore[no-any-return]
     return draw(xt_changes(state, kind))  # type: ignore[no-any-return]
 
 
@@ -390,6 +398,18 @@ def test_what_returns_by_itself_has_no_undo() -> None:
     state = node(neighbours=Known((seen,)), conntrack=Known((CONNECTION,)))
     assert isinstance(undo_of(state, ConntrackDelete(netns="node", entry=CONNECTION)), NoUndo)
     assert isinstance(undo_of(state, NeighbourDelete(netns="node", entry=seen)), NoUndo)
+
+
+def test_a_list_is_told_again_what_it_forgot() -> None:
+    """An address comes back as seen now; one that a list had before cannot be made older again."""
+    state = node(recent=Known((SEEN,)))
+    place = {"netns": "node", "name": "L"}
+    undo = undo_of(state, RecentDelete(**place, address="10.1.0.2"))
+    assert isinstance(undo, Rebuilds)
+    assert undo.changes == (RecentAdd(**place, address="10.1.0.2"),)
+    assert isinstance(undo_of(state, RecentAdd(**place, address="10.1.0.2")), NoUndo)
+    new = undo_of(state, RecentAdd(**place, address="10.1.0.3"))
+    assert new == Exact((RecentDelete(**place, address="10.1.0.3"),))
 
 
 def test_a_table_that_the_rule_made_stays() -> None:

@@ -119,7 +119,7 @@ class Coverage:
 #: Rows that cannot be.
 _NEVER = {
     "match comment false": "it is always true",
-    "match recent false": "--set is always true, and what else it does is in no snapshot",
+    "match recent false": "--set is always true, and the others are in tests/kernel/test_recent.py",
     "match helper true": "no connection has a helper",
     **{
         f"match {name} true": "no packet has extension headers where rules see it"

@@ -42,7 +42,7 @@ _ENDLESS = ("--ttl-set 9", "--ttl-inc", "--hl-set 9", "--hl-inc")
 
 
 def _stateful(one: Fragment) -> bool:
-    """Does what earlier probes did decide?  Then no snapshot does."""
+    """Does what earlier probes of the case did decide?  Then the snapshot before them does not."""
     return "-m recent" in one.text and "--set" not in one.text
 
 

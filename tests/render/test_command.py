@@ -18,6 +18,8 @@ from nettrace.model.change import (
     NeighbourAdd,
     NeighbourDelete,
     PolicySet,
+    RecentAdd,
+    RecentDelete,
     RouteAdd,
     RouteDelete,
     RuleDelete,
@@ -190,6 +192,14 @@ COMMANDS: list[tuple[Change, str]] = [
     (
         NeighbourDelete(netns="n", entry=replace(NEIGHBOUR, address="fd00::7")),
         "ip -6 neigh del fd00::7 dev flannel.1",
+    ),
+    (
+        RecentDelete(netns="n", name="KUBE-SEP-A", address="10.244.1.2"),
+        "printf '%s\\n' -10.244.1.2 | tee /proc/net/xt_recent/KUBE-SEP-A",
+    ),
+    (
+        RecentAdd(netns="n", name="KUBE-SEP-A", address="fd00::2"),
+        "printf '%s\\n' +fd00::2 | tee /proc/net/xt_recent/KUBE-SEP-A",
     ),
     (
         ConntrackDelete(netns="n", entry=DNS),

@@ -123,11 +123,6 @@ def test_a_real_flow(real: dict[str, Any]) -> None:
     found = answer(real)
     outcomes = {path.outcome for path in found.paths}
     reasons = [(path.outcome, path.reason) for path in found.paths]
-    if "sticky" in real["service"]:
-        # which endpoint a client was given before is in a list that no snapshot holds
-        assert outcomes == {Outcome.UNKNOWN}
-        assert all("recent" in path.reason for path in found.paths)
-        return
     assert Outcome.UNKNOWN not in outcomes, reasons
     if real["result"] == "CONNECTED" and "backend" not in real:
         assert outcomes == {Outcome.CONNECTED}, reasons

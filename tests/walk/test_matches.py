@@ -147,6 +147,8 @@ def answer(spec: str, sent: Packet | None = None, *, hook: str = "forward", **sk
         ("-m set --match-set six src", False),
         ("-m set --match-set ifaces src,src", True),
         ("-m recent --name x --set", True),
+        ("-m recent --name x --rcheck --seconds 60", False),
+        ("-m recent --name x ! --rcheck --seconds 60", True),
     ],
 )
 def test_what_is_certain(spec: str, expected: bool) -> None:
@@ -160,7 +162,6 @@ def test_what_is_certain(spec: str, expected: bool) -> None:
         ("-p tcp -m tcp --sport 40000:50000", "source port"),
         ("-p tcp -m multiport --sports 40000", "source port"),
         ("-m limit --limit 5/min", "limit"),
-        ("-m recent --name x --rcheck --seconds 60", "recent"),
         ("-m string --algo bm --string x", "string"),
         ("-m set --match-set macs src", "MAC"),
         ("-m set --match-set nobody src", "nobody"),

@@ -28,6 +28,7 @@ from nettrace.model.links import (
 )
 from nettrace.model.nft import NftRuleset
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.recent import RecentList
 from nettrace.model.relay import Relay
 from nettrace.model.routes import TABLE_LOCAL, NextHop, PolicyRule, Route
 from nettrace.model.section import Known
@@ -79,6 +80,7 @@ class Space:
         self.nft = NftRuleset()
         self.ipvs: list[VirtualServer] = []
         self.ipvs_connections: list[IpvsConnection] = []
+        self.recent: list[RecentList] = []
         self.conf("all", **CONF)
         self.add_link("lo", "loopback", mtu=65536)
         self.address("lo", "127.0.0.1/8", scope="host")
@@ -217,6 +219,7 @@ class Space:
             ipsets=Known(tuple(self.ipsets)),
             ipvs=Known(tuple(self.ipvs)),
             ipvs_connections=Known(tuple(self.ipvs_connections)),
+            recent=Known(tuple(self.recent)),
             nft=Known(self.nft),
             relays=Known(tuple(self.relays)),
         )

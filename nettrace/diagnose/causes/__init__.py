@@ -96,6 +96,7 @@ from nettrace.diagnose.causes.rules_flushed import RULES_FLUSHED
 from nettrace.diagnose.causes.service_jump_missing import SERVICE_JUMP_MISSING
 from nettrace.diagnose.causes.service_output_jump_missing import SERVICE_OUTPUT_JUMP_MISSING
 from nettrace.diagnose.causes.service_rules_absent import SERVICE_RULES_ABSENT
+from nettrace.diagnose.causes.session_affinity_stuck import SESSION_AFFINITY_STUCK
 from nettrace.diagnose.causes.stale_endpoint_rule import STALE_ENDPOINT_RULE
 from nettrace.diagnose.causes.stale_permanent_neigh import STALE_PERMANENT_NEIGH
 from nettrace.diagnose.causes.svc_app_listens_localhost import SVC_APP_LISTENS_LOCALHOST
@@ -204,6 +205,7 @@ CAUSES: tuple[Cause, ...] = (
     SERVICE_JUMP_MISSING,
     SERVICE_OUTPUT_JUMP_MISSING,
     SERVICE_RULES_ABSENT,
+    SESSION_AFFINITY_STUCK,
     STALE_ENDPOINT_RULE,
     SVC_APP_LISTENS_LOCALHOST,
     SVC_ENDPOINTS_STALE,
