@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from nettrace.model.change import Change, LinkSet, RouteAdd, RouteDelete, SysctlSet
+from nettrace.model.change import AddressAdd, Change, LinkSet, RouteAdd, RouteDelete, SysctlSet
 from nettrace.model.finding import Safety
-from nettrace.model.links import FdbEntry, Link, Neighbour
+from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import Known
 from tests.diagnose.asking import candidates, context, diagnosed
@@ -114,6 +114,17 @@ def hijacked() -> World:
     return with_section(world, "node-a", "routes", Known((*own.routes.value, route)))
 
 
+def overlapping(*, known: bool = True) -> Callable[[], World]:
+    """The bridge is in a part of the network that the node is in; *known*: the hidden host was read."""
+    hiding = Address(device="cni0", address="172.18.0.97", prefixlen=28)
+
+    def made() -> World:
+        world = cluster().edited(AddressAdd(netns="node-a", address=hiding))
+        return world if known else with_section(world, "internet", "addresses", DENIED)
+
+    return made
+
+
 class Broken(NamedTuple):
     """A world, the flow that suffers, and whether a repair is offered."""
 
@@ -149,6 +160,7 @@ BROKEN = (
         CLIENT,
         OTHER,
     ),
+    Broken("podcidr-overlaps-host-net", overlapping(), "node/node-a", "172.18.0.100:80"),
     Broken("policy-rule-hijack", hijacked, CLIENT, OTHER, offered=False),
     Broken("node-no-default-route", no_default("node-a"), "node/node-a", SERVICE, offered=False),
 )
@@ -256,6 +268,23 @@ def test_a_veth_gets_hairpin_back_where_the_others_have_it() -> None:
     changes = [(change.attribute, change.value) for change in found[0].changes]
     assert changes == [("master", "cni0"), ("hairpin", "on")]
     assert found[0].safety is Safety.GUARDED
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_hidden_host_is_reached_by_a_route_of_its_own(known: bool) -> None:
+    """The way that the node would take without its bridge, for this host alone, whoever was read."""
+    given = context(overlapping(known=known)(), "node/node-a", "172.18.0.100:80")
+    (found,) = candidates("podcidr-overlaps-host-net", given)
+    (change,) = found.changes
+    assert (change.route.dst, change.route.nexthops[0].device) == ("172.18.0.100/32", "eth0")
+    assert "172.18.0.96/28 overlaps 172.18.0.0/24" in found.message
+
+
+def test_a_pod_that_is_gone_hides_nobody() -> None:
+    """An address of the pods' own network that nobody has is no host of another one."""
+    given = context(cluster(), "node/node-a", "10.244.1.99:80")
+    assert given.failures
+    assert candidates("podcidr-overlaps-host-net", given) == []
 
 
 def test_a_pod_without_siblings_gets_no_route() -> None:

@@ -87,6 +87,7 @@ from nettrace.diagnose.causes.pod_unscheduled import POD_UNSCHEDULED
 from nettrace.diagnose.causes.pod_wrong_netmask import POD_WRONG_NETMASK
 from nettrace.diagnose.causes.podcidr_duplicate import PODCIDR_DUPLICATE
 from nettrace.diagnose.causes.podcidr_missing import PODCIDR_MISSING
+from nettrace.diagnose.causes.podcidr_overlaps_host_net import PODCIDR_OVERLAPS_HOST_NET
 from nettrace.diagnose.causes.policy_rule_hijack import POLICY_RULE_HIJACK
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
 from nettrace.diagnose.causes.reject_route import REJECT_ROUTE
@@ -223,6 +224,7 @@ CAUSES: tuple[Cause, ...] = (
     SVC_WRONG_TARGETPORT,
     POD_UNSCHEDULED,
     PODCIDR_MISSING,
+    PODCIDR_OVERLAPS_HOST_NET,
     PODCIDR_DUPLICATE,
     CNI_CONF_MISSING,
     CNI_CONF_BROKEN,
