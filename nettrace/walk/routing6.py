@@ -211,11 +211,11 @@ def _result(
         return Failed(_ERRORS[route.type], ref, route_text(route), blackhole=route.type == "blackhole")
     if route.type == "throw":
         return None
+    if rule.suppress_prefixlen is not None and bits <= rule.suppress_prefixlen:
+        return None
     if chosen.hop.device == "lo" and _refuses(route):
         held = Found(route, chosen.hop, ref, route_text(route))
         return Failed("ENETUNREACH", ref, route_text(route), discards=held)
-    if rule.suppress_prefixlen is not None and bits <= rule.suppress_prefixlen:
-        return None
     siblings = [one for one in entries if one.route is route]
     options: tuple[tuple[NextHop, int], ...] = ()
     if len(siblings) > 1:

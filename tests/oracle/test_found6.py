@@ -273,3 +273,15 @@ def test_a_circle_that_a_rule_ends(benches: Benches) -> None:
     pair = benches.agreed(state, probe)
     assert pair.walk.verdict == "DROPPED_BY_RULE"
     assert sum(step.chain == "FORWARD" and step.rule == 1 for step in pair.walk.paths[0].legs[0].steps) == 3
+
+
+def test_a_route_that_throws_stands_by_the_loopback(benches: Benches) -> None:
+    """The next table is asked all the same."""
+    change = "ip -6 route {} throw fd00:2::2/128", "ip -6 rule {} prio 100 lookup 61"
+    make, unmake = (" && ".join(f"{line.format(what)}" for line in change) for what in ("add", "del"))
+    state = State(
+        topology="router-6",
+        commands=(("r", make.replace("/128", "/128 table 61"), unmake.replace("/128", "/128 table 61")),),
+    )
+    probe = Probe(source="client", dst="fd00:2::2", proto="udp", dport=7, sport=4009)
+    assert benches.agreed(state, probe).walk.outcome == "connected"
