@@ -17,6 +17,7 @@ from nettrace.collect import nft, xt
 from nettrace.collect.cgroups import read_socket_programs
 from nettrace.collect.conntrack import read_conntrack
 from nettrace.collect.failure import as_section
+from nettrace.collect.hook_programs import read_hook_programs
 from nettrace.collect.ipsets import read_ipsets
 from nettrace.collect.ipvs import read_ipvs, read_ipvs_connections
 from nettrace.collect.links import read_links
@@ -84,7 +85,10 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "fdb": lambda batch: read_fdb(batch.session),
     "sysctls": lambda batch: read_sysctls(),
     "sockets": lambda batch: read_sockets(batch.session, batch.owners),
-    "socket_programs": lambda batch: read_socket_programs(batch.inode, batch.shared.processes),
+    "socket_programs": lambda batch: (
+        *read_socket_programs(batch.inode, batch.shared.processes),
+        *read_hook_programs(batch.session),
+    ),
     "conntrack": lambda batch: read_conntrack(batch.session),
     "ipsets": lambda batch: read_ipsets(batch.session),
     "ipvs": lambda batch: read_ipvs(),

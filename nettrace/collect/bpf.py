@@ -19,10 +19,12 @@ from msgspec import Struct
 from nettrace.model.bpf import BpfEntry, BpfMap, BpfProgram, MapRef
 
 __all__ = [
+    "HookLink",
     "Info",
     "attached",
     "described",
     "entries",
+    "hook_links",
     "map_ids",
     "map_info",
     "pinned_map",
@@ -36,6 +38,9 @@ _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "
 # enum bpf_cmd
 _LOOKUP, _NEXT_KEY, _OBJECT_GET, _PROG_NEXT_ID, _MAP_NEXT_ID = 1, 4, 7, 11, 12
 _PROG_BY_ID, _MAP_BY_ID, _INFO, _QUERY, _LOOKUP_BATCH = 13, 14, 15, 16, 24
+_LINK_BY_ID, _LINK_NEXT_ID = 30, 31
+
+_NETFILTER_LINK = 10  # enum bpf_link_type
 
 _QUERY_EFFECTIVE = 1
 _READ_ONLY = 8  # BPF_F_RDONLY
@@ -102,6 +107,19 @@ class Info(Struct, frozen=True):
     maps: tuple[int, ...]
 
 
+class HookLink(Struct, frozen=True):
+    """
+    A program at a netfilter hook of some namespace, by the kernel's numbers.
+
+    ``family`` is NFPROTO_IPV4 or _IPV6, ``hook`` of enum nf_inet_hooks, ``program`` its id.
+    """
+
+    program: int
+    family: int
+    hook: int
+    priority: int
+
+
 def _bpf(command: int, block: "ctypes.Array[ctypes.c_char]") -> int:
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
@@ -162,6 +180,37 @@ def program_ids() -> Iterator[int]:
 def map_ids() -> Iterator[int]:
     """Yield the ids of all maps.  OSError: EPERM without CAP_SYS_ADMIN."""
     return _ids(_MAP_NEXT_ID)
+
+
+def hook_links() -> tuple[HookLink, ...]:
+    """
+    Return the programs that links hold at netfilter hooks, of all namespaces of the machine.
+
+    OSError: EPERM without CAP_SYS_ADMIN.
+    """
+    found = []
+    try:
+        numbers = tuple(_ids(_LINK_NEXT_ID))
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EINVAL):
+            return ()  # a kernel without BPF, or older than links
+        raise
+    for number in numbers:
+        try:
+            descriptor = _bpf(_LINK_BY_ID, _block("=III", number, 0, 0))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                continue  # it went away meanwhile
+            raise
+        try:
+            info = ctypes.create_string_buffer(128)
+            _bpf(_INFO, _block("=IIQ", descriptor, len(info), ctypes.addressof(info)))
+        finally:
+            os.close(descriptor)
+        kind, _, program, family, hook, priority = struct.unpack_from("=III4xIIi", info.raw)
+        if kind == _NETFILTER_LINK:
+            found.append(HookLink(program, family, hook, priority))
+    return tuple(found)
 
 
 def _text(raw: bytes) -> str:

@@ -31,7 +31,8 @@ _TCA_KIND, _TCA_OPTIONS, _TCA_BPF_NAME, _TCA_BPF_ID = 1, 2, 7, 11
 #: IFLA_XDP_ATTACHED as pyroute2 spells it.
 _XDP_MODES = {"xdp": "driver", "xdpgeneric": "generic", "xdpoffload": "hardware", "xdpmulti": "several"}
 
-#: enum bpf_attach_type of include/uapi/linux/bpf.h (Linux 6.6, 6.7)
+#: enum bpf_attach_type of include/uapi/linux/bpf.h (Linux 6.6, 6.7).  Of a netkit pair both are asked for
+#: at the primary device, also what runs when the peer sends (netkit_dev_fetch(), drivers/net/netkit.c).
 _ATTACH_TYPES = {46: "tcx ingress", 47: "tcx egress", 54: "netkit primary", 55: "netkit peer"}
 
 

@@ -34,9 +34,11 @@ class BpfProgram(Struct, frozen=True, kw_only=True):
     One program on one hook.
 
     ``hook`` is ``xdp generic``, ``tc ingress``, ``tcx egress``, ``netkit peer``, or on cgroups
-    ``connect4``, ``sendmsg6``, ``egress`` ...; "" for one that is loaded and not seen anywhere.
+    ``connect4``, ``sendmsg6``, ``egress`` ..., ``netfilter ip forward`` at a hook of netfilter; "" for one
+    that is loaded and not seen anywhere.
     ``tag`` is a digest of its instructions.  ``cgroup`` is the path of a cgroup whose processes it is
-    run for, "" on devices.
+    run for, "" on devices.  ``priority`` is its place at a netfilter hook.  Not ``placed``: it hangs at that
+    hook in some namespace of the machine, and the kernel does not say in which.
     """
 
     hook: str
@@ -45,6 +47,8 @@ class BpfProgram(Struct, frozen=True, kw_only=True):
     tag: str = ""
     maps: tuple[MapRef, ...] = ()
     cgroup: str = ""
+    priority: int = 0
+    placed: bool = True
 
     def __str__(self) -> str:
         return " ".join(word for word in (self.hook, self.name or "BPF", f"(id {self.id})") if word)

@@ -53,10 +53,11 @@ class Netns(Struct, frozen=True, kw_only=True):
     ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
     ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` is the
     outline of native nftables; each chain and each set in it is a section of its own.
-    ``resolver`` is the resolv.conf of whoever lives in it, ``socket_programs`` the BPF on the cgroups
-    of these processes, which is run for their sockets, ``containers`` the ids of the containers whose
-    processes live in it, ``container_names`` what their runtime calls them, ``pod`` (namespace/name) and
-    ``pod_uid`` the pod, as far as control groups and runtimes say them.
+    ``resolver`` is the resolv.conf of whoever lives in it, ``socket_programs`` the BPF that no device bears:
+    on the cgroups of these processes, run for their sockets, and at netfilter's hooks.
+    ``containers`` are the ids of the containers whose processes live in it, ``container_names`` what their
+    runtime calls them, ``pod`` (namespace/name) and ``pod_uid`` the pod, as far as control groups and
+    runtimes say them.
     """
 
     name: str

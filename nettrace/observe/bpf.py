@@ -40,6 +40,7 @@ _KINDS = {
     "getpeername4": (18, 29),
     "egress": (8, 1),
     "ingress": (8, 0),
+    "netfilter": (32, 45),
 }
 _LOG = 1 << 16  # bytes for the verifier's complaint
 

@@ -40,7 +40,8 @@ def program_lines(items: Sequence[ShownProgram | ShownMap], look: Look) -> list[
 def _program(item: ShownProgram) -> list[str | Span]:
     one = item.program
     maps = ", ".join(f"{ref.name or 'map'} ({ref.id})" for ref in one.maps)
-    where = item.device or f"cgroup {one.cgroup}"
+    where = item.device or (f"cgroup {one.cgroup}" if one.cgroup else f"priority {one.priority}")
+    where += "" if one.placed else ", in some namespace"
     none = Span("<none>", Style.DIM)
     return [item.netns, where, one.hook, one.name or none, str(one.id), one.tag or none, maps or none]
 

@@ -9,6 +9,7 @@ Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from nettrace.model.section import Missing, MissingKind, SectionKey
@@ -26,6 +27,7 @@ from nettrace.walk.nft_header import ARP
 from nettrace.walk.nft_read import native_ruleset
 from nettrace.walk.order import Party, in_order
 from nettrace.walk.point import HookPoint
+from nettrace.walk.programs import at_hook, hook_decides
 from nettrace.walk.rules import dropped, run_chain
 from nettrace.walk.skb import Conn, Skb
 from nettrace.walk.targets import Place
@@ -96,6 +98,10 @@ def _parties(run: Run, skb: Skb, point: HookPoint, reroute: Reroute | None) -> l
                 _xt_party(run, skb, point, place, priority, again) for place in _places(run, point, table)
             ]
     found += [Party(turn.priority, "ipvs", turn.name, turn.go) for turn in ipvs_turns(run, skb, point)]
+    found += [
+        Party(one.priority, f"bpf {one.id}", str(one), partial(hook_decides, point.ns, one))
+        for one in at_hook(run, point.ns, point.family, point.hook)
+    ]
     for chain in _native(run, skb, point):
         if chain.type != "nat":
             found.append(_native_party(run, skb, point, chain, reroute if chain.type == "route" else None))

@@ -20,7 +20,7 @@ from nettrace.walk.ipip import ipip_out
 from nettrace.walk.macvlan import by_macvlan
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
-from nettrace.walk.programs import on_device
+from nettrace.walk.programs import netkit_sends, on_device
 from nettrace.walk.relay import relay_out
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
@@ -114,6 +114,8 @@ def transmit(run: Run, skb: Skb) -> Next:
         return _loop_back(run, skb)
     if link.paired:
         return _to_peer(run, ns, skb, link)
+    if link.kind == "netkit":
+        netkit_sends(run, ns, link)
     if link.kind == "bridge":
         return Next.BRIDGE_OUT
     if link.kind == "vxlan":

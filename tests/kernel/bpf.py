@@ -24,6 +24,7 @@ from tests.kernel.bed import Space
 PROG_ATTACH, PROG_DETACH, LINK_CREATE = 8, 9, 28
 HOOKS = {"ingress": 0, "egress": 1, "connect4": 10, "sendmsg4": 14, "recvmsg4": 19, "getpeername4": 29}
 TCX_INGRESS, TCX_EGRESS = 46, 47
+NETFILTER = 45
 #: enum bpf_map_type
 HASH, LRU_HASH, LPM_TRIE = 1, 9, 11
 NO_PREALLOC = 1
@@ -98,6 +99,17 @@ def on_tcx(space: Space, device: str, hook: int, descriptor: int) -> Iterator[No
     """Hang a loaded program on a device without any filter, until the end."""
     index = int(space.run("cat", f"/sys/class/net/{device}/ifindex"))
     link = in_netns(space.path, call, LINK_CREATE, struct.pack("=IIII", descriptor, index, hook, 0))
+    try:
+        yield
+    finally:
+        os.close(link)
+
+
+@contextmanager
+def on_netfilter(space: Space, family: int, hook: int, priority: int, descriptor: int) -> Iterator[None]:
+    """Hang a loaded program on a netfilter hook, by the kernel's numbers, until the end."""
+    block = struct.pack("=IIIIIIiI", descriptor, 0, NETFILTER, 0, family, hook, priority, 0)
+    link = in_netns(space.path, call, LINK_CREATE, block)
     try:
         yield
     finally:

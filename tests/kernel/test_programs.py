@@ -9,6 +9,7 @@ from nettrace.app.context import Context
 from nettrace.app.plugins import load_plugins
 from nettrace.app.trace import diagnosis_of
 from nettrace.collect.discover import Handle
+from nettrace.collect.modules import has_module
 from nettrace.collect.reader import Reader
 from nettrace.model.bpf import BpfProgram
 from nettrace.model.links import Link
@@ -25,6 +26,7 @@ from tests.kernel.bpf import (
     XDP_PASS,
     bpf,
     on_cgroup,
+    on_netfilter,
     on_tc,
     on_tcx,
     on_xdp,
@@ -217,6 +219,33 @@ def test_a_program_on_what_a_server_receives(netns: Bed) -> None:
         assert re.match(r"ingress firewall \(id \d+\) of cgroup ", leg.reason)
     finally:
         net.close()
+
+
+def test_a_program_at_a_netfilter_hook(netns: Bed) -> None:
+    """
+    It is listed with name, id and priority, and gone with its link.
+
+    Where the kernel does not say of which namespace it is, it may be of every one: so it hangs here for the
+    moment of one reading, on a hook that few packets of other tests meet.
+    """
+    a = netns.new("a")
+    key = SectionKey("a", "socket_programs")
+    with bpf() as made, Reader([Handle(name="a", path=a.path, inode=a.inode)]) as reader:
+        descriptor = made.program("netfilter", returning(1), "accepts_all")
+        before = reader.read([key], reader.skeleton())
+        with on_netfilter(a, 10, 2, -77, descriptor):  # IPv6, FORWARD
+            during = reader.read([key], reader.skeleton())
+        after = reader.read([key], reader.skeleton())
+    found = during.section(key)
+    assert isinstance(found, Known)
+    (one,) = [program for program in found.value if program.hook.startswith("netfilter")]
+    assert (one.hook, one.name, one.priority) == ("netfilter ip6 forward", "accepts_all", -77)
+    assert one.id > 0
+    assert one.placed == has_module("nfnetlink_hook")
+    for snapshot in (before, after):
+        section = snapshot.section(key)
+        assert isinstance(section, Known)
+        assert one.id not in {program.id for program in section.value}
 
 
 def test_a_filter_that_drops_all_is_the_finding(netns: Bed) -> None:

@@ -32,7 +32,7 @@ _REPORTS = "NETTRACE_VM_REPORTS"
 NO_KERNEL = "no kernel with IPVS"
 
 #: Seconds for all tests together.
-_LONGEST = 900
+_LONGEST = 1800
 
 
 class Machine:

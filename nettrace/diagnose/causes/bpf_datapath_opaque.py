@@ -86,8 +86,8 @@ BPF_DATAPATH_OPAQUE = Cause(
     id="bpf-datapath-opaque",
     title="a program of BPF decides, and nothing shows how",
     what=(
-        "A program on tc, tcx, XDP or netkit, or on the cgroup of the processes, sees the packet and may "
-        "drop, change or redirect it.  What it does cannot be told from outside."
+        "A program on tc, tcx, XDP or netkit, at a hook of netfilter, or on the cgroup of the processes, "
+        "sees the packet and may drop, change or redirect it.  What it does cannot be told from outside."
     ),
     shows="Rules and routes look right, and packets vanish, or arrive although no rule leads them there.",
     dies="In the program, if at all: the kernel's drop reason is TC_INGRESS, TC_EGRESS or XDP.",
