@@ -40,7 +40,11 @@ policies: setup ## 200 more sets of network policies in a lab, against real conn
 	@NETTRACE_POLICIES=200 $(PYTHON) -m pytest -q tests/kernel/test_policies.py
 
 systems: setup ## the whole reachability matrix of every network system's lab, and its faults (root)
+	@# those of tests/vm first: their machine is the longest single way
 	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q -n 4 --dist worksteal \
+	    tests/vm/test_lab_calico_ipip.py \
+	    tests/vm/test_lab_ipvs.py \
+	    tests/vm/test_lab_lvs.py \
 	    tests/acceptance/test_docker.py \
 	    tests/acceptance/test_docker_layouts.py \
 	    tests/acceptance/test_healthy.py \
@@ -53,10 +57,7 @@ systems: setup ## the whole reachability matrix of every network system's lab, a
 	    tests/acceptance/test_canal.py \
 	    tests/acceptance/test_kube_router.py \
 	    tests/acceptance/test_weave.py \
-	    tests/acceptance/test_cilium.py \
-	    tests/vm/test_lab_calico_ipip.py \
-	    tests/vm/test_lab_ipvs.py \
-	    tests/vm/test_lab_lvs.py
+	    tests/acceptance/test_cilium.py
 
 sweep: setup ## all tests with all their cases, also those of which `make test` has a sample (root, an hour)
 	@NETTRACE_TEST_SWEEP=1 $(PYTHON) -m pytest -q -n 4 --dist worksteal
