@@ -182,34 +182,18 @@ class _Leg:
         """Take the next rule that was met; tell which, if it is another one."""
         native = step.backend == "nftables"
         waiting = self._rules.get((step.netns, "nft" if native else step.backend or ""), [])
-        at = _of_another_table(waiting, step)
-        if not at:
-            self._skip(waiting, step)
-        hit = waiting[at] if waiting else None
+        left = _of_another_table(waiting, step)
+        passed = 0 if left else _left_out(waiting, step)
+        hit = waiting[left + passed] if left + passed < len(waiting) else None
         if hit is not None and _is(hit, step) and _same_verdict(step.verdict, hit.verdict):
-            del waiting[at]
+            # only now: of a step that nothing is seen of, nothing may be passed over
+            del waiting[left : left + passed + 1]
             return True, ""
         if hit is None or not _is(hit, step):
             below = (step.table or "").startswith(_BELOW)
             if below or _is_carriers_nat(step) or step.note.startswith("if it matches"):
                 return None, ""
         return False, _hit_text(hit) if hit is not None else "no further rule"
-
-    @staticmethod
-    def _skip(waiting: list[Hit], step: Step | None) -> None:
-        """
-        Pass over what the walk leaves out.
-
-        Chains of which nothing but the policy was met may be empty.  A tunnel's own packets meet
-        nat rules only while their connection is new; its source port is a hash of what is
-        inside, so the walk cannot know.
-        """
-        while waiting and (step is None or not _is(waiting[0], step)):
-            hit = waiting[0]
-            nothing = hit.rule == 0 and hit.verdict == "policy accept"
-            if not nothing and not (hit.tunnelled and hit.table not in _FOR_ALL):
-                return
-            del waiting[0]
 
     def _surplus(self) -> None:
         """Find what was met behind the end of the walked leg."""
@@ -218,10 +202,10 @@ class _Leg:
         last = len(self.leg.steps) - 1
         said = f"{self.leg.verdict.value}" if self.leg.verdict is not Verdict.DELIVERED else "no further rule"
         for (netns, _), waiting in self._rules.items():
-            self._skip(waiting, None)
+            passed = _left_out(waiting, None)
             at = self._visits.last_in(netns)
-            if waiting and at is not None:
-                self._part(at, said, _hit_text(waiting[0]))
+            if passed < len(waiting) and at is not None:
+                self._part(at, said, _hit_text(waiting[passed]))
                 return
         stranger = next((hit for hit in self.hits if self._visits.last_in(hit.netns) is None), None)
         if stranger is not None:
@@ -245,6 +229,8 @@ class _Leg:
         ]
         match step.stage:
             case Stage.SEND:
+                if self._visits.stops_at_once(index):
+                    return None, ""
                 return _said(_any_to(here, packet, "output"), "sent nothing there")
             case Stage.RECEIVE if self._visits.is_routed(index):
                 return self._received(index, step, here, packet)
@@ -294,7 +280,11 @@ class _Leg:
         ]
         if not left:
             return False, "sent nothing there"
-        return _said(any(hit.oif == step.device for hit in left), f"sent it by {left[0].oif}")
+        if any(hit.oif == step.device for hit in left):
+            return True, ""
+        if self._visits.is_routed_again(index) and all(hit.hook == "output" for hit in left):
+            return None, ""  # OUTPUT keeps the device of the route that it began with
+        return False, f"sent it by {left[0].oif}"
 
     def _delivered(self, step: Step, packet: Packet) -> tuple[bool | None, str]:
         """A TCP socket that took a SYN answers it."""
@@ -314,6 +304,23 @@ def _is(hit: Hit, step: Step) -> bool:
     elif hit.family not in ("ip", "ip6"):
         return False
     return (table, hit.chain, hit.rule) == (step.table, step.chain, step.rule)
+
+
+def _left_out(waiting: Sequence[Hit], step: Step | None) -> int:
+    """
+    Return how many hits stand before the one of *step* that the walk leaves out.
+
+    Chains of which nothing but the policy was met may be empty.  A tunnel's own packets meet
+    nat rules only while their connection is new; its source port is a hash of what is
+    inside, so the walk cannot know.
+    """
+    for index, hit in enumerate(waiting):
+        if step is not None and _is(hit, step):
+            return index
+        nothing = hit.rule == 0 and hit.verdict == "policy accept"
+        if not nothing and not (hit.tunnelled and hit.table not in _FOR_ALL):
+            return index
+    return len(waiting)
 
 
 def _of_another_table(waiting: Sequence[Hit], step: Step) -> int:

@@ -80,6 +80,15 @@ class Visits:
                 return True
         return True
 
+    def is_routed_again(self, index: int) -> bool:
+        """Has the packet of this route been in OUTPUT already, which changed it?"""
+        for step in reversed(self._steps[:index]):
+            if step.stage is Stage.SEND:
+                return False
+            if step.stage is Stage.HOOK:
+                return step.hook == "output"
+        return False
+
     def stops_in(self, index: int) -> bool:
         """Does the leg end in this visit?"""
         return any(step.stops for step in self._rest(index))

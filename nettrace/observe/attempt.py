@@ -83,7 +83,9 @@ class Try:
         if self.source is None and self.sport is None:
             return found
         if self.sport is None:
-            found.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            # Raw sockets have no port, and those of IPv6 refuse this (rawv6_setsockopt()).
+            if kind != socket.SOCK_RAW:
+                found.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         else:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         anywhere = "::" if self.family == socket.AF_INET6 else "0.0.0.0"

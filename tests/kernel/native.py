@@ -8,7 +8,7 @@ from nettrace.observe.rule_trace import watched_connect
 from nettrace.observe.shape import PLAIN, Shape
 from tests.kernel.walkbed import Net
 
-__all__ = ["load", "steps", "watched"]
+__all__ = ["load", "replies", "steps", "watched"]
 
 
 def load(net: Net, label: str, text: str) -> None:
@@ -38,7 +38,7 @@ def watched(net: Net, flow: Flow, *, count: int = 1) -> Walk:
         count=count,
         sport=packet.sport.single if packet.sport else None,
         shape=Shape(size=packet.size) if packet.proto == "udp" else PLAIN,
-        replies=_replies(answer) if packet.proto == "udp" else (),
+        replies=replies(answer) if packet.proto == "udp" else (),
     )
     agreement = compare(answer, observed, names=tuple(net.spaces))
     assert agreement.agrees, f"{agreement.differences}\nwalk: {said}\n{steps(answer)}"
@@ -48,7 +48,8 @@ def watched(net: Net, flow: Flow, *, count: int = 1) -> Walk:
     return answer
 
 
-def _replies(answer: Walk) -> list[Packet]:
+def replies(answer: Walk) -> list[Packet]:
+    """The answers of a walk as they are anywhere on their way, by which a probe of UDP knows its own."""
     found: dict[Packet, None] = {}
     for path in answer.paths:
         for leg in path.legs:

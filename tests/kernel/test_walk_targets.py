@@ -14,9 +14,10 @@ import pytest
 from nettrace.align.outcome import compare
 from nettrace.model.flow import Flow
 from nettrace.model.walk import Outcome
+from nettrace.model.xt import BUILTIN_CHAINS
 from nettrace.parse.iptables import parse_save
 from tests.kernel.bed import Bed
-from tests.kernel.test_walk_random import BUILT_IN, counted, predicted
+from tests.kernel.counters import counted, predicted
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
 both_backends = pytest.mark.parametrize("backend", ["nft", "legacy"])
@@ -306,7 +307,7 @@ def load(net: Net, backend: str, rules: list[str]) -> None:
     text = ""
     for table in ("raw", "mangle", "nat", "filter"):
         own = [rule.partition(": ")[2] for rule in rules if rule.startswith(f"{table}: ")]
-        chains = [f":{chain} ACCEPT [0:0]" for chain in BUILT_IN[table]]
+        chains = [f":{chain} ACCEPT [0:0]" for chain in BUILTIN_CHAINS[table]]
         text += "\n".join([f"*{table}", *chains, *own, "COMMIT", ""])
     for one in ("nft", "legacy"):
         flush = f"for t in raw mangle nat filter; do iptables-{one} -t $t -F; done"

@@ -76,6 +76,8 @@ class OracleNet(Net):
         self.sockets: list[socket.socket] = []
         self.accepted: list[socket.socket] = []
         self._answers = 0
+        #: What a datagram is answered with; who knows a probe by its payload wants another one.
+        self.answer: Callable[[bytes], bytes] = lambda data: data[:_ANSWER]
         self._answered: set[socket.socket] = set()
         self.workers: dict[str, Worker] = {}
         self._flushers: dict[str, socket.socket] = {}
@@ -151,7 +153,7 @@ class OracleNet(Net):
                     data, peer = found.recvfrom(65536)
                     if self._answers < _ANSWERS:
                         self._answers += 1
-                        found.sendto(data[:_ANSWER], peer)
+                        found.sendto(self.answer(data), peer)
             except OSError:
                 pass
             busy = True

@@ -82,8 +82,8 @@ def _crashed(probe: Probe, error: Exception) -> Pair:
 
 
 @contextlib.contextmanager
-def bench(topology: str) -> Iterator["Bench"]:
-    """A network that is up, watched, and gone afterwards."""
+def bench(topology: str, *, watched: bool = True) -> Iterator["Bench"]:
+    """A network that is up, with the oracle's witnesses unless not *watched*, and gone afterwards."""
     bed = Bed()
     try:
         net = OracleNet(bed)
@@ -95,6 +95,9 @@ def bench(topology: str) -> Iterator["Bench"]:
             for label, device in BENCHES[topology].narrow:
                 net.commands(label, [f"tc qdisc add dev {device} root tbf {_NARROW}"])
             with Reader(net.handles()) as reader:
+                if not watched:
+                    yield Bench(topology, net, None, reader)
+                    return
                 witness = Witness(net)
                 try:
                     yield Bench(topology, net, witness, reader)
@@ -109,9 +112,9 @@ def bench(topology: str) -> Iterator["Bench"]:
 class Bench:
     """One network; states come and go."""
 
-    def __init__(self, topology: str, net: OracleNet, witness: Witness, reader: Reader) -> None:
+    def __init__(self, topology: str, net: OracleNet, witness: Witness | None, reader: Reader) -> None:
         self.topology = topology
-        self.net, self.witness, self.reader = net, witness, reader
+        self.net, self._witness, self.reader = net, witness, reader
         self.snapshot = Snapshot()
         self._state = State(topology=topology)
         self._old: list[tuple[str, str, str]] = []
@@ -143,6 +146,13 @@ class Bench:
             for label, space in self.net.spaces.items()
             for device in _plain_devices(space.ip("-o -d link"))
         )
+
+    @property
+    def witness(self) -> Witness:
+        """What watches."""
+        if self._witness is None:
+            raise AssertionError("this bench is not watched")
+        return self._witness
 
     # --- state -----------------------------------------------------------------------------
 
@@ -189,7 +199,8 @@ class Bench:
             self.net[label].run(*loader.split(), stdin=text)
             if "legacy" in loader:
                 legacy[label] = _counts(text)
-        self.witness.learn(legacy)
+        if self._witness is not None:
+            self._witness.learn(legacy)
 
     def leave(self) -> None:
         """Take the state back."""
