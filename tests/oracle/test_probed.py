@@ -24,7 +24,7 @@ from tests.oracle.shrink import as_test
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 #: Of each seed and network: states, and probes in each.
-STATES, PROBES = 6, 5
+STATES, PROBES = 4, 5
 SEEDS = (1,) if not os.environ.get("NETTRACE_TEST_SWEEP") else tuple(range(1, 21))
 
 
@@ -82,8 +82,8 @@ def probed(one: Bench, probe: Probe) -> tuple[str, bool]:
     differences = [*found.differences, *parted]
     if differences:
         differences += [
-            f"{leg.kind} met {hit.netns} {hit.hook} {hit.backend} {hit.family} {hit.table} {hit.chain} {hit.rule} "
-            f"{hit.verdict}"
+            f"{leg.kind} met {hit.netns} {hit.hook} {hit.backend} {hit.family} {hit.table} {hit.chain} "
+            f"{hit.rule} {hit.verdict}"
             for attempt in observed.attempts
             for leg in attempt.legs
             for hit in leg.hits
