@@ -157,7 +157,12 @@ def _ipvs(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:
     told = departures(tuple(owed_tables(owed, found.netns)), rules, family) if rules is not None else ()
     sysctls = found.facts.sysctls or None
     rest = ipvs_departures(
-        owed, servers=there.servers, addresses=there.bound, ipsets=there.ipsets, sysctls=sysctls
+        owed,
+        servers=there.servers,
+        addresses=there.bound,
+        ipsets=there.ipsets,
+        sysctls=sysctls,
+        netns=found.netns,
     )
     return (*told, *rest)
 

@@ -33,6 +33,10 @@ from nettrace.model.change import (
     Exact,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -177,6 +181,8 @@ def _touched(change: Change) -> SectionKey:
             section = "neighbours"
         case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             section = "ipvs"
+        case IpsetCreate() | IpsetDestroy() | IpsetEntryAdd() | IpsetEntryDelete():
+            section = "ipsets"
         case ConntrackDelete():
             section = "conntrack"
         case RecentAdd() | RecentDelete():

@@ -21,6 +21,7 @@ from nettrace.apply.present import (
     recent_now,
     routes_now,
     servers_now,
+    sets_now,
     sysctl_now,
 )
 from nettrace.model.change import (
@@ -30,6 +31,10 @@ from nettrace.model.change import (
     Change,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -213,6 +218,8 @@ def _is_due(path: str, inverse: Change, keep: tuple[int, ...]) -> bool:
             return server_at(servers_now(path), server) is not None
         case IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return _real_is_due(path, inverse)
+        case IpsetCreate() | IpsetDestroy() | IpsetEntryAdd() | IpsetEntryDelete():
+            return _set_is_due(path, inverse)
         case ChainDelete():
             return chain_now(path, inverse.backend, inverse.table, inverse.chain, keep) is not None
         case _:
@@ -230,6 +237,21 @@ def _real_is_due(path: str, inverse: IpvsDestAdd | IpvsDestDelete | IpvsDestSet)
     if isinstance(inverse, IpvsDestDelete):
         return there is not None
     return there is not None and not same_real(there, inverse.real)
+
+
+def _set_is_due(path: str, inverse: IpsetCreate | IpsetDestroy | IpsetEntryAdd | IpsetEntryDelete) -> bool:
+    """Has a set or an entry still to come or to go?  No entry where its set is gone."""
+    name = inverse.set.name if isinstance(inverse, IpsetCreate | IpsetDestroy) else inverse.name
+    held = next((one for one in sets_now(path) if one.name == name), None)
+    match inverse:
+        case IpsetCreate():
+            return held is None
+        case IpsetDestroy():
+            return held is not None
+        case IpsetEntryAdd():
+            return held is not None and inverse.entry not in held.members
+        case IpsetEntryDelete():
+            return held is not None and inverse.entry in held.members
 
 
 def _gone_device(path: str, change: Change) -> str:

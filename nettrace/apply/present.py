@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nettrace.apply.tool import Refused, run
+from nettrace.collect.ipsets import read_ipsets
 from nettrace.collect.ipvs import read_ipvs
 from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.netns import in_netns
@@ -19,6 +20,7 @@ from nettrace.collect.nf_tables import list_tables
 from nettrace.collect.recent import read_recent
 from nettrace.collect.routes import read_routes
 from nettrace.collect.session import Session
+from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import VirtualServer
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
@@ -36,6 +38,7 @@ __all__ = [
     "recent_now",
     "routes_now",
     "servers_now",
+    "sets_now",
     "sysctl_now",
 ]
 
@@ -95,6 +98,11 @@ def recent_now(path: str, name: str) -> set[str]:
     """Return the addresses in a list of -m recent; none where there is no such list."""
     lists = in_netns(path, read_recent)
     return {entry.address for one in lists if one.name == name for entry in one.entries}
+
+
+def sets_now(path: str) -> tuple[IpSet, ...]:
+    """Return the ipsets with their entries."""
+    return _read(path, read_ipsets)
 
 
 def servers_now(path: str) -> tuple[VirtualServer, ...]:

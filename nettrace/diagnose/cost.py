@@ -14,6 +14,10 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -59,6 +63,10 @@ def reach(change: Change) -> int:
         case IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return 1
         case IpvsServiceAdd() | IpvsServiceDelete():
+            return 2
+        case IpsetEntryAdd() | IpsetEntryDelete():
+            return 1
+        case IpsetCreate() | IpsetDestroy():
             return 2
         case LinkSet():
             return 1

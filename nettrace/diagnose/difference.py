@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
+from nettrace.diagnose.difference_ipset import set_differences
 from nettrace.diagnose.difference_ipvs import virtual_differences
 from nettrace.diagnose.difference_xt import OwedIndex, chain_differences, rule_difference
 from nettrace.diagnose.restored import Restored
@@ -20,6 +21,7 @@ from nettrace.model.owed import (
     OwedAddress,
     OwedChain,
     OwedFdb,
+    OwedIpset,
     OwedJump,
     OwedLink,
     OwedNeighbour,
@@ -113,6 +115,8 @@ def _compare(index: OwedIndex, item: Owed, subjects: Collection[str] | None) -> 
             return _listed(_address(snapshot, item))
         case OwedVirtualServer():
             return virtual_differences(snapshot, item)
+        case OwedIpset():
+            return set_differences(snapshot, item, subjects)
 
 
 def _listed(restored: Restored | None) -> list[Restored]:

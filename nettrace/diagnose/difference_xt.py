@@ -1,20 +1,21 @@
 """
 Owed iptables rules against those that are there.
 
-Lives here: which back end an owner writes to, when two rules mean the same, and where a
-missing rule belongs.
+Lives here: which back end an owner writes to, when two rules mean the same, where a missing rule
+belongs, and what has to be there before it: the chains that it jumps to, the sets that it names.
 Not here: everything that is no rule (difference.py).
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from nettrace.diagnose.difference_ipset import set_at
 from nettrace.diagnose.restored import Restored
-from nettrace.model.change import ChainSet, RuleInsert, RuleReplace
-from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule, RuleNote
+from nettrace.model.change import ChainSet, Change, IpsetCreate, RuleInsert, RuleReplace
+from nettrace.model.owed import Owed, OwedChain, OwedIpset, OwedJump, OwedRule, RuleNote
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.xt import (
@@ -25,6 +26,7 @@ from nettrace.model.xt import (
     Jump,
     Masquerade,
     Nfacct,
+    SetMatch,
     Snat,
     XtChain,
     XtRule,
@@ -46,7 +48,10 @@ class OwedIndex:
         self._chains: dict[tuple[str, str], dict[str, OwedChain]] = {}
         self._rules: dict[tuple[str, str, str, str], list[XtRule]] = {}
         self._backends: dict[tuple[str, str, str], str | None] = {}
+        self._sets: dict[tuple[str, str], OwedIpset] = {}
         for item in owed:
+            if isinstance(item, OwedIpset):
+                self._sets[item.netns, item.set.name] = item
             if not isinstance(item, OwedChain | OwedJump | OwedRule):
                 continue
             names = self._names.setdefault((item.owner, item.netns, item.table), set())
@@ -79,12 +84,24 @@ class OwedIndex:
                     best, self._backends[key] = score, backend
         return self._backends[key]
 
-    def missing_chains(self, item: XtOwed, backend: str, rules: Iterable[XtRule]) -> tuple[ChainSet, ...]:
+    def needed(self, item: XtOwed, backend: str, rules: Sequence[XtRule]) -> tuple[Change, ...]:
         """
-        Return what makes the chains that *rules* jump to and that do not exist, leaves first.
+        Return what makes the sets that *rules* name, and the chains that they jump to, leaves first.
 
-        A chain that nobody owes cannot be made: the change that needs it will then not apply.
+        A set or chain that nobody owes cannot be made: the change that needs it will then not apply.
         """
+        chains = self._missing_chains(item, backend, rules)
+        named = dict.fromkeys(_sets_of((*rules, *(rule for chain in chains for rule in chain.rules))))
+        owed = (self._sets.get((item.netns, name)) for name in named)
+        known = isinstance(self.snapshot.section(SectionKey(item.netns, "ipsets")), Known)
+        sets = (
+            IpsetCreate(netns=item.netns, set=one.set, options=one.options)
+            for one in owed
+            if known and one is not None and set_at(self.snapshot, item.netns, one.set.name) is None
+        )
+        return (*sets, *chains)
+
+    def _missing_chains(self, item: XtOwed, backend: str, rules: Iterable[XtRule]) -> tuple[ChainSet, ...]:
         netns, table = item.netns, item.table
         made: list[ChainSet] = []
         seen = set(_chain_names(self.snapshot, netns, backend, table) or ())
@@ -147,6 +164,11 @@ def _chain_names(snapshot: Snapshot, netns: str, backend: str, table: str) -> fr
     return frozenset(section.value.chains) if known else None
 
 
+def _sets_of(rules: Iterable[XtRule]) -> Iterator[str]:
+    for rule in rules:
+        yield from (match.name for match in rule.matches if isinstance(match, SetMatch))
+
+
 def _targets(rules: Iterable[XtRule]) -> set[str]:
     return {rule.target.chain for rule in rules if isinstance(rule.target, Jump)}
 
@@ -183,7 +205,7 @@ def _absent(index: OwedIndex, item: OwedChain, backend: str) -> Restored:
         ref=f"{item.netns}/xt/{backend}/{item.table}/{item.chain}",
         found=f"table {item.table} has no chain {item.chain}",
         owed=_telling(item),
-        changes=(*index.missing_chains(item, backend, item.rules), change),
+        changes=(*index.needed(item, backend, item.rules), change),
         absent=True,
         backend=backend,
     )
@@ -193,7 +215,7 @@ def _ordered(index: OwedIndex, item: OwedChain, backend: str, chain: XtChain) ->
     """Return the least change: one rule put in, one replaced, or the whole chain written anew."""
     place = {"netns": item.netns, "backend": backend, "table": item.table, "chain": item.chain}
     ref = f"{item.netns}/xt/{backend}/{item.table}/{item.chain}"
-    before = index.missing_chains(item, backend, item.rules)
+    before = index.needed(item, backend, item.rules)
     have, want = [plain(r) for r in chain.rules], [plain(r) for r in item.rules]
     shorter = min(len(have), len(want))
     at = next((i for i in range(shorter) if have[i] != want[i]), shorter)
@@ -286,7 +308,7 @@ def _missing_rules(
                 ref=f"{item.netns}/xt/{backend}/{item.table}/{item.chain}",
                 found=_lacking(item.chain, rule, chain.rules),
                 owed=shown(item.chain, rule),
-                changes=(*index.missing_chains(item, backend, (rule,)), insert),
+                changes=(*index.needed(item, backend, (rule,)), insert),
                 absent=True,
                 rule=rule,
                 note=note,
@@ -317,7 +339,7 @@ def rule_difference(index: OwedIndex, item: OwedJump | OwedRule) -> Restored | N
     if plain(item.rule) in rules:
         return None
     place = {"netns": item.netns, "backend": backend, "table": item.table, "chain": item.chain}
-    before = index.missing_chains(item, backend, (item.rule,))
+    before = index.needed(item, backend, (item.rule,))
     if chain is None and item.chain not in BUILTIN_CHAINS.get(item.table, ()):
         # nobody owes the whole chain, only this rule of it
         before = (*before, ChainSet(**place, rules=()))

@@ -7,8 +7,13 @@ Not here: the mode's iptables rules, reading any of it.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from nettrace.diagnose.departure import Departure, DepartureKind
+from nettrace.diagnose.difference_ipset import compare_set
+from nettrace.diagnose.restored import Restored
 from nettrace.kube.expected import Expected, ExpectedIpset, ExpectedIpvs
+from nettrace.kube.ipvs_owed import owed_set
 from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.parse.ipvs import save_ipvsadm
@@ -54,17 +59,18 @@ def ipvs_departures(
     addresses: Collection[str] | None = None,
     ipsets: Sequence[IpSet] | None = None,
     sysctls: Mapping[str, str] | None = None,
+    netns: str = "",
 ) -> tuple[Departure, ...]:
     """
     Compare what was read; what is None was not, and differs from nothing.
 
     *servers* and *ipsets* may hold those of both families, *addresses* are kube-ipvs0's.  The
     servers of other programs are told of too: kube-proxy removes what it does not owe, unless
-    excludeCIDRs keeps it.
+    excludeCIDRs keeps it.  What is mended is mended in *netns*.
     """
     if owed.ipvs is None:
         return ()
-    look = _Look(owed, owed.ipvs)
+    look = _Look(owed, owed.ipvs, netns)
     return (
         *(look.addresses(addresses) if addresses is not None else ()),
         *(look.servers(servers) if servers is not None else ()),
@@ -76,8 +82,8 @@ def ipvs_departures(
 class _Look:
     """One family."""
 
-    def __init__(self, owed: Expected, ipvs: ExpectedIpvs) -> None:
-        self.owed, self.ipvs = owed, ipvs
+    def __init__(self, owed: Expected, ipvs: ExpectedIpvs, netns: str) -> None:
+        self.owed, self.ipvs, self.netns = owed, ipvs, netns
 
     def _tell(
         self,
@@ -228,49 +234,33 @@ class _Look:
         """Compare ipsets; of those that are not kube-proxy's none is told."""
         held = {one.name: one for one in there}
         for one in self.ipvs.ipsets:
-            other = held.get(one.name)
-            meaning = _meaning(one)
-            if other is None:
-                yield self._tell(
-                    "set-missing",
-                    "ipvs-ipset-missing",
-                    "ipset",
-                    one.name,
-                    f"the set is missing: {meaning}, and rules that name it cannot be loaded",
-                    owed=f"create {one.name} {one.type} {one.options}",
-                )
-                continue
-            if other.type != one.type:
-                yield self._tell(
-                    "set-missing",
-                    "ipvs-ipset-missing",
-                    "ipset",
-                    one.name,
-                    "the set is of another type than kube-proxy makes it",
-                    owed=one.type,
-                    found=other.type,
-                )
-                continue
-            for member in one.members:
-                if member not in other.members:
-                    yield self._tell(
-                        "rule-missing",
-                        "ipvs-ipset-missing",
-                        "ipset",
-                        one.name,
-                        f"an entry is missing: {meaning}",
-                        owed=f"add {one.name} {member}",
-                    )
-            for member in other.members:
-                if member not in one.members:
-                    yield self._tell(
-                        "rule-extra",
-                        "owed-state-missing",
-                        "ipset",
-                        one.name,
-                        "an entry is there that no Service asks for",
-                        found=f"add {one.name} {member}",
-                    )
+            other, meaning = held.get(one.name), _meaning(one)
+            for restored in compare_set(owed_set(one, self.netns), other):
+                yield self._of_set(one.name, meaning, restored, there=other is not None)
+
+    def _of_set(self, name: str, meaning: str, restored: Restored, *, there: bool) -> Departure:
+        """Say what one difference of a set means."""
+        kind: DepartureKind = "rule-missing"
+        cause, words = "ipvs-ipset-missing", f"an entry is missing: {meaning}"
+        if not there:
+            kind = "set-missing"
+            words = f"the set is missing: {meaning}, and rules that name it cannot be loaded"
+        elif not restored.changes:
+            kind, words = "set-missing", "the set is of another type than kube-proxy makes it"
+        elif not restored.absent:
+            kind, cause = "rule-extra", "owed-state-missing"
+            words = "an entry is there that no Service asks for"
+        extra = kind == "rule-extra"
+        told = self._tell(
+            kind,
+            cause,
+            "ipset",
+            name,
+            words,
+            owed="" if extra else restored.owed,
+            found="" if restored.absent else restored.found,
+        )
+        return replace(told, netns=self.netns, changes=restored.changes)
 
     def sysctls(self, there: Mapping[str, str]) -> Iterator[Departure]:
         """Compare sysctls; one that was not read differs from nothing."""

@@ -5,17 +5,26 @@ Lives here: what all causes that start from owed state share: the changes in one
 evidence on both sides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from nettrace.diagnose.cause import Candidate, Context
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.look import subject_of, where
 from nettrace.model.change import Change
 from nettrace.model.finding import Evidence, Safety
-from nettrace.model.owed import OwedChain, OwedJump, OwedRule
+from nettrace.model.owed import OwedChain, OwedIpset, OwedJump, OwedRule
+from nettrace.model.section import SectionKey
 from nettrace.model.xt import Jump, XtRule
 
-__all__ = ["by_netns", "changes_of", "evidence_of", "jumps_to", "owed_candidate", "owed_rules"]
+__all__ = [
+    "by_netns",
+    "changes_of",
+    "evidence_of",
+    "jumps_to",
+    "owed_candidate",
+    "owed_rules",
+    "owed_sets",
+]
 
 
 def by_netns(differences: Sequence[Difference]) -> dict[str, list[Difference]]:
@@ -85,6 +94,12 @@ def owed_rules(difference: Difference) -> tuple[XtRule, ...]:
         case OwedJump(rule=rule) | OwedRule(rule=rule):
             return (rule,)
     return ()
+
+
+def owed_sets(context: Context) -> Iterator[SectionKey]:
+    """Yield the sections with the sets of those namespaces on the way in which some are owed."""
+    owing = {item.netns for item in context.owed if isinstance(item, OwedIpset)}
+    yield from (SectionKey(netns, "ipsets") for netns in sorted(owing & set(context.visited)))
 
 
 def jumps_to(difference: Difference, chain: str) -> bool:

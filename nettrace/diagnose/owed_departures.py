@@ -20,6 +20,7 @@ from nettrace.model.owed import (
     OwedAddress,
     OwedChain,
     OwedFdb,
+    OwedIpset,
     OwedJump,
     OwedLink,
     OwedNeighbour,
@@ -101,6 +102,8 @@ def _place(owed: Owed) -> tuple[str, str, int]:
             return "ip link", owed.device, 4
         case OwedAddress(address=address):
             return "ip addr", address.device, family_of(address.address)
+        case OwedIpset():
+            return "ipset", owed.set.name, owed.set.family
         case OwedVirtualServer(server=server):
             return "ipvs", f"{server.proto} {end_text(server.address, server.port)}", 6 if server.six else 4
 
@@ -129,6 +132,8 @@ def _meaning(snapshot: Snapshot, one: Difference, leading: frozenset[tuple[str, 
             )
         case OwedVirtualServer():
             return _server(one)
+        case OwedIpset():
+            return _NAMELESS, "rules that look into the set decide otherwise than they should"
         case OwedChain() | OwedJump() | OwedRule():
             return _rules(one, leading)
 

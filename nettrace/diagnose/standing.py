@@ -16,6 +16,7 @@ from nettrace.model.owed import (
     OwedAddress,
     OwedChain,
     OwedFdb,
+    OwedIpset,
     OwedJump,
     OwedLink,
     OwedNeighbour,
@@ -43,6 +44,7 @@ _KINDS: dict[type[Owed], tuple[str, str]] = {
     OwedLink: ("settings of devices", "links"),
     OwedAddress: ("addresses", "addresses"),
     OwedVirtualServer: ("virtual servers", "ipvs"),
+    OwedIpset: ("ipsets", "ipsets"),
 }
 
 

@@ -1,24 +1,26 @@
 """
 What kube-proxy in ipvs mode owes a node, as single things that can be held against it and restored.
 
-Lives here: its virtual servers with their Services, kube-ipvs0's addresses, its rules and sysctls.
-Not here: what these are (ipvs_state), the members of its sets (expect --diff tells of them).
+Lives here: its virtual servers and the entries of its sets with their Services, kube-ipvs0's addresses,
+its rules and sysctls.
+Not here: what these are (ipvs_state).
 """
 
 from collections.abc import Iterator, Sequence
 
-from nettrace.kube.expected import Expected, NodeFacts
+from nettrace.kube.expected import Expected, ExpectedIpset, NodeFacts
 from nettrace.kube.ipvs_state import expected_ipvs
 from nettrace.kube.owed_tables import owed_tables
 from nettrace.kube.services import proxied_ports
 from nettrace.model.errors import UserError
+from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import VirtualServer
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address
-from nettrace.model.owed import Owed, OwedAddress, OwedSysctl, OwedVirtualServer
+from nettrace.model.owed import Owed, OwedAddress, OwedIpset, OwedSysctl, OwedVirtualServer, RuleNote
 from nettrace.model.section import Known
 
-__all__ = ["DEVICE", "in_ipvs_mode", "owed_ipvs"]
+__all__ = ["DEVICE", "in_ipvs_mode", "owed_ipvs", "owed_set"]
 
 #: Its addresses are those of Services.
 DEVICE = "kube-ipvs0"
@@ -71,6 +73,8 @@ def _state(kube: Kube, owed: Expected, netns: str) -> Iterator[Owed]:
             subject=subject,
             server=server,
         )
+    for one in owed.ipvs.ipsets:
+        yield owed_set(one, netns, tuple(_note(names, one.name, member) for member in one.members))
     for address in owed.ipvs.addresses:
         subject = next((name for key, name in names.items() if key[0] == address), "")
         yield OwedAddress(
@@ -81,6 +85,37 @@ def _state(kube: Kube, owed: Expected, netns: str) -> Iterator[Owed]:
             subject=subject,
             address=Address(device=DEVICE, address=address, prefixlen=32),
         )
+
+
+def owed_set(one: ExpectedIpset, netns: str, notes: tuple[RuleNote, ...] = ()) -> OwedIpset:
+    """Return one set as it is owed; *notes* say whose each of its entries is, as far as that shows."""
+    family = 6 if "inet6" in one.options.split() else 4
+    return OwedIpset(
+        netns=netns,
+        owner=_OWNER,
+        source=_SOURCE,
+        about=f"set {one.name}",
+        set=IpSet(name=one.name, type=one.type, family=family, members=one.members),
+        options=one.options,
+        notes=notes,
+    )
+
+
+def _note(names: dict[tuple[str, int, str], str], name: str, member: str) -> RuleNote:
+    """Say whose an entry is: ``ADDRESS,PROTO:PORT...``, or a port of ``KUBE-NODE-PORT-PROTO``."""
+    if member.isdecimal():
+        key = ("", int(member), next((p for p in ("tcp", "udp") if p.upper() in name.split("-")), ""))
+    else:
+        address, _, rest = member.partition(",")
+        proto, _, port = rest.partition(",")[0].partition(":")
+        key = (address, int(port) if port.isdecimal() else 0, proto)
+    subject = names.get(key, "")
+    service = subject.removeprefix("svc/")
+    return RuleNote(
+        source=f"kube/services/{service}" if service else _SLICES,
+        about=f"entry of {service} in {name}" if service else f"entry in {name}",
+        subject=subject,
+    )
 
 
 def _subjects(kube: Kube) -> dict[tuple[str, int, str], str]:

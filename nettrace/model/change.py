@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
@@ -26,6 +27,10 @@ __all__ = [
     "Exact",
     "FdbAdd",
     "FdbDelete",
+    "IpsetCreate",
+    "IpsetDestroy",
+    "IpsetEntryAdd",
+    "IpsetEntryDelete",
     "IpvsDestAdd",
     "IpvsDestDelete",
     "IpvsDestSet",
@@ -235,6 +240,42 @@ class IpvsDestSet(Struct, frozen=True, kw_only=True, tag=True):
     real: RealServer
 
 
+class IpsetCreate(Struct, frozen=True, kw_only=True, tag=True):
+    """
+    ``ipset create`` and an ``ipset add`` of each entry (``ipset restore``).
+
+    ``options`` stand behind the type in ``ipset save``: the kernel's sizes, which the model does not keep.
+    """
+
+    netns: str
+    set: IpSet
+    options: str
+
+
+class IpsetDestroy(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipset destroy``; *set* and *options* are what makes it again."""
+
+    netns: str
+    set: IpSet
+    options: str
+
+
+class IpsetEntryAdd(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipset add``; *entry* as ``ipset save`` writes it."""
+
+    netns: str
+    name: str
+    entry: str
+
+
+class IpsetEntryDelete(Struct, frozen=True, kw_only=True, tag=True):
+    """``ipset del``."""
+
+    netns: str
+    name: str
+    entry: str
+
+
 class ConntrackDelete(Struct, frozen=True, kw_only=True, tag=True):
     """``conntrack -D`` of one entry."""
 
@@ -280,6 +321,10 @@ Change: TypeAlias = (
     | IpvsDestAdd
     | IpvsDestDelete
     | IpvsDestSet
+    | IpsetCreate
+    | IpsetDestroy
+    | IpsetEntryAdd
+    | IpsetEntryDelete
     | ConntrackDelete
     | RecentAdd
     | RecentDelete

@@ -2,7 +2,7 @@
 Changes applied to the model: the snapshot as it would be.
 
 Lives here: ``edit``; what it does is in edit_sysctls, edit_xt, edit_tables, edit_links,
-edit_addresses and edit_ipvs.
+edit_addresses, edit_ipvs and edit_ipsets.
 Not here: the inverse (nettrace.model.undo), the kernel (nettrace.apply).
 """
 
@@ -15,6 +15,10 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -34,6 +38,7 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit_addresses import add_address, delete_address
+from nettrace.model.edit_ipsets import edit_ipsets
 from nettrace.model.edit_ipvs import edit_ipvs
 from nettrace.model.edit_links import edit_link
 from nettrace.model.edit_sysctls import set_sysctl
@@ -87,6 +92,8 @@ def edit(snapshot: Snapshot, change: Change) -> Snapshot:
             return delete_neighbour(snapshot, change)
         case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return edit_ipvs(snapshot, change)
+        case IpsetCreate() | IpsetDestroy() | IpsetEntryAdd() | IpsetEntryDelete():
+            return edit_ipsets(snapshot, change)
         case ConntrackDelete():
             return delete_connection(snapshot, change)
         case RecentAdd():

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import VirtualServer
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import Route
@@ -19,6 +20,7 @@ __all__ = [
     "OwedAddress",
     "OwedChain",
     "OwedFdb",
+    "OwedIpset",
     "OwedJump",
     "OwedLink",
     "OwedNeighbour",
@@ -131,6 +133,20 @@ class OwedVirtualServer(_Owed, frozen=True, kw_only=True, tag=True):
     closed: bool = True
 
 
+class OwedIpset(_Owed, frozen=True, kw_only=True, tag=True):
+    """
+    An ipset with its entries; ``options`` stand behind the type where it is made.
+
+    ``notes`` has one for each of the members where they serve different objects, and is empty where all
+    are what the set is.  ``closed``: who makes it also takes away entries that it does not name.
+    """
+
+    set: IpSet
+    options: str
+    notes: tuple[RuleNote, ...] = ()
+    closed: bool = True
+
+
 class OwedLink(_Owed, frozen=True, kw_only=True, tag=True):
     """An attribute of a device, as in LinkSet."""
 
@@ -150,4 +166,5 @@ Owed: TypeAlias = (
     | OwedLink
     | OwedAddress
     | OwedVirtualServer
+    | OwedIpset
 )

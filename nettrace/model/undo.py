@@ -20,6 +20,10 @@ from nettrace.model.change import (
     Exact,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -88,6 +92,8 @@ def undo_of(snapshot: Snapshot, change: Change) -> Undo:
             return _neighbour(snapshot, after, change)
         case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return _ipvs(snapshot, after, change)
+        case IpsetCreate() | IpsetDestroy() | IpsetEntryAdd() | IpsetEntryDelete():
+            return _tried(snapshot, after, (_set_back(change),))
 
 
 def _recent(snapshot: Snapshot, change: RecentAdd | RecentDelete) -> Undo:
@@ -377,3 +383,18 @@ def _ipvs(
         case IpvsDestSet():
             inverse = IpvsDestSet(netns=netns, server=server, old=change.real, real=change.old)
     return _tried(before, after, (inverse,))
+
+
+# --- ipsets ----------------------------------------------------------------------------
+
+
+def _set_back(change: IpsetCreate | IpsetDestroy | IpsetEntryAdd | IpsetEntryDelete) -> Change:
+    match change:
+        case IpsetCreate():
+            return IpsetDestroy(netns=change.netns, set=change.set, options=change.options)
+        case IpsetDestroy():
+            return IpsetCreate(netns=change.netns, set=change.set, options=change.options)
+        case IpsetEntryAdd():
+            return IpsetEntryDelete(netns=change.netns, name=change.name, entry=change.entry)
+        case IpsetEntryDelete():
+            return IpsetEntryAdd(netns=change.netns, name=change.name, entry=change.entry)

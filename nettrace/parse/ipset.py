@@ -13,7 +13,7 @@ from msgspec import Struct
 from nettrace.model.errors import UserError
 from nettrace.model.ipset import IpSet
 
-__all__ = ["parse_ipset_save"]
+__all__ = ["parse_ipset_save", "save_ipset"]
 
 #: A comment is the only quoted thing, and ipset allows no quotes inside.
 _COMMENT = re.compile(r'"[^"]*"')
@@ -61,6 +61,14 @@ def parse_ipset_save(text: str) -> tuple[IpSet, ...]:
         )
         for one in sets.values()
     )
+
+
+def save_ipset(one: IpSet, options: str) -> str:
+    """Write a set for ``ipset restore``; *options* stand behind its type."""
+    lines = [f"create {one.name} {one.type} {options}".rstrip()]
+    for members, word in ((one.members, ""), (one.exceptions, " nomatch")):
+        lines += [f"add {one.name} {m}{' wildcard' if m in one.wildcards else ''}{word}" for m in members]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _read(line: str, sets: dict[str, _Open]) -> None:

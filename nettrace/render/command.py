@@ -20,6 +20,10 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -44,6 +48,7 @@ from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, NextHop, Route
 from nettrace.model.sockets import ConntrackEntry
 from nettrace.model.xt import XtRule
+from nettrace.parse.ipset import save_ipset
 from nettrace.parse.iptables import rule_args, rule_text
 from nettrace.parse.ipvs import end_text, real_words, save_ipvsadm, server_words
 
@@ -121,6 +126,14 @@ def argv(change: Change) -> Argv:
             return Argv(("ipvsadm", "-d", *server_words(server).split(), "-r", end))
         case IpvsDestSet(server=server, real=real):
             return Argv(("ipvsadm", "-e", *server_words(server).split(), *real_words(real).split()))
+        case IpsetCreate():
+            return Argv(("ipset", "restore"), save_ipset(change.set, change.options))
+        case IpsetDestroy():
+            return Argv(("ipset", "destroy", change.set.name))
+        case IpsetEntryAdd():
+            return Argv(("ipset", "add", change.name, change.entry))
+        case IpsetEntryDelete():
+            return Argv(("ipset", "del", change.name, change.entry))
         case ConntrackDelete(entry=connection):
             return Argv(("conntrack", "-D", *_connection(connection)))
         case RecentAdd() | RecentDelete():

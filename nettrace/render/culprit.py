@@ -19,6 +19,10 @@ from nettrace.model.change import (
     ConntrackDelete,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     IpvsDestAdd,
     IpvsDestDelete,
     IpvsDestSet,
@@ -96,6 +100,8 @@ def _taking_hold(change: Change, steps: Sequence[StepView]) -> StepView | None:
             return _first(s for s in here if s.device == neighbour.device and s.stage is Stage.NEIGHBOUR)
         case IpvsServiceAdd() | IpvsServiceDelete() | IpvsDestAdd() | IpvsDestDelete() | IpvsDestSet():
             return _first(step for step in here if step.stage is Stage.IPVS)
+        case IpsetCreate() | IpsetDestroy() | IpsetEntryAdd() | IpsetEntryDelete():
+            return None
         case ConntrackDelete():
             return _first(step for step in here if step.stage is Stage.CONNTRACK)
         case RecentAdd() | RecentDelete():

@@ -12,6 +12,7 @@ from nettrace.model.owed import (
     OwedAddress,
     OwedChain,
     OwedFdb,
+    OwedIpset,
     OwedJump,
     OwedLink,
     OwedNeighbour,
@@ -21,6 +22,7 @@ from nettrace.model.owed import (
     OwedVirtualServer,
 )
 from nettrace.model.xt import XtRule
+from nettrace.parse.ipset import save_ipset
 from nettrace.parse.iptables import rule_text
 from nettrace.parse.ipvs import save_ipvsadm
 from nettrace.render.command import argv
@@ -41,6 +43,7 @@ _TOOLS: dict[type[Owed], str] = {
     OwedLink: "ip link",
     OwedAddress: "ip addr",
     OwedVirtualServer: "ipvsadm-save -n",
+    OwedIpset: "ipset save",
 }
 
 
@@ -62,6 +65,8 @@ def owed_family(item: Owed) -> int:
             return family_of(one.address)
         case OwedVirtualServer(server=server):
             return 6 if server.six or ":" in server.address else 4
+        case OwedIpset():
+            return item.set.family
     return 4
 
 
@@ -87,6 +92,8 @@ def owed_lines(item: Owed) -> tuple[str, ...]:
             return (_after("add", _argv(AddressAdd(netns=item.netns, address=item.address))),)
         case OwedVirtualServer():
             return tuple(save_ipvsadm([item.server]).splitlines())
+        case OwedIpset():
+            return tuple(save_ipset(item.set, item.options).splitlines())
 
 
 def _rule(chain: str, rule: XtRule) -> str:

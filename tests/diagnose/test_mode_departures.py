@@ -12,8 +12,11 @@ from nettrace.diagnose.nft_departures import nft_departures
 from nettrace.kube.expect import expected
 from nettrace.kube.expected import Expected, ExpectedIpvs, ExpectedNftTable
 from nettrace.kube.nft_found import listed_tables
+from nettrace.model.edit import edit
 from nettrace.model.ipset import IpSet
 from nettrace.model.ipvs import RealServer, VirtualServer
+from nettrace.model.section import Known
+from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.parse.ipset import parse_ipset_save
 from nettrace.parse.ipvs import parse_ipvsadm_save
 from tests.kube.fixture_cluster import FIXTURES, NODE, fixture_cluster
@@ -277,5 +280,14 @@ def test_addresses_sets_and_sysctls() -> None:
         ("KUBE-NODE-PORT-UDP", "rule-extra"),
     ]
     assert {one.cause for one in found} == {"ipvs-ipset-missing", "owed-state-missing"}
+    assert [one.chain for one in found if not one.changes] == ["KUBE-LOAD-BALANCER"]  # of another type
+    now = Snapshot(namespaces={"n": Netns(name="n", node="n", ipsets=Known(tuple(there)))})
+    for departure in ipvs_departures(owed, ipsets=there, netns="n"):
+        for change in departure.changes:
+            now = edit(now, change)
+    held = now.namespaces["n"].ipsets
+    assert isinstance(held, Known)
+    mended = ipvs_departures(owed, ipsets=held.value, netns="n")
+    assert [one.chain for one in mended] == ["KUBE-LOAD-BALANCER"]
     off = ipvs_departures(owed, sysctls={**dict.fromkeys(owed.sysctls, "0"), "net.ipv4.ip_forward": "1"})
     assert {one.cause for one in off} == {"ipvs-conntrack-off", "ipvs-expire-nodest", "ipvs-strict-arp-off"}

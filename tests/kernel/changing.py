@@ -33,9 +33,16 @@ RULES = """*filter
 COMMIT
 """
 
+SETS = """create PORTS bitmap:port range 0-65535
+add PORTS 30080
+create NETS hash:net family inet hashsize 1024 maxelem 65536
+add NETS 10.0.0.0/8
+add NETS 10.1.0.0/16 nomatch
+"""
+
 
 class Node:
-    """A node with a bridge, two pods, a VXLAN device whose name has a dot, and rules of both back ends."""
+    """A node with a bridge, two pods, a VXLAN device with a dot in its name, rules of both back ends, sets."""
 
     def __init__(self, bed: Bed) -> None:
         self.space, self.pod = bed.new("node"), bed.new("pod")
@@ -72,6 +79,7 @@ class Node:
         node.run("bridge", "fdb", "add", "02:00:00:00:01:02", "dev", "v0", "master", "static")
         for backend in ("nft", "legacy"):
             node.run(f"iptables-{backend}-restore", stdin=RULES)
+        node.run("ipset", "restore", stdin=SETS)
 
     @property
     def name(self) -> str:

@@ -21,6 +21,10 @@ from nettrace.model.change import (
     Exact,
     FdbAdd,
     FdbDelete,
+    IpsetCreate,
+    IpsetDestroy,
+    IpsetEntryAdd,
+    IpsetEntryDelete,
     LinkSet,
     NeighbourAdd,
     NeighbourDelete,
@@ -35,6 +39,7 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit import edit
+from nettrace.model.ipset import IpSet
 from nettrace.model.links import Address, FdbEntry, Neighbour
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import Known
@@ -104,7 +109,16 @@ OVERLAY = Route(dst="10.244.2.0/24", nexthops=(NextHop(device="flannel.1", via="
 REMOTE = FdbEntry(device="flannel.1", mac="02:00:00:00:01:01", dst="10.2.0.2", permanent=True)
 FIXED = Neighbour(device="br0", address="10.1.0.7", mac="02:00:00:00:00:07", state="permanent")
 
+PORTS = IpSet(name="PORTS", type="bitmap:port", members=("30080",))
+NETS = IpSet(name="NETS", type="hash:net", members=("10.0.0.0/8",), exceptions=("10.1.0.0/16",))
+PAIRS = IpSet(name="PAIRS", type="hash:ip,port", members=("10.96.0.1,tcp:80", "10.96.0.10,udp:53"))
+OPTIONS = "family inet hashsize 1024 maxelem 65536"
+
 OTHER: list[Change] = [
+    IpsetCreate(netns="", set=PAIRS, options=OPTIONS),
+    IpsetDestroy(netns="", set=NETS, options=OPTIONS),
+    IpsetEntryAdd(netns="", name="PORTS", entry="30443"),
+    IpsetEntryDelete(netns="", name="PORTS", entry="30080"),
     sysctl("net.ipv4.ip_forward", "1"),
     sysctl("net.ipv4.conf.all.forwarding", "1"),
     sysctl("net.ipv6.conf.all.forwarding", "1"),

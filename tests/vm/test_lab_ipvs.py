@@ -38,6 +38,13 @@ def reals(scene: Scene) -> list[str]:
     return [f"{address}:{scene.target_port}" for address in scene.endpoints.values()]
 
 
+def hairpin(scene: Scene) -> str:
+    """The set, and its entry by which what the near node's pod sends to itself is masqueraded."""
+    near, _ = ends_of(scene)
+    own = next(scene.endpoints[pod] for pod, node in scene.node_of.items() if node == near)
+    return f"KUBE-LOOP-BACK {own},tcp:{scene.target_port},{own}"
+
+
 FAULTS = (
     Fault(
         "ipvs-rs-weight0",
@@ -58,6 +65,12 @@ FAULTS = (
         "refused",
     ),
     Fault(
+        "ipvs-ipset-missing",
+        lambda scene: f"ipset del {hairpin(scene)}",
+        "pod-own-service",
+        "mixed",  # other endpoints than itself answer
+    ),
+    Fault(
         "ipvs-conntrack-off",
         lambda scene: "sysctl -qw net.ipv4.vs.conntrack=0",
         "outside-nodeport-near",
@@ -76,7 +89,8 @@ def state(scene: Scene, node: str) -> str:
     """The virtual servers, addresses, sysctls and rules of a node, counters left out."""
     shown = scene.bench.shell(
         node,
-        "ipvsadm-save -n | sort; ip -o addr show dev kube-ipvs0 | sort; sysctl net.ipv4.vs; iptables-save",
+        "ipset save | sort; ipvsadm-save -n | sort; ip -o addr show dev kube-ipvs0 | sort; "
+        "sysctl net.ipv4.vs; iptables-save",
     )
     return re.sub(r"#.*\n|\[\d+:\d+\]", "", shown)
 
@@ -105,6 +119,7 @@ def test_broken_found_repaired_undone(scene: Scene, fault: Fault) -> None:
         assert state(scene, near) == broken
     finally:
         heal = f"ip addr replace {scene.cluster_ip}/32 dev kube-ipvs0; sysctl -qw net.ipv4.vs.conntrack=1; "
+        heal += f"ipset -exist add {hairpin(scene)}; "
         lab.shell(near, f"{heal} ipvsadm -C; ipvsadm -R <<'END'\n{saved}\nEND")
 
 
@@ -130,3 +145,10 @@ def test_all_that_is_owed_is_there(scene: Scene) -> None:
         assert differs["table"] == "ipvs"
     finally:
         lab.shell(near, f"ipvsadm -a {server} -m -w 1")
+    entry = f"KUBE-CLUSTER-IP {scene.cluster_ip},tcp:{scene.port}"
+    lab.shell(near, f"ipset del {entry}")
+    (differs,) = lab.nettrace(*asked, "-o", "json", expect=(1,)).json["differences"]
+    assert (differs["cause"], differs["chain"]) == ("ipvs-ipset-missing", "KUBE-CLUSTER-IP")
+    assert (differs["commands"], differs["undo"]) == ([f"ipset add {entry}"], [f"ipset del {entry}"])
+    lab.shell(near, differs["commands"][0])
+    assert lab.nettrace(*asked, "-o", "json", expect=(0,)).json["equal"] is True

@@ -46,6 +46,7 @@ from nettrace.diagnose.causes.ipam_lease_missing import IPAM_LEASE_MISSING
 from nettrace.diagnose.causes.ipam_range_exhausted import IPAM_RANGE_EXHAUSTED
 from nettrace.diagnose.causes.iptables_legacy_nft_mix import IPTABLES_LEGACY_NFT_MIX
 from nettrace.diagnose.causes.ipvs_conntrack_off import IPVS_CONNTRACK_OFF
+from nettrace.diagnose.causes.ipvs_ipset_missing import IPVS_IPSET_MISSING
 from nettrace.diagnose.causes.ipvs_no_real_servers import IPVS_NO_REAL_SERVERS
 from nettrace.diagnose.causes.ipvs_rs_weight0 import IPVS_RS_WEIGHT0
 from nettrace.diagnose.causes.ipvs_stale_real_server import IPVS_STALE_REAL_SERVER
@@ -182,6 +183,7 @@ CAUSES: tuple[Cause, ...] = (
     IP_FORWARD_OFF,
     IPTABLES_LEGACY_NFT_MIX,
     IPVS_CONNTRACK_OFF,
+    IPVS_IPSET_MISSING,
     IPVS_NO_REAL_SERVERS,
     IPVS_RS_WEIGHT0,
     IPVS_STALE_REAL_SERVER,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import where
-from nettrace.diagnose.making import owed_candidate
+from nettrace.diagnose.making import owed_candidate, owed_sets
 from nettrace.model.finding import Safety
 
 __all__ = ["OWED_STATE_MISSING"]
@@ -41,5 +41,6 @@ OWED_STATE_MISSING = Cause(
     repair="What is owed, put back; the agent does the same when it restarts.",
     owner="The agent that the finding names.",
     source="the comparison of owed and found state, not a known failure",
+    reads=owed_sets,
     candidates=_candidates,
 )

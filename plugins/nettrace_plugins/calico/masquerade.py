@@ -1,17 +1,19 @@
 """
 natOutgoing, and the jumps that lead into Felix' chains.
 
-Lives here: the rules that Felix owes a node whatever runs there.  In modes in which Felix does not use
-iptables (BPF, nftables) it owes none.
-Source: felix/rules/nat.go (NATOutgoingChain), static.go.
+Lives here: the rules and sets of pools that Felix owes a node whatever runs there.  In modes in which
+Felix does not use iptables (BPF, nftables) it owes none.
+Source: felix/rules/nat.go (NATOutgoingChain), static.go; felix/dataplane/linux/masq_mgr.go (the sets).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule
+from nettrace.model.ipset import IpSet
+from nettrace.model.owed import Owed, OwedChain, OwedIpset, OwedJump, OwedRule
 from nettrace.model.snapshot import Snapshot
 from nettrace.parse.iptables import parse_rule
-from nettrace_plugins.calico.facts import OWNER, pools, runs_on, setting
+from nettrace_plugins.calico.facts import OWNER, Pool, pools, runs_on, setting
+from nettrace_plugins.calico.names import ALL_POOLS, MASQUERADED
 from nettrace_plugins.calico.static import INSERTED, NAT_OUTGOING
 
 __all__ = ["NAT_CHAIN", "owed_rules"]
@@ -39,7 +41,10 @@ def owed_rules(snapshot: Snapshot, node: str) -> Iterator[Owed]:
                     rule=parse_rule(text),
                     first=True,
                 )
-    outgoing = [pool for pool in pools(snapshot) if pool.nat_outgoing and not pool.disabled]
+    used = [pool for pool in pools(snapshot) if not pool.disabled]
+    outgoing = [pool for pool in used if pool.nat_outgoing]
+    yield _set(netns, ALL_POOLS, used, "all pools")
+    yield _set(netns, MASQUERADED, outgoing, "pools that are masqueraded towards the outside")
     if not outgoing or setting(snapshot, "natPortRange") or setting(snapshot, "natOutgoingAddress"):
         return
     source = ", ".join(f"IPPool {pool.name} (natOutgoing)" for pool in outgoing)
@@ -61,4 +66,16 @@ def owed_rules(snapshot: Snapshot, node: str) -> Iterator[Owed]:
         table="nat",
         chain="cali-POSTROUTING",
         rule=parse_rule(f"--jump {NAT_CHAIN}"),
+    )
+
+
+def _set(netns: str, name: str, holding: Sequence[Pool], about: str) -> OwedIpset:
+    return OwedIpset(
+        netns=netns,
+        owner=OWNER,
+        source=", ".join(f"IPPool {pool.name}" for pool in holding) or "the IPPools",
+        about=about,
+        set=IpSet(name=name, type="hash:net", members=tuple(pool.cidr for pool in holding)),
+        options="family inet hashsize 1024 maxelem 1048576",
+        closed=False,  # a pool that is disabled may be in it
     )

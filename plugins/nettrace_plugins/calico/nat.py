@@ -10,7 +10,7 @@ from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.goal import innermost
 from nettrace.diagnose.look import chains_in, where
 from nettrace.model.addr import in_prefix
-from nettrace.model.change import RuleInsert
+from nettrace.model.change import IpsetEntryAdd, RuleInsert
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.step import Stage
@@ -60,6 +60,7 @@ def _candidate(context: Context, netns: str, backend: str, pool: Pool) -> Candid
     )
     insert = RuleInsert(netns=netns, backend=backend, table="nat", chain=NAT_CHAIN, position=1, rule=rule)
     off = not pool.nat_outgoing
+    entry = IpsetEntryAdd(netns=netns, name=MASQUERADED, entry=pool.cidr)
     return Candidate(
         cause="calico-nat-outgoing-off",
         netns=netns,
@@ -69,7 +70,7 @@ def _candidate(context: Context, netns: str, backend: str, pool: Pool) -> Candid
             f"packets leave {place} with a source address of {pool.cidr}, which the outside cannot answer: "
             + (f"IPPool {pool.name} has no natOutgoing" if off else f"the set {MASQUERADED} lacks it")
         ),
-        changes=(insert,),
+        changes=(insert if off else entry,),
         evidence=(
             Evidence(
                 ref="kube/custom",
@@ -80,11 +81,11 @@ def _candidate(context: Context, netns: str, backend: str, pool: Pool) -> Candid
         ),
         safety=Safety.ADVICE if off else Safety.GUARDED,
         owner=OWNER,
-        overwritten="Felix writes this chain again when its rules change or it starts",
+        overwritten="Felix fills the set again, and writes this chain, when something changes or it starts",
         lasting=(
             f'calicoctl patch ippool {pool.name} --patch \'{{"spec": {{"natOutgoing": true}}}}\''
             if off
-            else f"restart calico-node on {place}, which fills the set (ipset add {MASQUERADED} {pool.cidr})"
+            else f"restart calico-node on {place}, which fills the set; find what empties it"
         ),
     )
 
@@ -106,7 +107,7 @@ CALICO_NAT_OUTGOING_OFF = Cause(
     shows="Pods time out to the internet and to hosts of the LAN; within the cluster all is well.",
     dies="The request arrives, or is filtered upstream; the reply has no way back.",
     proof="`calicoctl get ippool -o wide` has NAT false; `ipset list cali40masq-ipam-pools` lacks the pool.",
-    repair="natOutgoing: true in the IPPool",
+    repair="ipset add cali40masq-ipam-pools POOL; where the pool has no natOutgoing: natOutgoing: true",
     owner="Whoever made the IPPool.",
     source="calico#4277, calico#6254, calico#7183, cni-plugin#193, calicoctl#1249",
     reads=_reads,

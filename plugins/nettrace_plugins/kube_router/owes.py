@@ -1,14 +1,16 @@
 """
 What kube-router owes a node.
 
-Lives here: a route to the pods of each node of the same network, the masquerade rule, the accepts for
-its bridge (network_routes_controller.go and pod_egress.go of kube-router's pkg/controllers/routing).
+Lives here: a route to the pods of each node of the same network, the masquerade rule and the two sets that
+it looks into, the accepts for its bridge (network_routes_controller.go and pod_egress.go of kube-router's
+pkg/controllers/routing).
 Not here: the chains of network policies, which are judged by what they do, and nodes behind tunnels.
 """
 
 from collections.abc import Iterator
 
-from nettrace.model.owed import Owed, OwedRoute, OwedRule
+from nettrace.model.ipset import IpSet
+from nettrace.model.owed import Owed, OwedIpset, OwedRoute, OwedRule
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.xt import Accept, Comment, Masquerade, Negatable, SetMatch, XtRule
@@ -53,6 +55,22 @@ def owed_by_kube_router(snapshot: Snapshot, node: str) -> Iterator[Owed]:
             about=f"the pods of {peer.name}",
             route=Route(dst=peer.pod_cidr, nexthops=(hop,), protocol=PROTOCOL),
         )
+    subnets = tuple(nodes[name].pod_cidr for name in sorted(nodes))
+    addresses = tuple(nodes[name].address for name in sorted(nodes))
+    for name, kind, members, about in (
+        (PODS_SET, "hash:net", subnets, "the pods of all nodes"),
+        (NODES_SET, "hash:ip", addresses, "the nodes' addresses"),
+    ):
+        if members:
+            yield OwedIpset(
+                netns=netns,
+                owner=OWNER,
+                source="the Nodes' podCIDR and InternalIP",
+                about=about,
+                set=IpSet(name=name, type=kind, members=members),
+                options="family inet hashsize 1024 maxelem 65536 timeout 0",
+                closed=False,  # versions differ in which of a node's addresses they take
+            )
     yield OwedRule(
         netns=netns,
         owner=OWNER,
