@@ -3,7 +3,7 @@ Candidates for flows that network policies deny and that are to get through all 
 
 Lives here: which cause of the catalogue a denial is, the policy that would allow the flow, and the
 temporary rule in the chain that refuses it.
-Not here: denials that no policy asks for (causes/netpol_stale_chain.py).
+Not here: the rule (temporary), denials that no policy asks for (causes/netpol_stale_chain.py).
 """
 
 from collections.abc import Iterator
@@ -14,30 +14,27 @@ from msgspec.structs import replace
 from nettrace.diagnose.cause import Candidate, Candidates, Context, Failure
 from nettrace.diagnose.look import rule_ref, subject_of, where
 from nettrace.diagnose.policies import denial_by_chain, node_addresses, path_verdict
+from nettrace.diagnose.temporary import temporary_rules
 from nettrace.kube.policy import isolating
 from nettrace.kube.policy_addition import addition
-from nettrace.kube.policy_chains import PASSED, refusing_rule
 from nettrace.kube.policy_ends import Cluster, End, cluster_of, peer_matches, port_matches
+from nettrace.kube.policy_opening import controller_of
 from nettrace.kube.policy_words import rule_words
 from nettrace.kube.selectors import selects
-from nettrace.model.change import Change, RuleInsert
+from nettrace.model.change import Change
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.kube import Pod
-from nettrace.model.packet import Packet, PortRange
 from nettrace.model.policy import NetworkPolicy, PolicyPort, PolicyRule
 from nettrace.model.policy_verdict import Decision, DirectionVerdict, PolicyFlow, PolicyVerdict
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step
-from nettrace.model.xt import Comment, Negatable, Ports, Tcp, Udp, XtRule
+from nettrace.model.xt import Comment
 from nettrace.parse.iptables import rule_text
 
-__all__ = ["CONTROLLER", "denials", "pod_of", "temporary_rule", "with_words"]
-
-CONTROLLER = "the policy controller (kube-router, k3s)"
+__all__ = ["denials", "pod_of", "with_words"]
 
 _DNS = 53
-_TESTS = {"tcp": Tcp, "udp": Udp}
 
 
 class _Denial(Struct, frozen=True):
@@ -216,7 +213,7 @@ def _candidate(context: Context, denial: _Denial, cause: str, near: str) -> Cand
     if step is not None:
         evidence.append(_refusal(snapshot, step))
         if context.goal.stated:
-            changes = temporary_rule(snapshot, step, cause)
+            changes = temporary_rules(snapshot, step, cause)
     notes = [*direction.notes]
     if added is not None:
         notes.append(
@@ -238,12 +235,14 @@ def _candidate(context: Context, denial: _Denial, cause: str, near: str) -> Cand
         evidence=tuple(evidence),
         safety=Safety.GUARDED if changes else Safety.ADVICE,
         owner=f"whoever wrote {who}" if who else "the policies' owner",
-        overwritten=f"{CONTROLLER} writes the chain anew at the next change and every few minutes"
-        if changes
-        else "",
+        overwritten=_overwritten(step) if changes and step is not None else "",
         lasting=lasting,
         notes=tuple(notes),
     )
+
+
+def _overwritten(step: Step) -> str:
+    return f"{controller_of(step.chain)} writes the chain anew at the next change, or every few minutes"
 
 
 def _isolating(snapshot: Snapshot, direction: DirectionVerdict) -> Iterator[Evidence]:
@@ -284,41 +283,4 @@ def _refusal(snapshot: Snapshot, step: Step) -> Evidence:
     ref = rule_ref(step.netns, backend, table, chain, step.rule)
     return Evidence(
         ref=ref, text=f"-A {chain} {text}", note=f"what refuses it on {where(snapshot, step.netns)}"
-    )
-
-
-def temporary_rule(snapshot: Snapshot, step: Step, cause: str) -> tuple[Change, ...]:
-    """
-    Return the rule that counts the packet of *step* as allowed by a policy, just before what refuses it.
-
-    It marks as the chains of policies do, so that the other pod's chain is still asked.  Nothing for
-    IPv6 or a protocol without ports, and where the chain is not built like that.
-    """
-    packet = step.before
-    backend, chain = step.backend or "nft", step.chain or ""
-    found = snapshot.chain(step.netns, backend, "filter", chain)
-    position = refusing_rule(found) if found is not None else None
-    rule = _rule(packet, cause) if packet is not None else None
-    if position is None or rule is None:
-        return ()
-    return (
-        RuleInsert(
-            netns=step.netns, backend=backend, table="filter", chain=chain, position=position, rule=rule
-        ),
-    )
-
-
-def _rule(packet: Packet, cause: str) -> XtRule | None:
-    port = packet.dport.single if packet.dport is not None else None
-    if packet.family != 4 or packet.proto not in _TESTS or port is None:
-        return None
-    return XtRule(
-        src=Negatable(f"{packet.src}/32"),
-        dst=Negatable(f"{packet.dst}/32"),
-        proto=Negatable(packet.proto),
-        matches=(
-            _TESTS[packet.proto](dport=Ports(PortRange(port, port))),
-            Comment(f"nettrace: temporary, {cause}"),
-        ),
-        target=PASSED,
     )

@@ -16,9 +16,12 @@ from hashlib import sha256
 from nettrace.model.xt import Comment, Jump, MarkTarget, XtChain, XtRule
 
 __all__ = [
+    "COMES",
     "PASSED",
+    "SENT",
     "is_pod_chain",
     "is_policy_chain",
+    "is_workload_chain",
     "pod_chain",
     "policies_run",
     "policy_chain",
@@ -30,7 +33,7 @@ __all__ = [
 
 #: weave-npc: what a pod sends is dropped in this chain of its, what comes to one behind the other, in the
 #: chain that jumps there.
-_SENT, _COMES = "WEAVE-NPC-EGRESS", "WEAVE-NPC"
+SENT, COMES = "WEAVE-NPC-EGRESS", "WEAVE-NPC"
 
 #: Felix: a pod's chains to it and from it, and those of policies.
 _WORKLOAD = ("cali-tw-", "cali-fw-")
@@ -74,16 +77,21 @@ def is_pod_chain(name: str | None) -> bool:
     return name is not None and name.startswith(_POD)
 
 
+def is_workload_chain(name: str | None) -> bool:
+    """Does the chain decide for one pod, as Felix writes it?"""
+    return name is not None and name.startswith(_WORKLOAD)
+
+
 def is_policy_chain(name: str | None) -> bool:
     """Does the chain belong to network policies?"""
-    return name is not None and name.startswith((_POD, _POLICY, "KUBE-ROUTER-", _COMES, *_FELIX))
+    return name is not None and name.startswith((_POD, _POLICY, "KUBE-ROUTER-", COMES, *_FELIX))
 
 
 def refuses(name: str | None, passed: Iterable[str]) -> bool:
     """Is it a policy that says no where a rule of chain *name* does, behind the chains *passed* there?"""
-    if is_pod_chain(name) or name == _SENT or (name is not None and name.startswith(_WORKLOAD)):
+    if is_pod_chain(name) or name == SENT or is_workload_chain(name):
         return True
-    return not is_policy_chain(name) and _COMES in passed
+    return not is_policy_chain(name) and COMES in passed
 
 
 def policies_run(chain: XtChain) -> tuple[tuple[str, str], ...]:

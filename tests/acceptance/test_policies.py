@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from nettrace.lab.policies import add_policies, enforce
 from nettrace.lab.store import find
 from tests.acceptance.bench import Bench, bench
+from tests.acceptance.matrix import SWEEP
 
 _PODS: list[tuple[str, str, str, str, int]] = [
     ("shop", "web", "node-a", "web", 80),
@@ -56,12 +58,17 @@ _FLOW = ("pod/shop/web", "pod/db/api:8080")
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Two nodes, four pods in two namespaces; the policies are each test's own."""
-    folder = tmp_path_factory.mktemp("manifests")
+    with _cluster("flannel-vxlan", tmp_path_factory.mktemp("manifests")) as made:
+        yield made
+
+
+@contextmanager
+def _cluster(topology: str, folder: Path) -> Iterator[Bench]:
     objects = [*(_pod(*one) for one in _PODS), _SERVICE]
     agent = _pod("shop", "agent", "node-a", "agent", 9100)
     objects.append({**agent, "spec": {**agent["spec"], "hostNetwork": True}})
     (folder / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    with bench("flannel-vxlan", "--manifests", str(folder)) as made:
+    with bench(topology, "--manifests", str(folder)) as made:
         yield made
 
 
@@ -139,6 +146,26 @@ def test_both_ends_deny(lab: Bench) -> None:
     lab.nettrace("repair", "apply", "netpol-default-deny", "--lab", lab.name, "--yes", expect=(0,))
     assert _really(lab, "web", _address(lab, "db/api"), 8080)
     lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+
+
+@pytest.mark.skipif(not SWEEP, reason="make systems")
+@pytest.mark.parametrize("topology", ["calico-vxlan", "weave"])
+def test_other_controllers_chains_get_rules(topology: str, tmp_path: Path) -> None:
+    """Felix' and weave-npc's chains: the flow gets through, nobody else does, and nothing is left of it."""
+    with _cluster(topology, tmp_path) as lab:
+        _only(lab, _OWN, _policy("shop", "out", {"podSelector": {}, "policyTypes": ["Egress"]}))
+        before, api = _rules(lab), _address(lab, "db/api")
+        assert not _really(lab, "web", api, 8080)
+        wanted = _trace(lab, *_FLOW, "--goal", "connected", expect=(1,))
+        assert _causes(wanted)[0] == "netpol-default-deny"
+        repair = wanted["findings"][0]["repairs"][0]
+        assert {change["netns"] for change in repair["changes"]} == {"node-a", "node-b"}
+        lab.nettrace("repair", "apply", "netpol-default-deny", "--lab", lab.name, "--yes", expect=(0,))
+        assert _really(lab, "web", api, 8080)
+        assert not _really(lab, "job", api, 8080)
+        lab.nettrace("repair", "undo", "--lab", lab.name, expect=(0,))
+        assert not _really(lab, "web", api, 8080)
+        assert _rules(lab) == before
 
 
 def test_a_chain_that_is_not_what_policies_ask_for(lab: Bench) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import rule_ref, where
 from nettrace.diagnose.policies import denial_by_chain, is_rewritten, path_verdict
-from nettrace.diagnose.policy_denials import CONTROLLER, pod_of, temporary_rule, with_words
+from nettrace.diagnose.policy_denials import pod_of, with_words
+from nettrace.diagnose.temporary import temporary_rules
 from nettrace.kube.policy_chains import is_pod_chain, policies_run
+from nettrace.kube.policy_opening import controller_of
 from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.packet import Packet
@@ -46,7 +48,7 @@ def _candidate(snapshot: Snapshot, step: Step, verdict: PolicyVerdict) -> Candid
         where=place,
         subject=f"pod/{pod}" if pod else "",
         message=f"policies allow {flow}, and {name} on {place} refuses it: {gap}",
-        changes=temporary_rule(snapshot, step, "netpol-stale-chain"),
+        changes=temporary_rules(snapshot, step, "netpol-stale-chain"),
         evidence=(
             Evidence(ref="kube/network_policies", text=verdict.words(), note="what the objects say"),
             Evidence(ref=ref, text=f"-A {name} {rule_text(refusing)}", note="what the node does"),
@@ -55,8 +57,8 @@ def _candidate(snapshot: Snapshot, step: Step, verdict: PolicyVerdict) -> Candid
             ),
         ),
         safety=Safety.KICK,
-        owner=CONTROLLER,
-        overwritten=f"{CONTROLLER} writes the chain anew when it runs",
+        owner=controller_of(name),
+        overwritten=f"{controller_of(name)} writes the chain anew when it runs",
         lasting="restart the policy controller on this node; if there is none any more, take its chains away",
         from_owner=True,
     )
