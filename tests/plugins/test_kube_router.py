@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from nettrace.diagnose.difference import differences
 from nettrace.lab.bgp_routes import announced
-from nettrace.model.change import RouteAdd
+from nettrace.model.change import IpsetEntryAdd, RouteAdd
+from nettrace.model.ipvs import VirtualServer
 from nettrace.model.kube import Kube, KubeNode
-from nettrace.model.links import Address, Link
-from nettrace.model.owed import Owed, OwedRoute, OwedRule
+from nettrace.model.links import Address, IpipAttrs, Link
+from nettrace.model.owed import Owed, OwedIpset, OwedRoute, OwedRule
 from nettrace.model.routes import NextHop, Route
-from nettrace.model.section import NOT_READ, Known, Section
+from nettrace.model.section import NOT_READ, Known, Section, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
 from nettrace.model.sockets import Socket
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
@@ -106,6 +107,73 @@ def test_another_cni_configuration_is_not_its(text: str) -> None:
     snapshot = world()
     state = replace(snapshot.nodes["node-a"], files=Known({CONF: text}))
     assert cni_file(replace(snapshot, nodes={"node-a": state}), "node-a") is None
+
+
+def test_a_peer_behind_a_tunnel_is_owed_a_route_into_it() -> None:
+    """By the tunnel's far end, whatever its name; the device is called by the node at that end."""
+    far = KubeNode(name="node-c", internal_ips=("192.168.9.9",), pod_cidrs=("10.244.3.0/24",))
+    tunnel = Link(name="tun-0e1f2d", index=5, kind="ipip", ipip=IpipAttrs(remote="192.168.9.9"))
+    snapshot = replace(
+        world(links=Known((Link(name="kube-bridge", index=2, kind="bridge"), tunnel))),
+        kube=Kube(nodes=Known((node("node-a", 11), far))),
+    )
+    (route,) = [o.route for o in owes(snapshot) if isinstance(o, OwedRoute)]
+    assert (route.dst, route.nexthops, route.protocol) == (
+        "10.244.3.0/24",
+        (NextHop(device="tun-0e1f2d"),),
+        "17",
+    )
+    assert route.prefsrc == "172.18.0.11"
+    words = plugin.nettrace_name(snapshot, "node-a", "links/tun-0e1f2d")
+    assert words == "kube-router's tunnel to node-c (192.168.9.9), a node of another network"
+    other = replace(tunnel, ipip=IpipAttrs(remote="192.168.9.1"))
+    alone = replace(snapshot, namespaces=world(links=Known((other,))).namespaces)
+    assert not any(isinstance(o, OwedRoute) for o in owes(alone))
+    assert plugin.nettrace_name(alone, "node-a", "links/tun-0e1f2d") is not None
+
+
+def test_its_service_proxy_owes_the_sets_of_what_it_serves() -> None:
+    """Of the virtual servers that are there; nothing without its dummy device."""
+    servers = (
+        VirtualServer(address="10.96.0.1", port=443, proto="tcp"),
+        VirtualServer(address="10.96.0.10", port=53, proto="udp"),
+        VirtualServer(address="10.96.0.10", port=53, proto="tcp"),
+        VirtualServer(address="", port=0, proto="tcp", fwmark=7),
+    )
+    dummy = Link(name="kube-dummy-if", index=9, kind="dummy")
+    snapshot = world(
+        links=Known((Link(name="kube-bridge", index=2, kind="bridge"), dummy)), ipvs=Known(servers)
+    )
+    assert SectionKey("node-a", "ipvs") in plugin.nettrace_sections(snapshot)
+    sets = {o.set.name: o.set for o in owes(snapshot) if isinstance(o, OwedIpset)}
+    assert sets["kube-router-svip"].members == ("10.96.0.1", "10.96.0.10")
+    assert sets["kube-router-svip-prt"].members == (
+        "10.96.0.1,tcp:443",
+        "10.96.0.10,udp:53",
+        "10.96.0.10,tcp:53",
+    )
+    found = plugin.nettrace_detect(snapshot)
+    assert found is not None
+    assert "3 virtual servers" in [one.text for one in found.evidence]
+    for thing in ("xt/filter/KUBE-ROUTER-SERVICES", "xt/nat/KUBE-ROUTER-HAIRPIN", "links/kube-dummy-if"):
+        assert "service proxy" in (plugin.nettrace_name(snapshot, "node-a", thing) or "")
+    without = world(ipvs=Known(servers))
+    assert SectionKey("node-a", "ipvs") not in plugin.nettrace_sections(without)
+    names = {o.set.name for o in owes(without) if isinstance(o, OwedIpset)}
+    assert names == {"kube-router-pod-subnets", "kube-router-node-ips"}
+
+
+def test_sets_of_pods_and_nodes() -> None:
+    """What the masquerade rule looks into; an entry that is gone is put back."""
+    held = {o.set.name: o.set for o in owes(world()) if isinstance(o, OwedIpset)}
+    assert held["kube-router-pod-subnets"].members == ("10.244.11.0/24", "10.244.12.0/24")
+    assert held["kube-router-node-ips"].members == ("172.18.0.11", "172.18.0.12")
+    short = replace(held["kube-router-pod-subnets"], members=("10.244.11.0/24",))
+    snapshot = world(ipsets=Known((short, held["kube-router-node-ips"])))
+    (lost,) = differences(snapshot, [o for o in owes(snapshot) if isinstance(o, OwedIpset)])
+    [change] = lost.restored.changes
+    assert isinstance(change, IpsetEntryAdd)
+    assert (change.name, change.entry) == ("kube-router-pod-subnets", "10.244.12.0/24")
 
 
 def test_a_peer_of_the_same_network_is_owed_a_route() -> None:

@@ -19,18 +19,21 @@ from nettrace.model.snapshot import Snapshot
 __all__ = [
     "BRIDGE",
     "POD_CIDR",
+    "PROXY_DEVICE",
     "RouterNode",
     "cni_file",
     "nodes_of",
+    "proxies",
     "router_devices",
     "runs_on",
+    "tunnel_to",
     "uplink",
 ]
 
 BRIDGE = "kube-bridge"
 
 #: The dummy device that has the ClusterIPs where kube-router is the service proxy too.
-_PROXY_DEVICE = "kube-dummy-if"
+PROXY_DEVICE = "kube-dummy-if"
 
 #: A Node's annotation that goes before its podCIDR.
 POD_CIDR = "kube-router.io/pod-cidr"
@@ -78,9 +81,30 @@ def router_devices(snapshot: Snapshot, netns: str) -> tuple[Link, ...]:
         link
         for link in links_in(snapshot, netns)
         if (link.name, link.kind) == (BRIDGE, "bridge")
-        or (link.name, link.kind) == (_PROXY_DEVICE, "dummy")
+        or (link.name, link.kind) == (PROXY_DEVICE, "dummy")
         or (link.kind == "ipip" and link.name.startswith("tun-"))
     )
+
+
+def tunnel_to(snapshot: Snapshot, netns: str, address: str) -> Link | None:
+    """
+    Return the tunnel that kube-router made to the node at *address*, a node of another network.
+
+    It is told by its far end: the name is made of the address in another way in each version.
+    """
+    return next(
+        (
+            link
+            for link in router_devices(snapshot, netns)
+            if link.ipip is not None and link.ipip.remote == address
+        ),
+        None,
+    )
+
+
+def proxies(snapshot: Snapshot, netns: str) -> bool:
+    """Is kube-router the service proxy of this namespace's node too?"""
+    return link_in(snapshot, netns, PROXY_DEVICE) is not None
 
 
 def runs_on(snapshot: Snapshot, node: str) -> bool:

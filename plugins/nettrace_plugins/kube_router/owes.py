@@ -1,10 +1,11 @@
 """
 What kube-router owes a node.
 
-Lives here: a route to the pods of each node of the same network, the masquerade rule and the two sets that
-it looks into, the accepts for its bridge (network_routes_controller.go and pod_egress.go of kube-router's
-pkg/controllers/routing).
-Not here: the chains of network policies, which are judged by what they do, and nodes behind tunnels.
+Lives here: a route to the pods of each other node, through its tunnel where that is of another network,
+the masquerade rule and the two sets that it looks into, the accepts for its bridge
+(network_routes_controller.go and pod_egress.go of kube-router's pkg/controllers/routing, tunnels.go of
+pkg/tunnels).
+Not here: the chains of network policies, which are judged by what they do, its service proxy (proxy.py).
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,15 @@ from nettrace.model.owed import Owed, OwedIpset, OwedRoute, OwedRule
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.xt import Accept, Comment, Masquerade, Negatable, SetMatch, XtRule
-from nettrace_plugins.kube_router.facts import BRIDGE, cni_file, nodes_of, runs_on, uplink
+from nettrace_plugins.kube_router.facts import (
+    BRIDGE,
+    RouterNode,
+    cni_file,
+    nodes_of,
+    runs_on,
+    tunnel_to,
+    uplink,
+)
 
 __all__ = ["NODES_SET", "OWNER", "PODS_SET", "PROTOCOL", "owed_by_kube_router"]
 
@@ -36,6 +45,24 @@ _EGRESS = XtRule(
 )
 
 
+def _route(snapshot: Snapshot, netns: str, peer: RouterNode, own: RouterNode | None) -> Route | None:
+    """Return the route that BGP brings; None for a node of another network to which there is no tunnel."""
+    device = uplink(snapshot, netns, peer.address)
+    if device is not None:
+        hop = NextHop(device=device, via=peer.address)
+        return Route(dst=peer.pod_cidr, nexthops=(hop,), protocol=PROTOCOL)
+    tunnel = tunnel_to(snapshot, netns, peer.address)
+    if tunnel is None:
+        return None
+    return Route(
+        dst=peer.pod_cidr,
+        nexthops=(NextHop(device=tunnel.name),),
+        protocol=PROTOCOL,
+        scope="link",
+        prefsrc=own.address if own is not None else None,
+    )
+
+
 def owed_by_kube_router(snapshot: Snapshot, node: str) -> Iterator[Owed]:
     """Yield what kube-router owes *node*; nothing where it does not make its network."""
     if not runs_on(snapshot, node):
@@ -44,17 +71,11 @@ def owed_by_kube_router(snapshot: Snapshot, node: str) -> Iterator[Owed]:
     source = cni_file(snapshot, node) or f"device {BRIDGE}"
     nodes = nodes_of(snapshot)
     for peer in (nodes[name] for name in sorted(nodes) if name != node):
-        device = uplink(snapshot, netns, peer.address)
-        if device is None:
-            continue  # of another network: a tunnel, or nothing
-        hop = NextHop(device=device, via=peer.address)
-        yield OwedRoute(
-            netns=netns,
-            owner=OWNER,
-            source=peer.source,
-            about=f"the pods of {peer.name}",
-            route=Route(dst=peer.pod_cidr, nexthops=(hop,), protocol=PROTOCOL),
-        )
+        route = _route(snapshot, netns, peer, nodes.get(node))
+        if route is not None:
+            yield OwedRoute(
+                netns=netns, owner=OWNER, source=peer.source, about=f"the pods of {peer.name}", route=route
+            )
     subnets = tuple(nodes[name].pod_cidr for name in sorted(nodes))
     addresses = tuple(nodes[name].address for name in sorted(nodes))
     for name, kind, members, about in (

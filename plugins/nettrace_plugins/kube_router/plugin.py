@@ -6,23 +6,34 @@ from nettrace.diagnose.cause import Cause
 from nettrace.diagnose.difference import route_text
 from nettrace.kube.policy_chains import is_pod_chain, is_policy_chain, policies_run
 from nettrace.model.finding import Evidence
+from nettrace.model.links import Link
 from nettrace.model.owed import Owed
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.xt import BACKENDS, Comment, XtChain
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.kube_router.bgp import KUBE_ROUTER_BGP_DOWN
-from nettrace_plugins.kube_router.facts import BRIDGE, cni_file, router_devices
+from nettrace_plugins.kube_router.facts import (
+    BRIDGE,
+    PROXY_DEVICE,
+    cni_file,
+    nodes_of,
+    proxies,
+    router_devices,
+)
 from nettrace_plugins.kube_router.owes import OWNER, PROTOCOL, owed_by_kube_router
+from nettrace_plugins.kube_router.proxy import SERVICE_CHAIN, evidence_of_proxy, owed_by_proxy
 
 __all__ = ["KubeRouter", "plugin"]
 
 _NAMES = {
     f"links/{BRIDGE}": "the bridge of kube-router's pods",
-    "links/kube-dummy-if": "the device that has the ClusterIPs of kube-router's service proxy",
+    f"links/{PROXY_DEVICE}": "the device that has the ClusterIPs of kube-router's service proxy",
     "xt/filter/KUBE-ROUTER-INPUT": "kube-router's way to the pods' policies, for what comes to the node",
     "xt/filter/KUBE-ROUTER-FORWARD": "kube-router's way to the pods' policies, for what is passed on",
     "xt/filter/KUBE-ROUTER-OUTPUT": "kube-router's way to the pods' policies, for what the node sends",
+    f"xt/filter/{SERVICE_CHAIN}": "kube-router's service proxy: what may come in to Services' addresses",
+    "xt/nat/KUBE-ROUTER-HAIRPIN": "kube-router's service proxy: masquerade of pods that reach themselves",
     "xt/filter/KUBE-NWPLCY-DEFAULT": "kube-router's pass for pods that no policy isolates",
 }
 
@@ -70,11 +81,17 @@ class KubeRouter:
 
     @hookimpl
     def nettrace_sections(self, snapshot: Snapshot) -> Sequence[SectionKey]:
-        """Return the Nodes, each node's files, devices, routes, and addresses (for peers on its network)."""
+        """
+        Return the Nodes, each node's files, devices, routes, and addresses (for peers on its network).
+
+        Where kube-router is the service proxy, its virtual servers too.
+        """
         found = [SectionKey("", "kube/nodes")]
         for node in snapshot.nodes.values():
             found.append(SectionKey(f"node:{node.name}", "files"))
             found += [SectionKey(node.netns, name) for name in ("links", "addresses", "routes")]
+            if proxies(snapshot, node.netns):
+                found.append(SectionKey(node.netns, "ipvs"))
         return found
 
     @hookimpl
@@ -82,15 +99,18 @@ class KubeRouter:
         """Name kube-router's devices, and the chains of pods and policies by what their rules say."""
         if thing in _NAMES:
             return _NAMES[thing]
-        if any(thing == f"links/{link.name}" for link in router_devices(snapshot, netns)):
-            return "kube-router's tunnel to a node of another network"
+        for link in router_devices(snapshot, netns):
+            if thing == f"links/{link.name}":
+                return _tunnel_name(snapshot, link)
         chain = thing.removeprefix("xt/filter/")
         return _chain_name(snapshot, netns, chain) if chain != thing and is_policy_chain(chain) else None
 
     @hookimpl
     def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
         """Return what kube-router has to have put on *node*."""
-        return tuple(owed_by_kube_router(snapshot, node))
+        state = snapshot.nodes.get(node)
+        served = owed_by_proxy(snapshot, state.netns, OWNER) if state is not None else ()
+        return (*owed_by_kube_router(snapshot, node), *served)
 
     @hookimpl
     def nettrace_causes(self) -> Sequence[Cause]:
@@ -111,6 +131,14 @@ class KubeRouter:
         )
 
 
+def _tunnel_name(snapshot: Snapshot, link: Link) -> str:
+    """Name a tunnel by the node at its far end, as far as a Node has that address."""
+    far = link.ipip.remote if link.ipip is not None else None
+    peer = next((one.name for one in nodes_of(snapshot).values() if one.address == far), None)
+    to = f"{peer} ({far}), " if peer is not None else ""
+    return f"kube-router's tunnel to {to}a node of another network"
+
+
 def _evidence(snapshot: Snapshot, node: NodeState) -> Sequence[Evidence]:
     found = []
     path = cni_file(snapshot, node.name)
@@ -120,6 +148,7 @@ def _evidence(snapshot: Snapshot, node: NodeState) -> Sequence[Evidence]:
         Evidence(ref=f"{node.netns}/links/{link.name}", text=f"{link.name} ({link.kind})")
         for link in router_devices(snapshot, node.netns)
     ]
+    found += evidence_of_proxy(snapshot, node)
     routes = snapshot.section(SectionKey(node.netns, "routes"))
     injected = (
         [one for one in routes.value if one.protocol == PROTOCOL]
