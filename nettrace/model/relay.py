@@ -1,5 +1,5 @@
 """
-Programs that carry packets between a TUN device and a UDP socket.
+Programs that carry packets between a device and a UDP socket: a TUN device's, or one that captures frames.
 
 Lives here: what such a program does with a packet, as data that the walk looks up.
 Not here: who knows it (plugins), the walk (nettrace.walk.relay).
@@ -18,6 +18,9 @@ class Relay(Struct, frozen=True, kw_only=True):
     from ``local``:``port`` to ``far``:``far_port``; what arrives at ``local``:``port`` comes out of
     ``device``.  ``hops`` is by how much it lowers the TTL each time.  ``owner`` is the program,
     ``source`` the object that says so.
+
+    A program that captures the frames at a device, and carries them where no state of the node tells,
+    has ``unfollowed``, a sentence about it; of the rest only ``device``, ``owner`` and ``source`` count then.
     """
 
     device: str
@@ -29,3 +32,4 @@ class Relay(Struct, frozen=True, kw_only=True):
     owner: str
     source: str
     hops: int = 0
+    unfollowed: str = ""

@@ -123,8 +123,9 @@ class HookSpecs:
     @hookspec
     def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:  # type: ignore[empty-body]
         """
-        Say what programs behind TUN devices of *netns* do with packets.
+        Say what programs behind TUN devices of *netns* do with packets, and which capture frames there.
 
-        Asked when a packet is sent into one, with nettrace_sections() and the devices and sockets
-        of the namespace read.  The answers are data that the walk looks up, and part of a snapshot.
+        Asked when a packet is sent into one, or a frame to where one may be captured, with
+        nettrace_sections() and the devices and sockets of the namespace read.  The answers are data that
+        the walk looks up, and part of a snapshot.
         """

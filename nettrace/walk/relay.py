@@ -1,7 +1,8 @@
 """
-TUN devices whose program carries packets over UDP: into the outer packet, and out of it.
+Programs that carry packets over UDP: behind TUN devices, into the outer packet and out of it.
 
-Lives here: the two ends.  What the program does with a packet is data of the snapshot (Relay).
+Lives here: the two ends, and where a program may capture frames, of whose way no more is known.  What it
+does with a packet is data of the snapshot (Relay).
 Not here: where the data come from (plugins, nettrace.app.context), the outer packet's way, which
 is any packet's.
 Sources: drivers/net/tun.c; net/ipv4/udp.c and ip_output.c for the outer packet (__ip_make_skb).
@@ -21,7 +22,7 @@ from nettrace.walk.routing import Failed
 from nettrace.walk.skb import Flowing, Skb
 from nettrace.walk.stages import Next
 
-__all__ = ["RELAYED", "relay_in", "relay_out"]
+__all__ = ["RELAYED", "captured", "relay_in", "relay_out"]
 
 #: In the place of a VNI: the packet is in a relay's, not in a VXLAN packet.
 RELAYED = -1
@@ -30,10 +31,27 @@ _OVERHEAD = 28  # IPv4 20, UDP 8
 _DEEPEST = 3
 
 
+def captured(run: Run, ns: Namespace, link: Link) -> str | None:
+    """
+    Say who captures the frames that come to a device, None if nobody is known to.
+
+    Asked of a veth without address whose other end is a port of a bridge of its own namespace: what the
+    bridge sends there comes back to the host that sent it, and only a program can want it.
+    """
+    if not link.paired or link.master is not None or ns.addresses(link.name):
+        return None
+    peer = link.peer
+    other = ns.link_by_index(peer.ifindex) if peer is not None and peer.netns == ns.name else None
+    if other is None or other.master is None:
+        return None
+    relays: tuple[Relay, ...] = run.section(ns.name, "relays")
+    return next((one.unfollowed for one in relays if one.device == link.name and one.unfollowed), None)
+
+
 def relay_out(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next | None:
     """Hand a packet to the program behind a TUN device; None where nobody knows what it does with it."""
     relays: tuple[Relay, ...] = run.section(ns.name, "relays")
-    mine = [relay for relay in relays if relay.device == link.name]
+    mine = [relay for relay in relays if relay.device == link.name and not relay.unfollowed]
     fitting = [relay for relay in mine if in_prefix(skb.packet.dst, relay.prefix)]
     if not fitting or skb.packet.family != 4:
         return None

@@ -15,6 +15,7 @@ from nettrace.model.links import Link, VxlanAttrs
 from nettrace.walk.context import Run, Undecided
 from nettrace.walk.macvlan import listeners, lower_of, macvlans, of_source
 from nettrace.walk.namespace import Namespace, namespace, together
+from nettrace.walk.relay import captured
 from nettrace.walk.skb import BROADCAST
 from nettrace.walk.vtep import carried, far_ends
 
@@ -238,6 +239,9 @@ class _Search:
             self.edge(ns, link.name, f"the program at {link.name} of {ns.name}", way, outside=False)
             return
         if link.master is None:
+            captor = captured(self.run, ns, link)
+            if captor is not None:
+                self.edge(ns, link.name, captor, way, outside=False)
             self.take(ns, link, way)
             return
         bridge = ns.link(link.master)

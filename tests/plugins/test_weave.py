@@ -125,6 +125,10 @@ def test_a_capturing_router_is_sleeve() -> None:
     found = plugin.nettrace_detect(world(links=Known(links)))
     assert found is not None
     assert found.mode == "sleeve"
+    (way,) = plugin.nettrace_transit(world(links=Known(links)), "node-a")
+    assert (way.device, way.owner) == ("vethwe-pcap", "Weave's router")
+    assert "(sleeve)" in way.unfollowed
+    assert plugin.nettrace_transit(world(), "node-a") == ()
     assert not any(isinstance(item, OwedFdb) for item in owes(world(links=Known(links))))
 
 

@@ -137,3 +137,41 @@ def test_what_is_not_read() -> None:
     assert asked.keys == (key,)
     denied = snapshot.with_section(key, Missing(MissingKind.DENIED, "not allowed"))
     assert one_path(denied, ACROSS).outcome is Outcome.UNKNOWN
+
+
+def captured() -> World:
+    """A pod on a bridge, one of whose ports leads back to the node itself, to where frames are captured."""
+    world = World()
+    world.netns("node1", "node1", "node")
+    world.netns("pod1", "node1", "pod")
+    world.veth("node1", "veth1", "pod1", "eth0")
+    world.veth("node1", "out", "node1", "pcap")
+    world.bridge("node1", "br0", "veth1", "out")
+    world["node1"].change("pcap", noarp=True)
+    world["node1"].address("br0", "10.32.0.1/12")
+    world["pod1"].address("eth0", "10.32.0.2/12")
+    return world
+
+
+def test_captured_frames_are_not_followed() -> None:
+    """Where a program captures the request for a MAC, nobody knows who answers; without it nobody does."""
+    asked = flow("pod1", "10.32.2.2", 9376)
+    assert one_path(captured(), asked).verdict is Verdict.NEIGHBOUR_FAILED
+    world = captured()
+    world["node1"].relays.append(
+        Relay(
+            device="pcap",
+            prefix="0.0.0.0/0",
+            local="",
+            port=6783,
+            far="",
+            far_port=6783,
+            owner="a router",
+            source="the test",
+            unfollowed="a router that captures frames at pcap",
+        )
+    )
+    path = one_path(world, asked)
+    assert (path.outcome, path.verdict) == (Outcome.UNKNOWN, Verdict.UNKNOWN)
+    assert "a router that captures frames at pcap" in str(path)
+    assert one_path(world, flow("pod1", "10.32.0.1", 9376)).outcome is Outcome.REFUSED

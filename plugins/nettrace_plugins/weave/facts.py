@@ -12,12 +12,24 @@ from nettrace.kube.ipam import confs_of
 from nettrace.model.addr import family_of, network_of
 from nettrace.model.kube import KubeNode
 from nettrace.model.links import Link
+from nettrace.model.relay import Relay
 from nettrace.model.section import Known
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.xt import BACKENDS
-from nettrace_plugins.weave.names import BRIDGE, DATAPATH, MAIN, TUNNEL, UPLINK
+from nettrace_plugins.weave.names import BRIDGE, CAPTURE, DATAPATH, MAIN, PORT, TUNNEL, UPLINK
 
-__all__ = ["Peer", "cni_file", "has_npc", "has_port", "mode", "network", "peers", "runs_on", "tunnel"]
+__all__ = [
+    "Peer",
+    "captures",
+    "cni_file",
+    "has_npc",
+    "has_port",
+    "mode",
+    "network",
+    "peers",
+    "runs_on",
+    "tunnel",
+]
 
 _PLUGIN = "weave-net"
 
@@ -64,7 +76,33 @@ def mode(snapshot: Snapshot, netns: str) -> str:
     found = {link.name for link in links_in(snapshot, netns)}
     if DATAPATH in found:
         return "fastdp"
-    return "sleeve" if "vethwe-pcap" in found else ""
+    return "sleeve" if CAPTURE in found else ""
+
+
+def captures(snapshot: Snapshot, netns: str) -> tuple[Relay, ...]:
+    """
+    Return the router that captures frames in sleeve mode, in one entry; nothing with a datapath.
+
+    It carries them to its peers over UDP (router/sleeve.go of weave; ports 6783 and 6784).
+    """
+    if mode(snapshot, netns) != "sleeve":
+        return ()
+    return (
+        Relay(
+            device=CAPTURE,
+            prefix="0.0.0.0/0",
+            local="",
+            port=PORT,
+            far="",
+            far_port=PORT,
+            owner="Weave's router",
+            source=f"{CAPTURE} without a datapath",
+            unfollowed=(
+                f"Weave's router, which captures frames at {CAPTURE} and sends them to its peers over UDP "
+                f"ports {PORT} and {PORT + 1} (sleeve), by what it alone has learned,"
+            ),
+        ),
+    )
 
 
 def tunnel(snapshot: Snapshot, netns: str) -> Link | None:

@@ -10,6 +10,7 @@ from hashlib import sha1
 __all__ = [
     "ACCEPT",
     "BRIDGE",
+    "CAPTURE",
     "CUSTOM",
     "DATAPATH",
     "DATAPATH_PORT",
@@ -30,6 +31,8 @@ __all__ = [
 BRIDGE = "weave"
 DATAPATH = "datapath"
 #: The two ends of the veth between the bridge and the datapath.
+#: Where the router captures frames if it has no datapath (sleeve).
+CAPTURE = "vethwe-pcap"
 UPLINK = "vethwe-bridge"
 DATAPATH_PORT = "vethwe-datapath"
 TUNNEL = "vxlan-6784"

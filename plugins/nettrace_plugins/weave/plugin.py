@@ -7,12 +7,13 @@ from nettrace.diagnose.look import link_in
 from nettrace.model.finding import Evidence
 from nettrace.model.owed import Owed
 from nettrace.model.owner import Owner
+from nettrace.model.relay import Relay
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.xt import BACKENDS
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.weave import names
-from nettrace_plugins.weave.facts import cni_file, has_port, mode, network, runs_on
+from nettrace_plugins.weave.facts import captures, cni_file, has_port, mode, network, runs_on
 from nettrace_plugins.weave.owes import NPC, OWNER, owed_by_weave
 from nettrace_plugins.weave.peers import WEAVE_PEERS_DISCONNECTED, owed_for_peers
 
@@ -23,7 +24,7 @@ _NAMES = {
     f"links/{names.DATAPATH}": "Weave's datapath, which carries frames between the nodes",
     f"links/{names.UPLINK}": "the port of Weave's bridge that leads to its datapath",
     f"links/{names.DATAPATH_PORT}": "the port of Weave's datapath that leads to its bridge",
-    "links/vethwe-pcap": "where Weave's router captures frames",
+    f"links/{names.CAPTURE}": "where Weave's router captures frames",
     f"links/{names.TUNNEL}": "Weave's VXLAN device",
     f"xt/nat/{names.MASQUERADE}": "Weave's masquerade rules",
     f"xt/filter/{names.MAIN}": "weave-npc: what comes to pods",
@@ -33,6 +34,11 @@ _NAMES = {
     f"xt/filter/{names.EGRESS_DEFAULT}": "weave-npc: pods that no policy isolates for what goes out",
     f"xt/filter/{names.CUSTOM}": "weave-npc: what policies let out",
     f"xt/filter/{names.ACCEPT}": "weave-npc: the mark of what may go out",
+    "xt/mangle/WEAVE-IPSEC-IN": "Weave's marks for what comes encrypted (ESP)",
+    "xt/filter/WEAVE-IPSEC-IN": "Weave's refusals of what should come encrypted (ESP) and does not",
+    "xt/mangle/WEAVE-IPSEC-IN-MARK": "Weave's mark of what came encrypted",
+    "xt/mangle/WEAVE-IPSEC-OUT": "Weave's choice of what is to be encrypted (ESP)",
+    "xt/mangle/WEAVE-IPSEC-OUT-MARK": "Weave's mark of what is to be encrypted",
     "xt/filter/WEAVE-EXPOSE": "Weave's accepts for its bridge's network",
     "xt/filter/WEAVE-CANARY": "Weave's sign that its rules were not flushed",
     "xt/nat/WEAVE-CANARY": "Weave's sign that its rules were not flushed",
@@ -103,6 +109,11 @@ class Weave:
     def nettrace_owes(self, snapshot: Snapshot, node: str) -> Sequence[Owed]:
         """Return what Weave has to have put on *node*."""
         return (*owed_for_peers(snapshot, node), *owed_by_weave(snapshot, node))
+
+    @hookimpl
+    def nettrace_transit(self, snapshot: Snapshot, netns: str) -> Sequence[Relay]:
+        """Without a datapath its router captures frames: to which peer it sends them it alone has learned."""
+        return captures(snapshot, netns)
 
     @hookimpl
     def nettrace_causes(self) -> Sequence[Cause]:
