@@ -242,7 +242,7 @@ def _candidate(context: Context, denial: _Denial, cause: str, near: str) -> Cand
 
 
 def _overwritten(step: Step) -> str:
-    return f"{controller_of(step.chain)} writes the chain anew at the next change, or every few minutes"
+    return f"{controller_of(step.chain)} writes the chain anew at the next change and every few minutes"
 
 
 def _isolating(snapshot: Snapshot, direction: DirectionVerdict) -> Iterator[Evidence]:
