@@ -130,6 +130,12 @@ class Context:
         fresh.on_read = self.on_read
         return fresh
 
+    def take_objects(self, manifests: Path) -> None:
+        """Have the Kubernetes objects of *manifests*, if it was opened without a word of where they are."""
+        if self._reader is not None and self._reader.take_objects(manifests):
+            self.snapshot = self._reader.skeleton()
+            self.asked.clear()
+
     def close(self) -> None:
         """End the readers' worker threads."""
         if self._reader is not None:

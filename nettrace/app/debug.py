@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from nettrace.app.context import Context
 from nettrace.app.guide_driver import Driver
-from nettrace.app.remember import CONNECTED, Question
+from nettrace.app.remember import CONNECTED, Question, remember
 from nettrace.app.repair import apply, plan
 from nettrace.diagnose.guide import Case, checks_for
 from nettrace.diagnose.guide.objects import endpoints, find_service, node_of, pod_netns, pods
@@ -51,7 +51,8 @@ def debug(
     again, and the flow goes on.  *on_check* sees every check as soon as it is made, *on_repair* every
     repair; *confirm_within* are the seconds in which it is undone unless it is confirmed.  Real queries
     and connections are made on a live *context*, unless *with_probe* is false.  *consent*: repairs that
-    cannot be undone may be offered too.  *manifests*: where the objects come from, for the plans.
+    cannot be undone may be offered too.  *manifests*: where the objects come from, for a ``repair plan``
+    later on: the flow with a cause is remembered as one that was traced is.
     """
     done: list[Check] = []
     repairs: list[RepairDone] = []
@@ -67,7 +68,10 @@ def debug(
             if not leaf or (leaf, found.flow) in tried_:
                 break
             tried_.add((leaf, found.flow))  # the same may be wrong on another node, for another flow
-            planned = _offer(driver.context, case, found, manifests, on_event, consent=consent)
+            question = _question(case, found, manifests)
+            if context.live:
+                remember(context.label, question)
+            planned = _offer(driver.context, found, question, on_event, consent=consent)
             if planned is None or not decide(found, planned):
                 break
             report = apply(
@@ -101,11 +105,16 @@ def debug(
     )
 
 
+def _question(case: Case, found: Check, manifests: str | None) -> Question:
+    """Return the flow that a check's cause is about."""
+    source, target = found.flow or (case.client, case.subject)
+    return Question(source=source, target=target, sport=found.sport, goal=CONNECTED, manifests=manifests)
+
+
 def _offer(
     context: Context,
-    case: Case,
     found: Check,
-    manifests: str | None,
+    question: Question,
     on_event: Callable[[str], None],
     *,
     consent: bool,
@@ -116,8 +125,6 @@ def _offer(
     if repair is None or repair.safety is Safety.ADVICE or not repair.changes or not context.live:
         return None
     cause = finding.alternatives[0] if found.id == "kube-proxy" and finding.alternatives else finding.cause
-    source, target = found.flow or (case.client, case.subject)
-    question = Question(source=source, target=target, sport=found.sport, goal=CONNECTED, manifests=manifests)
     try:
         planned = plan(context, cause, question=question)
     except UserError as error:

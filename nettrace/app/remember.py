@@ -24,6 +24,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     What was asked: the two target texts and the packet's options.
 
     ``at``: NETNS/DEVICE it arrives at.  ``goal``: CONNECTED, or "" for what is owed to the flow.
+    ``manifests``: the directory that the Kubernetes objects came from, if one was named.
     """
 
     source: str

@@ -84,11 +84,14 @@ def plan(context: Context, cause: str, *, question: Question | None = None, choi
     """
     Plan the repair of *cause* for the flow last traced on this context, or for *question*.
 
-    *choice* picks among several repairs, from 1.  UserError if the flow has no such finding
+    *choice* picks among several repairs, from 1.  The flow last traced is looked at with the objects that
+    it was traced with, unless *context* was given others.  UserError if the flow has no such finding
     or the finding nothing that nettrace may change.
     """
     explain(context.plugins, cause)  # a word that is no cause's is refused before anything is read
     asked = question or recall(context.label)
+    if question is None and asked.manifests is not None:
+        context.take_objects(Path(asked.manifests))
     walked = walk_of(context, asked)
     diagnosis = diagnosis_of(context, walked, connected=asked.goal == CONNECTED)
     finding = _finding(diagnosis.findings, cause, asked, context.label)

@@ -94,6 +94,7 @@ def debug(
             on_event=say,
             with_probe=probe,
             consent=allow_no_undo or asks,
+            manifests=source.folder,
         )
         document = guide_document(report, context.snapshot)
     if sink.streams:

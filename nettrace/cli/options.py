@@ -35,6 +35,11 @@ class Source(NamedTuple):
     kube_context: str | None = None
 
     @property
+    def folder(self) -> str | None:
+        """Where the manifests are, seen from any directory."""
+        return str(self.manifests.resolve()) if self.manifests is not None else None
+
+    @property
     def api(self) -> "ApiSource | None":
         """The API server to ask for objects, if one was named."""
         if self.kubeconfig is None and self.kube_context is None:

@@ -70,6 +70,13 @@ class Reader:
         self._pool = Pool()
         self._sessions: dict[str, Session] = {}
 
+    def take_objects(self, manifests: Path) -> bool:
+        """Take the objects from *manifests* from now on; not, and False, where a source of them was named."""
+        if self._manifests is not None or self._api is not None:
+            return False
+        self._manifests = manifests
+        return True
+
     def skeleton(self) -> Snapshot:
         """
         Return the namespaces and nodes with nothing read yet, and the Kubernetes objects.

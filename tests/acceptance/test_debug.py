@@ -4,9 +4,10 @@ The guided Service flow: every leaf that a lab of namespaces can have, made by t
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,48 @@ def test_repaired_on_the_way() -> None:
         assert ran.json["state"] == "passed"
         again = lab.nettrace("debug", "svc/default/hostnames", "--lab", lab.name, expect=(0,))
         assert "Nothing is wrong with it" in again.out
+
+
+def test_a_plan_takes_the_objects_that_the_flow_was_debugged_with(tmp_path: Path) -> None:
+    """A pod that only --manifests know: the repair on the way looks there, and so does a plan after it."""
+    with bench("flannel-vxlan") as lab:
+        scene = kubernetes_scene(lab)
+        near = min(scene.client)
+        folder = edited(scene, _renamed(scene.client[near]), tmp_path / "objects")
+        call = ("debug", "svc/default/hostnames", "--from-pod", "caller", "--lab", lab.name, "-o", "json")
+        objects = ("--manifests", str(folder))
+        assert "caller" in lab.nettrace(*call, expect=(2,)).err
+        before = lab.shell(near, "iptables-save | grep ^-A; sysctl net.ipv4.ip_forward")
+        broken = "sysctl -qw net.ipv4.ip_forward=0"
+        lab.shell(near, broken)
+        found = lab.nettrace(*call, *objects, expect=(1,)).json
+        assert (found["leaf"], found["repairs"]) == ("ip-forward-off", [])
+        planned = lab.nettrace(
+            "repair", "plan", "ip-forward-off", "--lab", lab.name, "-o", "json", expect=(0,)
+        )
+        assert planned.json["flow"]["source"]["name"] == "caller"
+        done = lab.nettrace("repair", "apply", "ip-forward-off", "--lab", lab.name, "-o", "json", expect=(0,))
+        assert done.json["kept"] is True
+        lab.shell(near, broken)
+        ran = lab.nettrace(*call, *objects, "--yes", expect=(0,)).json
+        assert [(one["cause"], one["kept"]) for one in ran["repairs"]] == [("ip-forward-off", True)]
+        assert ran["state"] == "passed"
+        assert lab.shell(near, "iptables-save | grep ^-A; sysctl net.ipv4.ip_forward") == before
+        gone = folder.rename(tmp_path / "elsewhere")
+        told = lab.nettrace("repair", "plan", "ip-forward-off", "--lab", lab.name, expect=(2,)).err
+        assert str(folder) in told
+        assert gone.is_dir()
+
+
+def _renamed(pod: str) -> Callable[[Scene, list[dict[str, Any]]], None]:
+    """The lab's objects, with another name for a pod."""
+
+    def edit(scene: Scene, objects: list[dict[str, Any]]) -> None:
+        for one in objects:
+            if one["kind"] == "Pod" and one["metadata"]["name"] == pod.rpartition("/")[2]:
+                one["metadata"]["name"] = "caller"
+
+    return edit
 
 
 def test_a_rule_in_input_says_nothing_about_node_ports(healthy: Bench) -> None:

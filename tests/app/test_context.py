@@ -7,6 +7,7 @@ import pytest
 from nettrace.app.ask import ask
 from nettrace.app.context import Context, open_context
 from nettrace.app.plugins import load_plugins
+from nettrace.collect.reader import Reader
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube, Service
 from nettrace.model.links import Link, Peer
@@ -87,6 +88,21 @@ def test_manifests_do_not_go_with_a_file(tmp_path: Path) -> None:
     path = saved(node("a"), tmp_path / "a.json")
     with pytest.raises(UserError, match="with --from"):
         open_context(from_files=[path], manifests=tmp_path)
+
+
+def test_objects_of_an_earlier_question_give_way_to_those_that_are_named(tmp_path: Path) -> None:
+    """What is remembered takes the place of nothing only; a snapshot keeps its own objects."""
+    for name in ("named", "remembered"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "none.yaml").write_text("{apiVersion: v1, kind: List, items: []}")
+    for given, origin in ((tmp_path / "named", "named"), (None, "remembered")):
+        reader = Reader((), manifests=given)
+        context = Context("this machine", reader.skeleton(), load_plugins(), reader)
+        context.take_objects(tmp_path / "remembered")
+        assert context.snapshot.kube.origin == f"manifests {tmp_path / origin}"
+    file = Context("file a.json", node("a"), load_plugins())
+    file.take_objects(tmp_path / "remembered")
+    assert file.snapshot == node("a")
 
 
 def test_what_a_file_does_not_hold_is_missing() -> None:
