@@ -15,6 +15,7 @@ from nettrace.walk.hooks import run_hook
 from nettrace.walk.icmp6 import NOT_NEIGHBOUR, PACKET_TOO_BIG, TIME_EXCEEDED, UNREACHABLE, send_error6
 from nettrace.walk.namespace import namespace
 from nettrace.walk.point import HookPoint
+from nettrace.walk.redirect6 import better_hop
 from nettrace.walk.skb import Skb
 from nettrace.walk.stages import Next
 
@@ -61,10 +62,12 @@ def forward6(run: Run, skb: Skb) -> Next:
         _drop(run, skb, f"{ns.name}/links/{route.device}", f"mtu {mtu}", "nobody on the way fragments IPv6")
         send_error6(run, skb, PACKET_TOO_BIG, 0, mtu=mtu)
         ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {route.device}'s MTU {mtu} in {ns.name}")
+    shorter = better_hop(run, ns, skb, route)
     skb.packet = replace(packet, ttl=packet.ttl - 1)
     run.step(
         skb, Stage.FORWARD, "accept", before=packet, device=skb.device,
         ref=f"{ns.name}/sysctls/{switch}", text=f"{switch} = {switched}",
+        note=f"a redirect, which is not followed, names {shorter} to the sender" if shorter else "",
     )  # fmt: skip
     run_hook(run, skb, HookPoint(ns, "forward", skb.device, route.device))
     skb.own = False
