@@ -13,7 +13,15 @@ from nettrace.walk.context import Run, undecided
 from nettrace.walk.namespace import NEIGHBOURHOOD, Namespace, namespace
 from nettrace.walk.skb import Skb
 
-__all__ = ["at_hook", "hook_decides", "netkit_sends", "on_device", "socket_receives", "socket_sends"]
+__all__ = [
+    "at_hook",
+    "hook_decides",
+    "netkit_sends",
+    "of_netkit_peer",
+    "on_device",
+    "socket_receives",
+    "socket_sends",
+]
 
 
 def on_device(ns: Namespace, link: Link) -> None:
@@ -28,6 +36,15 @@ def on_device(ns: Namespace, link: Link) -> None:
     )
 
 
+def of_netkit_peer(run: Run, link: Link) -> tuple[Link | None, tuple[BpfProgram, ...]]:
+    """Return the other end of a netkit pair, None outside of the snapshot, and what runs for *link* there."""
+    if link.peer is None or link.peer.netns not in run.snapshot.namespaces:
+        return None, ()
+    far = namespace(run, link.peer.netns).link_by_index(link.peer.ifindex)
+    programs = far.bpf if far is not None else ()
+    return far, tuple(one for one in programs if one.hook == "netkit peer")
+
+
 def netkit_sends(run: Run, ns: Namespace, link: Link) -> NoReturn:
     """
     Raise Undecided: what one end of a netkit pair sends a program may pass on, drop or redirect.
@@ -35,10 +52,7 @@ def netkit_sends(run: Run, ns: Namespace, link: Link) -> NoReturn:
     The programs of both ends are told at the primary one alone, which mostly is in another namespace.
     Without any the pair's policy decides, forward or blackhole, which is not read.
     """
-    far = None
-    if link.peer is not None and link.peer.netns in run.snapshot.namespaces:
-        far = namespace(run, link.peer.netns).link_by_index(link.peer.ifindex)
-    there = [one for one in (far.bpf if far is not None else ()) if one.hook == "netkit peer"]
+    far, there = of_netkit_peer(run, link)
     where = f"{link.name} of {ns.name}"
     if there and far is not None and link.peer is not None:
         words = ", ".join(str(one) for one in there)

@@ -15,6 +15,7 @@ from nettrace.model.links import Link, VxlanAttrs
 from nettrace.walk.context import Run, Undecided
 from nettrace.walk.macvlan import listeners, lower_of, macvlans, of_source
 from nettrace.walk.namespace import Namespace, namespace, together
+from nettrace.walk.programs import of_netkit_peer
 from nettrace.walk.relay import captured
 from nettrace.walk.skb import BROADCAST
 from nettrace.walk.vtep import carried, far_ends
@@ -166,6 +167,9 @@ class _Search:
             self.programs(ns, link, way)
         elif link.paired:
             self.cross(ns, link, way)
+        elif link.kind == "netkit":
+            told = "".join(f"{one} for " for one in of_netkit_peer(self.run, link)[1])
+            self.edge(ns, device, f"{told}{device} of {ns.name}", way, outside=False)
         elif link.kind == "bridge":
             self.flood(ns, device, None, way)
         elif link.macvlan is not None:

@@ -232,10 +232,11 @@ def test_a_program_at_a_netfilter_hook(netns: Bed) -> None:
     key = SectionKey("a", "socket_programs")
     with bpf() as made, Reader([Handle(name="a", path=a.path, inode=a.inode)]) as reader:
         descriptor = made.program("netfilter", returning(1), "accepts_all")
-        before = reader.read([key], reader.skeleton())
+        empty = reader.skeleton()
+        before = reader.read([key], empty)
         with on_netfilter(a, 10, 2, -77, descriptor):  # IPv6, FORWARD
-            during = reader.read([key], reader.skeleton())
-        after = reader.read([key], reader.skeleton())
+            during = reader.read([key], empty)
+        after = reader.read([key], empty)
     found = during.section(key)
     assert isinstance(found, Known)
     (one,) = [program for program in found.value if program.hook.startswith("netfilter")]

@@ -55,6 +55,15 @@ def test_a_pair_without_programs_is_not_passed_silently() -> None:
     assert reason.endswith("its other end is not in the snapshot")
 
 
+def test_who_answers_arp_behind_a_pair() -> None:
+    """In mode l2 ARP goes the same way, and is no more known; the program is named there too."""
+    world = netkit(PEER)
+    for name, device in (("client", "eth0"), ("r", "c")):
+        world[name].change(device, noarp=False)
+    reason = ends(one_path(world, flow("client", "10.2.0.2", 80)))
+    assert "what is behind netkit peer cil_from_contai (id 42) for eth0 of client cannot be told" in reason
+
+
 def at_forward(*, family: str = "ip", priority: int = -10, placed: bool = True) -> World:
     """The router with a program at a hook of its own."""
     world = router()
