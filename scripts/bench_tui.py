@@ -149,12 +149,15 @@ class Terminal:
 
 
 def _measure(label: str, terminal: Terminal) -> bool:
-    taken = [ms for key in KEYS if (ms := terminal.timed(key)) is not None]
-    median = statistics.median(taken)
-    p99 = sorted(taken)[int(len(taken) * 0.99)]
+    answers = ((terminal.timed(key), f"{number}:{key}") for number, key in enumerate(KEYS, 1))
+    taken = sorted((ms, key) for ms, key in answers if ms is not None)
+    median = statistics.median(ms for ms, _ in taken)
+    p99 = taken[int(len(taken) * 0.99)][0]
     good = median <= 50 and p99 <= 150
     verdict = "ok" if good else "SLOW"
     print(f"{label:<24} {len(taken):>4} keys  median {median:6.1f} ms  p99 {p99:6.1f} ms  {verdict}")
+    slowest = ", ".join(f"{key} {ms:.1f}" for ms, key in taken[:-4:-1])
+    print(f"    slowest (number of the key:key, ms): {slowest}")
     return good
 
 

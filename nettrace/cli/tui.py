@@ -20,10 +20,13 @@ def run(source: Source, *, ascii_only: bool) -> None:
     if os.environ.get("NO_COLOR") == "":
         del os.environ["NO_COLOR"]  # textual asks whether it is there, everybody else what it says
     from nettrace.tui.app import NettraceApp
+    from nettrace.tui.keys import actions_of_user
     from nettrace.tui.session import Where
 
     where = Where(source.lab, source.from_files, source.manifests)
-    app = NettraceApp(where, ascii_only=ascii_only or not speaks_unicode(sys.stdout))
+    app = NettraceApp(
+        where, ascii_only=ascii_only or not speaks_unicode(sys.stdout), actions=actions_of_user()
+    )
     said = app.run()
     app.session.close()
     if said:

@@ -1,14 +1,26 @@
 """
 The one table of actions: keys, the command palette, the footer, help and docs/tui.md come from it.
 
-Lives here: what can be done, by which keys, in which views.  Not here: doing it (nettrace.tui.app).
+Lives here: what can be done, by which keys, in which views.
+Not here: doing it (nettrace.tui.app), keys of the user's own (nettrace.tui.keys).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from nettrace.render.page import Line, Span, Style, line
 
-__all__ = ["ACTIONS", "VIEWS", "Action", "action_of", "footer", "help_lines", "markdown"]
+__all__ = ["ACTIONS", "HELP", "KEY_NAMES", "VIEWS", "Action", "footer", "help_lines", "markdown"]
+
+#: Textual's names of keys that are shown otherwise.
+KEY_NAMES = {
+    "slash": "/",
+    "colon": ":",
+    "question_mark": "?",
+    "backslash": "\\",
+    "ampersand": "&",
+    "escape": "esc",
+}
 
 #: The views, in the order of their number keys, and what each shows.
 VIEWS = {
@@ -18,7 +30,7 @@ VIEWS = {
     "watch": "what is being dropped right now",
     "repair": "the plan, what became of it, and all repairs so far",
     "lab": "a cluster to learn on: build, break, heal",
-    "debug": "a Service, step by step: its name, its endpoints, the rules",
+    "debug": "a Service or a pod's address, step by step, up to the first cause",
 }
 
 
@@ -39,14 +51,17 @@ class Action(NamedTuple):
     footer: tuple[str, ...] = ()
 
 
+#: The view of the keys themselves: it has a footer, but no number.
+HELP = "help"
+
 _ALL = tuple(VIEWS)
 
 ACTIONS: tuple[Action, ...] = (
     Action(
         "ask", ("a",), "a", "ask", "Ask: type FROM -> TO; up and down for earlier questions.", (), ("walk",)
     ),
-    Action("source", ("f",), "f", "from", "Take the selected end as the source.", ("walk",)),
-    Action("target", ("t",), "t", "to", "Take the selected end as the destination.", ("walk",)),
+    Action("source", ("f",), "f", "from", "Take the selected end as the source.", ("walk",), ("walk",)),
+    Action("target", ("t",), "t", "to", "Take the selected end as the destination.", ("walk",), ("walk",)),
     Action("swap", ("x",), "x", "swap", "Swap source and destination, and ask again."),
     Action("reload", ("R",), "R", "read again", "Read the state anew and ask the same again."),
     Action("plan", ("r",), "r", "repair", "Plan the repair of the finding.", (), ("walk", "debug")),
@@ -68,7 +83,13 @@ ACTIONS: tuple[Action, ...] = (
     Action("wiring", ("v",), "v", "wiring", "The tree of ends, or the picture of the wiring.", ("walk",)),
     Action("fold", ("space",), "space", "fold", "Fold or unfold a namespace, a node, a chain."),
     Action(
-        "enter", ("enter",), "enter", "open", "Open what is selected: a chain, a Service with its endpoints."
+        "enter",
+        ("enter",),
+        "enter",
+        "open",
+        "Open what is selected: a chain, a Service with its endpoints; in a lab, break it by the cause.",
+        (),
+        ("state", "lab"),
     ),
     Action(
         "apply",
@@ -86,7 +107,7 @@ ACTIONS: tuple[Action, ...] = (
         ("D",),
         "D",
         "debug",
-        "Go through all that the selected Service depends on, up to the first cause.",
+        "Go through all that the selected Service, or pod's address, depends on, up to the first cause.",
         (),
         ("debug",),
     ),
@@ -119,43 +140,36 @@ ACTIONS: tuple[Action, ...] = (
         Action(f"view_{name}", (str(number),), str(number), name, f"View {name}: {words}.")
         for number, (name, words) in enumerate(VIEWS.items(), 1)
     ),
-    Action("down", ("j", "down"), "j", "down", "One line down."),
+    Action("down", ("j", "down"), "j", "down", "One line down.", (), (HELP,)),
     Action("up", ("k", "up"), "k", "up", "One line up."),
     Action("left", ("h", "left"), "h", "left", "To the left of long lines."),
     Action("right", ("l", "right"), "l", "right", "To the right of long lines."),
-    Action("page_down", ("ctrl+f", "pagedown"), "ctrl+f", "page down", "One page down."),
+    Action("page_down", ("ctrl+f", "pagedown"), "ctrl+f", "page down", "One page down.", (), (HELP,)),
     Action("page_up", ("ctrl+b", "pageup"), "ctrl+b", "page up", "One page up."),
     Action("top", ("g", "home"), "g", "top", "To the first line."),
     Action("bottom", ("G", "end"), "G", "bottom", "To the last line."),
     Action("pane", ("tab",), "tab", "pane", "The next pane."),
     Action("maximise", ("backslash",), "\\", "maximise", "The pane on the whole screen, and back."),
-    Action("find", ("slash",), "/", "find", "Find text in the pane; n and N go on.", (), _ALL),
+    Action("find", ("slash",), "/", "find", "Find text in the pane; n and N go on.", (), (*_ALL, HELP)),
     Action("command", ("colon",), ":", "command", "Type a command, such as `:show routes` or `:quit`."),
     Action("copy", ("y",), "y", "copy", "Copy the command that gives this view on the command line."),
     Action("svg", ("s",), "s", "SVG", "Save the screen as an SVG picture."),
     Action("theme", ("T",), "T", "light/dark", "Light or dark."),
     Action("help", ("question_mark",), "?", "help", "These lines.", (), _ALL),
-    Action("back", ("escape",), "esc", "back", "Cancel what runs; else one level back."),
-    Action("quit", ("q",), "q", "quit", "One level back; from the walk, leave.", (), _ALL),
+    Action("back", ("escape",), "esc", "back", "Cancel what runs; else one level back.", (), (HELP,)),
+    Action("quit", ("q",), "q", "quit", "One level back; from the walk, leave.", (), (*_ALL, HELP)),
 )
 
-_BY_ID = {action.id: action for action in ACTIONS}
 
-
-def action_of(identity: str) -> Action:
-    """Return the action of that id; KeyError if there is none."""
-    return _BY_ID[identity]
-
-
-def footer(view: str) -> list[tuple[str, str]]:
+def footer(view: str, table: Sequence[Action] = ACTIONS) -> list[tuple[str, str]]:
     """Return the keys and labels that a view's footer names."""
-    return [(action.shown, action.label) for action in ACTIONS if view in action.footer]
+    return [(action.shown, action.label) for action in table if view in action.footer and action.keys]
 
 
-def help_lines(view: str) -> list[Line]:
+def help_lines(view: str, table: Sequence[Action] = ACTIONS) -> list[Line]:
     """Return what can be done, first in this view, then everywhere."""
-    here = [action for action in ACTIONS if view in action.views]
-    anywhere = [action for action in ACTIONS if not action.views]
+    here = [action for action in table if view in action.views]
+    anywhere = [action for action in table if not action.views]
     lines: list[Line] = []
     for title, actions in ((f"in the view {view}", here), ("everywhere", anywhere)):
         if actions:
@@ -173,12 +187,4 @@ def markdown() -> str:
 
 
 def _keys(action: Action) -> str:
-    names = {
-        "slash": "/",
-        "colon": ":",
-        "question_mark": "?",
-        "backslash": "\\",
-        "ampersand": "&",
-        "escape": "esc",
-    }
-    return " ".join(names.get(key, key) for key in action.keys)
+    return " ".join(KEY_NAMES.get(key, key) for key in action.keys)

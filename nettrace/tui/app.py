@@ -13,7 +13,6 @@ from typing import Any
 
 from textual.app import SystemCommand
 from textual.screen import Screen
-from textual.widgets import Input
 
 from nettrace.model.errors import UserError
 from nettrace.render.page import Style, line, plain
@@ -32,18 +31,11 @@ class NettraceApp(Labs):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Give the command palette the table of actions."""
-        for action in ACTIONS:
+        for action in self.actions:
             yield SystemCommand(action.label, action.words, lambda name=action.id: self.action_do(name))
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave the keys to the command palette while it is open."""
-        return len(self.screen_stack) == 1 if action == "do" else True
 
     def action_do(self, name: str) -> None:
         """Do what a key, the palette or a command names."""
-        if isinstance(self.focused, Input):
-            self.typing(name)
-            return
         self.said = None
         if name.startswith("view_"):
             self.open_view(name.removeprefix("view_"))

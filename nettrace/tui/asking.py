@@ -65,7 +65,10 @@ class Asking(Moving):
         """Send the real packet."""
         asked = self.session.question
         if asked is None:
-            self.tell("ask first: a, or f and t on two ends", Style.WARN)
+            self.tell(
+                f"ask first: {self.key('ask')}, or {self.key('source')} and {self.key('target')} on two ends",
+                Style.WARN,
+            )
         elif not self.session.live:
             self.complain(UserError("a snapshot file cannot be probed", hint="run it on the node, or --lab"))
         else:
@@ -76,6 +79,10 @@ class Asking(Moving):
         path = Path.cwd() / time.strftime("nettrace-%H%M%S.pcapng")
 
         def written(count: int) -> None:
-            self.tell(f"{count} frames: {path}" if count else "no frames yet: p sends the real packet")
+            self.tell(
+                f"{count} frames: {path}"
+                if count
+                else f"no frames yet: {self.key('probe')} sends the real packet"
+            )
 
         self.work("writing frames", lambda: self.session.save_frames(path), written)

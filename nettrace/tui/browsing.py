@@ -6,12 +6,14 @@ Not here: what the lines say (nettrace.tui.state_lines, service_lines), reading 
 """
 
 import time
+from collections.abc import Sequence
 
 from nettrace.app.endpoints import PortRows
 from nettrace.model.errors import UserError
 from nettrace.model.plan import RepairPlan
 from nettrace.model.snapshot import Snapshot
 from nettrace.render.page import Look, Style
+from nettrace.tui.actions import ACTIONS, Action
 from nettrace.tui.entries import Filtered, Source, filtered
 from nettrace.tui.service_lines import endpoint_list
 from nettrace.tui.session import Cancelled, Where, without_collector
@@ -28,9 +30,14 @@ class Browsing(Watching):
     """The application with the state of the node."""
 
     def __init__(
-        self, where: Where, *, ascii_only: bool = False, question: tuple[str, str] | None = None
+        self,
+        where: Where,
+        *,
+        ascii_only: bool = False,
+        question: tuple[str, str] | None = None,
+        actions: Sequence[Action] = ACTIONS,
     ) -> None:
-        super().__init__(where, ascii_only=ascii_only, question=question)
+        super().__init__(where, ascii_only=ascii_only, question=question, actions=actions)
         self._states: dict[str, tuple[Snapshot, Source]] = {}
         self._only: dict[str, str] = {}
         self._service = ""  # the one whose endpoints are shown

@@ -6,22 +6,22 @@ Not here: what the panes show (nettrace.tui.panes), what actions do (the modules
 """
 
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import Hide
+from textual.events import Event, Key
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input, Static
+from textual.widgets import ContentSwitcher, Static
 
 from nettrace.model.errors import UserError
 from nettrace.render.page import Line, Look, Span, Style, line
 from nettrace.render.visible import visible
-from nettrace.tui.actions import ACTIONS, VIEWS, footer
+from nettrace.tui.actions import ACTIONS, VIEWS, Action, footer
 from nettrace.tui.guide_lines import LANES
+from nettrace.tui.line_editor import TypedLine
 from nettrace.tui.lines import Lines
 from nettrace.tui.looks import rich_style
 from nettrace.tui.session import Cancelled, Session, Where
@@ -57,37 +57,24 @@ Lines:focus { border: round $primary; border-title-color: $primary; border-title
 """
 
 
-class _Typed(Input):
-    """A line that is typed into; shown again before its hiding was noticed, it keeps the keys."""
-
-    def on_hide(self, event: Hide) -> None:
-        """Give the keys away only if it is hidden still."""
-        if self.display:
-            event.prevent_default()
-
-
 class Frame(App[str]):
     """The application without its actions; its result is what is printed when it has ended."""
 
     TITLE = "nettrace"
     CSS = _CSS
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            ",".join(action.keys),
-            f"do('{action.id}')",
-            action.label,
-            show=False,
-            id=action.id,
-            priority=action.id == "pane",
-        )
-        for action in ACTIONS
-    ]
 
     def __init__(
-        self, where: Where, *, ascii_only: bool = False, question: tuple[str, str] | None = None
+        self,
+        where: Where,
+        *,
+        ascii_only: bool = False,
+        question: tuple[str, str] | None = None,
+        actions: Sequence[Action] = ACTIONS,
     ) -> None:
         super().__init__()
+        self.actions = actions
+        self._meant = {key: action.id for action in actions for key in action.keys}
         self.ascii_only = ascii_only
         self.session = Session(where, self._progress)
         self.view = "walk"
@@ -98,6 +85,7 @@ class Frame(App[str]):
         self._question = question
         self._words: tuple[str, ...] = ()
         self.views: list[str] = []
+        self._left_at: dict[str, str] = {}  # view -> the pane that had the keys when it was left
         self._picture = False
         self._prompt = ""
         self._back_to: Widget | None = None
@@ -108,7 +96,7 @@ class Frame(App[str]):
     def compose(self) -> ComposeResult:
         """Make the panes of all views."""
         yield Static(id="top", markup=False)
-        yield _Typed(id="ask", placeholder="FROM -> TO   tab completes, up and down recall", compact=True)
+        yield TypedLine(id="ask", placeholder="FROM -> TO   tab completes, up and down recall")
         with ContentSwitcher(initial="view-walk", id="views"):
             with Vertical(id="view-walk"):
                 with Horizontal(id="upper"):
@@ -135,8 +123,43 @@ class Frame(App[str]):
             with Vertical(id="view-help"):
                 yield Lines("keys", id="help")
         yield Static(id="status", markup=False)
-        yield _Typed(id="prompt", compact=True)
+        yield TypedLine(id="prompt")
         yield Static(id="foot", markup=False)
+
+    # --- keys ----------------------------------------------------------------------------
+
+    async def on_event(self, event: Event) -> None:
+        """
+        Do what a key means before the next one is looked at.
+
+        Widgets have queues of their own: what is typed right behind `/` would reach the list before
+        `/` has opened the line that it is meant for.
+        """
+        if isinstance(event, Key) and not event.is_forwarded and len(self.screen_stack) == 1:
+            self.app_focus = True
+            if isinstance(self.focused, TypedLine):
+                if self.typed_key(event.key) or await self.focused.typed(event):
+                    self.typed_text(self.focused)
+                    return
+            elif event.key in self._meant:
+                self.action_do(self._meant[event.key])
+                return
+        await super().on_event(event)
+
+    def action_do(self, name: str) -> None:
+        """Do what a key, the palette or a command names."""
+
+    def typed_key(self, key: str) -> bool:
+        """Do what a key means in a line that is typed into; False if it is for the line itself."""
+        return False
+
+    def typed_text(self, widget: Widget | None) -> None:
+        """Do what follows from what stands in a line that is typed into."""
+
+    def key(self, identity: str) -> str:
+        """Return what the user presses for an action: its key, or the command for it where it has none."""
+        shown = next(action.shown for action in self.actions if action.id == identity)
+        return shown or f":{identity}"
 
     # --- looks ---------------------------------------------------------------------------
 
@@ -161,28 +184,41 @@ class Frame(App[str]):
     def draw(self) -> None:
         """Draw the lines at the top and at the bottom."""
         asked = self.session.question
-        flow = f"{asked.source} -> {asked.target}" if asked is not None else "a asks: FROM -> TO"
+        flow = (
+            f"{asked.source} -> {asked.target}"
+            if asked is not None
+            else f"{self.key('ask')} asks: FROM -> TO"
+        )
         label = visible(self.session.label or "opening")
         room = self.size.width - 15 - len(visible(flow))
         if len(label) > room >= 0:  # the question is worth more than where it is asked
             label = label[: max(room - 1, 0)] + ("~" if self.ascii_only else "…")
         top = line(Span("nettrace  ", Style.HEAD), Span(label, Style.NAME), "   ", Span(flow, Style.PLAIN))
-        self.query_one("#top", Static).update(self.text(top))
-        self.query_one("#status", Static).update(self.text(self._status()))
-        keys = footer(self.view)
+        # The three lines are always one line each: nothing is laid out anew for what they say.
+        self.query_one("#top", Static).update(self.text(top), layout=False)
+        self.query_one("#status", Static).update(self.text(self._status()), layout=False)
+        keys = footer(self.view, self.actions)
         foot = [part for key, label in keys for part in (Span(f"{key} ", Style.NAME), f"{label}  ")]
-        self.query_one("#foot", Static).update(self.text(line(*foot)))
+        self.query_one("#foot", Static).update(self.text(line(*foot)), layout=False)
 
     def _status(self) -> Line:
         parts: list[str | Span] = []
         entry = self.session.entry
         if entry is not None and entry.deadline is not None:
             left = max(0, round(entry.deadline - time.time()))
-            parts.append(Span(f"undone in {left} s   c keeps  u undoes   ", Style.WARN))
+            parts.append(
+                Span(
+                    f"undone in {left} s   {self.key('keep')} keeps  {self.key('undo')} undoes   ", Style.WARN
+                )
+            )
         if self.waits:
             return line(*parts, Span(self.waits, Style.WARN))
         if self.busy:
-            return line(*parts, Span(f"... {self.busy}", Style.UNSURE), Span("   esc cancels", Style.DIM))
+            return line(
+                *parts,
+                Span(f"... {self.busy}", Style.UNSURE),
+                Span(f"   {self.key('back')} cancels", Style.DIM),
+            )
         if self.said is not None:
             return line(*parts, self.said)
         if self.session.document is not None and self.view in ("walk", "probe", "repair", "help"):

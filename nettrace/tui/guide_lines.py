@@ -1,5 +1,5 @@
 """
-The guided Service flow as three lanes, and a check in full.
+The guided flow, of a Service or of a pod's address, as three lanes, and a check in full.
 
 Lives here: lines.  Not here: the checks (nettrace.diagnose.guide), their words (nettrace.render.guide_text).
 """
@@ -12,13 +12,23 @@ from nettrace.render.guide_text import guide_check_page
 from nettrace.render.page import Look, Span, Style, line, wrapped
 from nettrace.tui.entries import Entry, Listed, listed
 
-__all__ = ["LANES", "check_list", "lane_list"]
+__all__ = ["LANES", "POD_LANES", "check_list", "lane_list"]
 
-#: The lanes and their titles.
+#: The lanes, and their titles for a Service.
 LANES = {"dns": "1 the name", "endpoints": "2 the endpoints", "rules": "3 the rules"}
 
+#: Their titles for a pod's address.
+POD_LANES = {"dns": "1 the pod", "endpoints": "2 its node", "rules": "3 its address"}
+
 #: Which lane a check stands in.
-_LANE_OF = {Axis.SCOPE: "dns", Axis.DNS: "dns", Axis.ENDPOINTS: "endpoints", Axis.RULES: "rules"}
+_LANE_OF = {
+    Axis.SCOPE: "dns",
+    Axis.DNS: "dns",
+    Axis.ENDPOINTS: "endpoints",
+    Axis.RULES: "rules",
+    Axis.NODE: "endpoints",
+    Axis.ADDRESS: "rules",
+}
 
 
 def lane_list(checks: Sequence[GuideCheckView], lane: str, look: Look) -> Listed:

@@ -1,5 +1,5 @@
 """
-The guided Service flow on the screen, and the repairs on its way.
+The guided flow of a Service or of a pod's address on the screen, and the repairs on its way.
 
 Lives here: its actions.  Not here: its lines (nettrace.tui.guide_lines).
 """
@@ -9,12 +9,12 @@ import threading
 from nettrace.model.errors import UserError
 from nettrace.model.guide import Check, CheckState
 from nettrace.model.plan import RepairPlan
-from nettrace.render.contract import GuideCheckView, GuideDocument
+from nettrace.render.contract import GuideCheckView, GuideDocument, PodDebugDocument
 from nettrace.render.document import plan_document
 from nettrace.render.page import Style, line
 from nettrace.render.plan_text import plan_page
 from nettrace.tui.entries import Listed, listed
-from nettrace.tui.guide_lines import LANES, check_list, lane_list
+from nettrace.tui.guide_lines import LANES, POD_LANES, check_list, lane_list
 from nettrace.tui.places import End
 from nettrace.tui.repairing import Repairing
 
@@ -42,24 +42,27 @@ class Guiding(Repairing):
     offer: _Offer | None = None
 
     def do_debug(self) -> None:
-        """Go through the Service that is selected, or that was gone through before."""
+        """Go through the Service or the pod that is selected, or that was gone through before."""
         entry = self.lines("where").entry
         end = entry.key if entry is not None else None
-        service = self.session.service
-        if isinstance(end, End) and end.target.startswith("svc/") and (self.view == "walk" or not service):
-            service = end.target.partition(":")[0]
-        if service:
-            self.run_debug(service)
+        before = self.session.debugged
+        chosen = end.target.partition(":")[0] if isinstance(end, End) else ""
+        if chosen.startswith(("svc/", "pod/")) and (self.view == "walk" or not before):
+            self.run_debug(chosen)
+        elif before:
+            self.run_debug(before)
         else:
-            hint = "select one of the Services on the left, or type :debug svc/NAMESPACE/NAME"
-            self.complain(UserError("which Service?", hint=hint))
+            hint = "select a Service or a pod on the left, or type :debug svc/NAMESPACE/NAME"
+            self.complain(UserError("which Service, or which pod?", hint=hint))
 
-    def run_debug(self, service: str) -> None:
-        """Go through *service*, each check on the screen as soon as it is made."""
+    def run_debug(self, target: str) -> None:
+        """Go through a Service, or a pod's address, each check on the screen as soon as it is made."""
         if self.busy:
             return
         self.checks, self.check_number = (), 0
         self.go("debug")
+        for lane, title in (POD_LANES if target.startswith("pod/") else LANES).items():
+            self.lines(f"lane-{lane}").border_title = title
         self.show_checks()
 
         def seen(check: GuideCheckView) -> None:
@@ -71,20 +74,27 @@ class Guiding(Repairing):
             offer.decided.wait()
             return offer.taken
 
-        def ended(document: GuideDocument) -> None:
+        def ended(document: GuideDocument | PodDebugDocument) -> None:
+            of_pod = isinstance(document, PodDebugDocument)
+            name = document.pod if isinstance(document, PodDebugDocument) else document.service
+            repairs = () if isinstance(document, PodDebugDocument) else document.repairs
             self.checks = document.checks
             self.check_number = max(len(self.checks) - 1, 0)
             self.show_checks()
             if document.leaf:
-                self.tell(f"{document.service}: {document.leaf}   r plans its repair", Style.BAD)
+                more = "" if of_pod else f"   {self.key('plan')} plans its repair"
+                self.tell(f"{name}: {document.leaf}{more}", Style.BAD)
             else:
                 good = document.state is CheckState.PASSED
                 told = "every check passed" if good else f"the checks end {document.state.value}"
-                mended = ", ".join(one.cause for one in document.repairs if one.kept)
+                mended = ", ".join(one.cause for one in repairs if one.kept)
                 told += f"; repaired: {mended}" if mended else ""
-                self.tell(f"{document.service}: {told}", Style.GOOD if good else Style.UNSURE)
+                self.tell(f"{name}: {told}", Style.GOOD if good else Style.UNSURE)
 
-        self.work(f"checking {service}", lambda: self.session.debug(service, seen, decide), ended)
+        if target.startswith("pod/"):
+            self.work(f"checking {target}", lambda: self.session.debug_pod(target, seen), ended)
+        else:
+            self.work(f"checking {target}", lambda: self.session.debug(target, seen, decide), ended)
 
     def _checked(self, check: GuideCheckView) -> None:
         self.checks = (*self.checks, check)
@@ -119,11 +129,10 @@ class Guiding(Repairing):
     @property
     def waits(self) -> str:
         """What the application waits for the user to say, "" for nothing."""
-        return (
-            f"repair {self.offer.plan.cause}?   A applies it and goes on   esc leaves it"
-            if self.offer
-            else ""
-        )
+        if self.offer is None:
+            return ""
+        applies, leaves = self.key("apply"), self.key("back")
+        return f"repair {self.offer.plan.cause}?   {applies} applies it and goes on   {leaves} leaves it"
 
     def do_apply(self) -> None:
         """Apply the plan that the flow offers, else the one that was made."""

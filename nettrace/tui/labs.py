@@ -5,12 +5,14 @@ Lives here: these actions of the table.  Not here: labs (nettrace.lab).
 """
 
 import random
+from collections.abc import Sequence
 
 from nettrace.lab import break_, find, heal, injected, list_labs, possible, up
 from nettrace.lab.topologies import topologies
 from nettrace.model.errors import UserError
 from nettrace.render.command import command
 from nettrace.render.page import Line, Span, Style, line
+from nettrace.tui.actions import ACTIONS, Action
 from nettrace.tui.browsing import Browsing
 from nettrace.tui.entries import Entry, Listed, listed
 from nettrace.tui.session import Where
@@ -22,9 +24,14 @@ class Labs(Browsing):
     """The application with labs."""
 
     def __init__(
-        self, where: Where, *, ascii_only: bool = False, question: tuple[str, str] | None = None
+        self,
+        where: Where,
+        *,
+        ascii_only: bool = False,
+        question: tuple[str, str] | None = None,
+        actions: Sequence[Action] = ACTIONS,
     ) -> None:
-        super().__init__(where, ascii_only=ascii_only, question=question)
+        super().__init__(where, ascii_only=ascii_only, question=question, actions=actions)
         self._done: list[Line] = []
         self._quiz = ""
 
@@ -48,6 +55,18 @@ class Labs(Browsing):
             entries = [Entry(line(Span("labs", Style.HEAD))), *labs] if labs else []
             entries.extend((Entry(line(Span("build one", Style.HEAD))), *build))
         self.lines("labs").show(Listed(entries), at=1)
+        if not self._done:
+            self._say_how(at_a_lab=label.startswith("lab "))
+
+    def _say_how(self, *, at_a_lab: bool) -> None:
+        """Say what can be done, until something was."""
+        opens, quiz, heals = (self.key(name) for name in ("enter", "quiz", "heal"))
+        said = (
+            f"{opens} breaks the lab by the selected cause; {quiz} by one that is not told; {heals} heals it."
+            if at_a_lab
+            else f"{opens} opens the selected lab, or builds one of the selected topology."
+        )
+        self.lines("done").show(listed([line(said)], self.look_of("done").width))
 
     def _did(self, *lines: Line) -> None:
         self._done.extend(lines)
@@ -63,7 +82,7 @@ class Labs(Browsing):
         def broken(cause: str) -> None:
             self._quiz = cause
             self._did(line("something is broken now.  Find it: ask, read, repair."))
-            self._did(line("`:guess CAUSE` tells whether that is it, E heals."))
+            self._did(line(f"`:guess CAUSE` tells whether that is it, {self.key('heal')} heals."))
             self.show_lab()
 
         def run() -> str:
@@ -134,7 +153,7 @@ class Labs(Browsing):
     def guess(self, cause: str) -> None:
         """Tell whether the quiz's answer is *cause*."""
         if not self._quiz:
-            self.tell("nothing is asked: Q breaks something", Style.WARN)
+            self.tell(f"nothing is asked: {self.key('quiz')} breaks something", Style.WARN)
         elif cause == self._quiz:
             self.tell(f"yes: {cause}", Style.GOOD)
         else:

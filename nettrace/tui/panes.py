@@ -7,7 +7,7 @@ Not here: the panes' places (nettrace.tui.frame), what actions do and what lines
 
 from textual.widgets import ContentSwitcher
 
-from nettrace.render.page import Span, Style, line
+from nettrace.render.page import Line, Span, Style, line
 from nettrace.tui.actions import VIEWS, help_lines
 from nettrace.tui.complete import words_of
 from nettrace.tui.entries import listed
@@ -29,7 +29,7 @@ class Panes(Frame):
         """Begin anew on another source."""
         self.session = Session(where, self._progress)
         self.chosen = ("", "")
-        self.lines("walk").show(listed(_WELCOME))
+        self.lines("walk").show(listed(self.welcome()))
         self.lines("evidence").show(listed([]))
 
     def on_mount(self) -> None:
@@ -37,7 +37,7 @@ class Panes(Frame):
         self.set_class(self.ascii_only, "ascii")
         self.set_class(self.size.width >= 110, "wide")
         self.lines("kinds").show(listed([line(kind) for kind in KINDS]))
-        self.lines("walk").show(listed(_WELCOME))
+        self.lines("walk").show(listed(self.welcome()))
         self.set_focus(self.lines("where"))
         self.draw()
         self.set_interval(1.0, self.tick)
@@ -76,6 +76,19 @@ class Panes(Frame):
                 self.set_focus(self.lines("walk"))
 
         self.work(what, lambda: self.session.ask(source, target, with_probe=with_probe), answered)
+
+    def welcome(self) -> list[Line]:
+        """Say how to begin."""
+        ways = {
+            "source": "takes what is selected on the left as the source",
+            "target": "takes it as the destination, and asks",
+            "ask": "types a question: FROM -> TO",
+            "debug": "goes through the selected Service or pod, step by step",
+            "view_state": "shows what the node is: devices, routes, rules ...",
+            "help": "tells all keys",
+        }
+        told = [line(Span(f"{self.key(name):<2}", Style.NAME), f" {words}") for name, words in ways.items()]
+        return [line(Span("Why does this packet not arrive?", Style.HEAD)), (), *told]
 
     # --- what the panes show -------------------------------------------------------------
 
@@ -137,18 +150,19 @@ class Panes(Frame):
             self._enter(view)
 
     def _enter(self, view: str) -> None:
+        self._left_at[self.view] = self.pane.id or ""
         self.unmaximise()
         self.view = view
         self.query_one("#views", ContentSwitcher).current = f"view-{view}"
         first = {
-            "walk": "walk",
+            "walk": "walk" if self.session.document is not None else "where",
             "state": "kinds",
             "probe": "seen",
             "watch": "drops",
             "lab": "labs",
             "debug": "check",
         }
-        self.set_focus(self.lines(first.get(view, view)))
+        self.set_focus(self.lines(self._left_at.get(view) or first.get(view, view)))
         self.said = None
         self.draw()
 
@@ -170,7 +184,7 @@ class Panes(Frame):
     def show_help(self) -> None:
         """Show the keys of the view."""
         view = self.view if self.view in VIEWS else "walk"
-        self.lines("help").show(listed(help_lines(view), self.look_of("help").width))
+        self.lines("help").show(listed(help_lines(view, self.actions), self.look_of("help").width))
         self.go("help")
 
     def take_end(self, *, source: bool) -> None:
@@ -188,16 +202,6 @@ class Panes(Frame):
             self.run_ask(self.chosen[0], self.chosen[1])
         else:
             self.tell(
-                f"{self.chosen[0] or '?'} -> {self.chosen[1] or '?'}   f takes the source, t the destination"
+                f"{self.chosen[0] or '?'} -> {self.chosen[1] or '?'}   "
+                f"{self.key('source')} takes the source, {self.key('target')} the destination"
             )
-
-
-_WELCOME = [
-    line(Span("Why does this packet not arrive?", Style.HEAD)),
-    (),
-    line(Span("f", Style.NAME), "  takes what is selected on the left as the source"),
-    line(Span("t", Style.NAME), "  takes it as the destination, and asks"),
-    line(Span("a", Style.NAME), "  types a question: FROM -> TO"),
-    line(Span("2", Style.NAME), "  shows what the node is: devices, routes, rules ..."),
-    line(Span("?", Style.NAME), "  tells all keys"),
-]

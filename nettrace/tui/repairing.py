@@ -59,17 +59,19 @@ class Repairing(Asking):
             return (
                 line(),
                 line(
-                    Span("A", Style.NAME), " applies it, after you typed yes: ", Span("no undo", Style.WARN)
+                    Span(self.key("apply"), Style.NAME),
+                    " applies it, after you typed yes: ",
+                    Span("no undo", Style.WARN),
                 ),
             )
         undone = f" applies it; undone after {CONFIRM_WITHIN:.0f} seconds unless kept"
-        return (line(), line(Span("A", Style.NAME), undone))
+        return (line(), line(Span(self.key("apply"), Style.NAME), undone))
 
     def do_apply(self) -> None:
         """Apply the plan; what cannot be undone only after a yes in full."""
         plan = self.session.plan
         if plan is None:
-            self.tell("there is no plan: r makes one", Style.WARN)
+            self.tell(f"there is no plan: {self.key('plan')} makes one", Style.WARN)
         else:
             self.with_consent(plan, lambda: self._apply(plan))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from nettrace.app import repair as repairs
 from nettrace.app.context import Context, open_context
 from nettrace.app.debug import case_of, debug
+from nettrace.app.debug_pod import debug_pod, pod_case_of
 from nettrace.app.endpoints import PortRows, compare_endpoints
 from nettrace.app.forget import forget, plan_to_forget
 from nettrace.app.remember import Question, remember
@@ -27,8 +28,14 @@ from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry
 from nettrace.model.walk import Outcome
 from nettrace.observe.pcapng import write_pcapng
-from nettrace.render.contract import GuideCheckView, GuideDocument, RepairDocument, WalkDocument
-from nettrace.render.document import guide_check, guide_document, repair_document, walk_document
+from nettrace.render.contract import (
+    GuideCheckView,
+    GuideDocument,
+    PodDebugDocument,
+    RepairDocument,
+    WalkDocument,
+)
+from nettrace.render.document import guide_check, guide_document, pod_document, repair_document, walk_document
 
 __all__ = ["Cancelled", "Session", "Where", "without_collector"]
 
@@ -43,15 +50,25 @@ class Cancelled(BaseException):
     """The user does not want it any more.  No Exception: nobody on the way is to take it for a failure."""
 
 
+#: So many new objects take the collector longer than a key may wait.
+_MANY = 100_000
+
+
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Make many objects without the collector walking through all of them time and again."""
+    """
+    Make many objects without the collector walking through all of them time and again.
+
+    If they were many it never does: a list stays as long as it is looked at and is freed without it.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was:
+            if gc.get_count()[0] > _MANY:
+                gc.freeze()
             gc.enable()
 
 
@@ -88,7 +105,7 @@ class Session:
         self.document: WalkDocument | None = None
         self.plan: RepairPlan | None = None
         self.waiting: list[JournalEntry] = []  # repairs that are undone unless they are kept
-        self.service = ""
+        self.debugged = ""  # the Service or pod that was gone through last
         self.history: list[tuple[str, str]] = []
         self._context: Context | None = None
         self._progress = progress
@@ -201,7 +218,7 @@ class Session:
         with self._working() as context:
             fresh = context.again()
             case = case_of(fresh, service)
-            self.service = f"svc/{case.key}"
+            self.debugged = f"svc/{case.key}"
 
             def seen(check: Check) -> None:
                 self._reading(())
@@ -219,6 +236,19 @@ class Session:
                 manifests=self._manifests(),
             )
             return guide_document(report, fresh.snapshot)
+
+    def debug_pod(self, pod: str, on_check: Callable[[GuideCheckView], None]) -> PodDebugDocument:
+        """Go through what a pod's address depends on, as `debug` goes through a Service."""
+        with self._working() as context:
+            fresh = context.again()
+            case = pod_case_of(fresh, pod)
+            self.debugged = f"pod/{case.key}"
+
+            def seen(check: Check) -> None:
+                self._reading(())
+                on_check(guide_check(check, fresh.snapshot))
+
+            return pod_document(debug_pod(fresh, case, on_check=seen), fresh.snapshot)
 
     def make_plan(self, cause: str, flow: tuple[str, str] | None = None) -> RepairPlan:
         """Plan the repair of a finding of the last answer, or of one about the packets of *flow*."""
@@ -306,8 +336,8 @@ class Session:
         if view == "repair":
             plan = f"plan {self.plan.cause}{options}" if self.plan is not None else "history"
             return f"nettrace repair {plan}"
-        if view == "debug" and self.service:
-            return f"nettrace debug {_quoted(self.service)}{options}"
+        if view == "debug" and self.debugged:
+            return f"nettrace debug {_quoted(self.debugged)}{options}"
         if view == "lab":
             return "nettrace lab list"
         if asked is None:

@@ -40,6 +40,8 @@ KINDS = (
     "conntrack",
     "sockets",
     "policies",
+    "programs",
+    "systems",
 )
 
 

@@ -7,11 +7,12 @@ Not here: what commands do (nettrace.tui.app), completion (nettrace.tui.complete
 
 from collections.abc import Callable
 
-from textual.widgets import Input
+from textual.widget import Widget
 
 from nettrace.model.errors import UserError
 from nettrace.render.page import Style
 from nettrace.tui.complete import complete
+from nettrace.tui.line_editor import TypedLine
 from nettrace.tui.lines import Lines
 from nettrace.tui.panes import Panes
 
@@ -34,20 +35,18 @@ class Typing(Panes):
     def open_ask(self, text: str = "") -> None:
         """Let a question be typed."""
         asked = self.session.question
-        bar = self.query_one("#ask", Input)
-        bar.value = text or (f"{asked.source} -> {asked.target}" if asked is not None else "")
+        bar = self.query_one("#ask", TypedLine)
         self.query_one("#top").display = False
-        bar.display = True
+        bar.open(text or (f"{asked.source} -> {asked.target}" if asked is not None else ""))
         self._back_to, self._recalled = self.focused, 0
         self.set_focus(bar)
 
     def open_prompt(self, kind: str) -> None:
         """Let a text to find, or a command, be typed."""
-        prompt = self.query_one("#prompt", Input)
-        prompt.value = ""
+        prompt = self.query_one("#prompt", TypedLine)
         prompt.placeholder = _PROMPTS[kind]
         self.query_one("#foot").display = False
-        prompt.display = True
+        prompt.open("")
         self._prompt, self._back_to = kind, self.focused
         self.set_focus(prompt)
 
@@ -59,16 +58,23 @@ class Typing(Panes):
         if self._back_to is not None:
             self.set_focus(self._back_to)
 
-    def on_input_changed(self, changed: Input.Changed) -> None:
+    def typed_text(self, widget: Widget | None) -> None:
         """Find as it is typed."""
-        if changed.input.id == "prompt" and self._prompt == "/" and isinstance(self._back_to, Lines):
-            self._back_to.seek(changed.value, here=True)
+        pane = self._back_to
+        if (
+            isinstance(widget, TypedLine)
+            and widget.id == "prompt"
+            and self._prompt == "/"
+            and isinstance(pane, Lines)
+            and pane.sought != widget.value
+        ):
+            pane.seek(widget.value, here=True)
 
-    def on_input_submitted(self, submitted: Input.Submitted) -> None:
+    def _submit(self, bar: TypedLine) -> None:
         """Do what was typed."""
-        text = submitted.value.strip()
+        text = bar.value.strip()
         self.close_typing()
-        if submitted.input.id == "ask":
+        if bar.id == "ask":
             source, _, target = text.partition("->")
             if source.strip() and target.strip():
                 self.run_ask(source.strip(), target.strip())
@@ -87,7 +93,7 @@ class Typing(Panes):
 
     def complete_ask(self) -> None:
         """Complete what stands in the bar."""
-        bar = self.query_one("#ask", Input)
+        bar = self.query_one("#ask", TypedLine)
         found = complete(bar.value, self._words)
         if found is not None:
             bar.value = found if "->" in found else f"{found} -> "
@@ -99,7 +105,7 @@ class Typing(Panes):
         if history:
             self._recalled = max(-len(history), min(self._recalled + by, -1))
             source, target = history[self._recalled]
-            bar = self.query_one("#ask", Input)
+            bar = self.query_one("#ask", TypedLine)
             bar.value = f"{source} -> {target}"
             bar.cursor_position = len(bar.value)
 
@@ -109,15 +115,21 @@ class Typing(Panes):
     def filter_by(self, text: str) -> None:
         """Show only the lines with a text."""
 
-    def typing(self, name: str) -> None:
-        """Do what a key means while something is typed."""
-        asking = self.focused is not None and self.focused.id == "ask"
-        if name == "back":
+    def typed_key(self, key: str) -> bool:
+        """Do what a key means in a line that is typed into; False if it is for the line itself."""
+        bar = self.focused
+        asking = bar is not None and bar.id == "ask"
+        if key == "enter" and isinstance(bar, TypedLine):
+            self._submit(bar)
+        elif key == "escape":
             if self._prompt == "/" and not asking and isinstance(self._back_to, Lines):
                 self._back_to.seek("")
             self.consented = None
             self.close_typing()
-        elif asking and name == "pane":
+        elif asking and key == "tab":
             self.complete_ask()
-        elif asking and name in ("up", "down"):
-            self.recall(-1 if name == "up" else 1)
+        elif asking and key in ("up", "down"):
+            self.recall(-1 if key == "up" else 1)
+        else:
+            return False
+        return True

@@ -6,6 +6,7 @@ Not here: watching (nettrace.app.watch), what a drop's line says (nettrace.rende
 """
 
 import threading
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 from textual.timer import Timer
@@ -16,6 +17,7 @@ from nettrace.model.errors import UserError
 from nettrace.render.document import drop_document
 from nettrace.render.page import Span, Style, line
 from nettrace.render.watch_text import drop_page
+from nettrace.tui.actions import ACTIONS, Action
 from nettrace.tui.entries import Entry, Listed
 from nettrace.tui.guiding import Guiding
 from nettrace.tui.session import Where
@@ -30,9 +32,14 @@ class Watching(Guiding):
     """The application with live drops."""
 
     def __init__(
-        self, where: Where, *, ascii_only: bool = False, question: tuple[str, str] | None = None
+        self,
+        where: Where,
+        *,
+        ascii_only: bool = False,
+        question: tuple[str, str] | None = None,
+        actions: Sequence[Action] = ACTIONS,
     ) -> None:
-        super().__init__(where, ascii_only=ascii_only, question=question)
+        super().__init__(where, ascii_only=ascii_only, question=question, actions=actions)
         self._drops: list[Entry] = []
         self._watching: threading.Event | None = None  # set: stop
         self._frozen = False

@@ -29,9 +29,11 @@ def play(
     size: tuple[int, int] = (80, 24),
     question: tuple[str, str] | None = None,
     ascii_only: bool = False,
+    app: NettraceApp | None = None,
 ) -> NettraceApp:
     """Run the application, on the recorded lab if nothing else is said, and return it afterwards."""
-    app = NettraceApp(where or Where(from_files=[SNAPSHOT]), question=question, ascii_only=ascii_only)
+    if app is None:
+        app = NettraceApp(where or Where(from_files=[SNAPSHOT]), question=question, ascii_only=ascii_only)
 
     async def run() -> None:
         async with app.run_test(size=size) as pilot:

@@ -17,7 +17,7 @@ from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.xt import Comment, Jump, XtChain, XtRule
 from nettrace.parse.snapshot_file import decode_snapshot
-from nettrace.tui.actions import ACTIONS, VIEWS, footer
+from nettrace.tui.actions import ACTIONS, HELP, VIEWS, footer
 from nettrace.tui.app import NettraceApp
 from nettrace.tui.complete import complete, words_of
 from nettrace.tui.session import Where
@@ -65,7 +65,7 @@ def test_every_method_is_in_the_table() -> None:
     assert {m.removeprefix("do_") for m in methods if m.startswith("do_")} <= {a.id for a in ACTIONS}
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [*VIEWS, HELP])
 def test_the_footer_fits(view: str) -> None:
     """The keys of a view stand in 80 columns."""
     assert sum(len(key) + len(label) + 3 for key, label in footer(view)) < 78
@@ -173,6 +173,42 @@ def test_a_file_is_neither_probed_nor_repaired() -> None:
     play(act, question=QUESTION)
 
 
+def test_a_pods_address_is_gone_through() -> None:
+    """D on a pod goes through what its address depends on; the command that is copied says the same."""
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        await pilot.press("slash")
+        await type_text(pilot, "client-a")
+        await pilot.press("enter", "D")
+        await rest(pilot)
+        assert app.view == "debug"
+        assert "3 its address" in screen(app)
+        assert app.checks[0].id == "pod"
+        assert "passed" in words(app, "lane-dns")
+        await pilot.press("y")
+        assert "nettrace debug pod/default/client-a --from" in screen(app)
+
+    play(act)
+
+
+def test_a_view_has_the_keys_where_it_was_left() -> None:
+    """Back from help and from the state, the pane that had the keys has them again."""
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        for key in ("question_mark", "2"):
+            assert app.pane.id == "where"
+            await pilot.press(key)
+            await rest(pilot)
+            assert app.pane.id != "where"
+            await pilot.press("escape")
+            await rest(pilot)
+        assert app.pane.id == "where"
+
+    play(act)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
 def test_every_view_opens_and_is_left(size: tuple[int, int]) -> None:
     """Each view of a file, each kind of state, help and both themes can be seen and left, at both sizes."""
@@ -182,7 +218,7 @@ def test_every_view_opens_and_is_left(size: tuple[int, int]) -> None:
         for kind in KINDS:
             app.obey(f"show {kind}")
             await rest(pilot)
-            assert kind == "policies" or len(app.lines("rows").source) > 0, kind
+            assert kind in ("policies", "programs") or len(app.lines("rows").source) > 0, kind
         for key in ("3", "5", "7", "question_mark", "T", "1", "backslash", "backslash", "v", "w", "space"):
             await pilot.press(key)
             await rest(pilot)
