@@ -63,7 +63,6 @@ class NettraceApp(Labs):
 
     def do_reload(self) -> None:
         """Read anew, and ask the same again."""
-        asked = self.session.question
         service = self._service
         self._states.clear()
         if self.view == "state":
@@ -72,9 +71,7 @@ class NettraceApp(Labs):
             else:
                 self.load_kind(self.kind)
             return
-        if asked is not None:
-            self._question = (asked.source, asked.target)
-        self.run_look()
+        self.ask_again()
 
     # --- views ---------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ class Frame(App[str]):
         self._recalled = 0
         self.said: Span | None = None
         self.chosen: tuple[str, str] = ("", "")
+        self.outdated = False  # the node was changed since the walk on the screen was made
 
     def compose(self) -> ComposeResult:
         """Make the panes of all views."""
@@ -239,6 +240,7 @@ class Frame(App[str]):
             return
         if time.time() > entry.deadline + 1:
             self.session.waiting.pop(0)
+            self.outdated = True
             self.tell("not kept in time: the repair has been undone", Style.WARN)
         self.draw()
 

@@ -79,6 +79,7 @@ class Guiding(Repairing):
             name = document.pod if isinstance(document, PodDebugDocument) else document.service
             repairs = () if isinstance(document, PodDebugDocument) else document.repairs
             self.checks = document.checks
+            self.outdated = self.outdated or bool(repairs)
             self.check_number = max(len(self.checks) - 1, 0)
             self.show_checks()
             if document.leaf:

@@ -81,6 +81,7 @@ class Labs(Browsing):
 
         def broken(cause: str) -> None:
             self._quiz = cause
+            self.outdated = True
             self._did(line("something is broken now.  Find it: ask, read, repair."))
             self._did(line(f"`:guess CAUSE` tells whether that is it, {self.key('heal')} heals."))
             self.show_lab()
@@ -106,6 +107,7 @@ class Labs(Browsing):
 
         def healed(causes: tuple[str, ...]) -> None:
             self._quiz = ""
+            self.outdated = True
             self._did(
                 line(Span(f"healed of {', '.join(causes)}" if causes else "nothing was broken", Style.GOOD))
             )
@@ -131,6 +133,7 @@ class Labs(Browsing):
                 ]
 
             def broken(lines: list[Line]) -> None:
+                self.outdated = True
                 self._did(line(Span(f"broken by {name}", Style.WARN)), *lines)
                 self.show_lab()
 

@@ -31,11 +31,14 @@ class TypedLine(Input):
         if self.display:
             event.prevent_default()
 
-    def open(self, text: str) -> None:
-        """Begin with *text*, which the first letter replaces."""
+    def open(self, text: str, *, to_go_on: bool = False) -> None:
+        """Begin with *text*, which the first letter replaces, or follows if that is *to_go_on*."""
         self.value = text
         self.display = True
-        self.select_all()
+        if to_go_on:
+            self.cursor_position = len(text)
+        else:
+            self.select_all()
 
     async def typed(self, event: Key) -> bool:
         """Take a key at once; False if it neither edits nor is written."""

@@ -60,11 +60,19 @@ class Panes(Frame):
 
         self.work("looking around", self.session.look, seen)
 
+    def ask_again(self) -> None:
+        """Read anew, and ask the same again."""
+        asked = self.session.question
+        if asked is not None:
+            self._question = (asked.source, asked.target)
+        self.run_look()
+
     def run_ask(self, source: str, target: str, *, with_probe: bool = False) -> None:
         """Ask, and show the answer with the step that fails selected."""
         what = f"{'probing' if with_probe else 'walking'} {source} -> {target}"
 
         def answered(_: object) -> None:
+            self.outdated = False
             self.branch_number = 0
             self.folded = {fold for fold in self.folded if "/" not in fold}
             self.show_walk()
@@ -89,6 +97,14 @@ class Panes(Frame):
         }
         told = [line(Span(f"{self.key(name):<2}", Style.NAME), f" {words}") for name, words in ways.items()]
         return [line(Span("Why does this packet not arrive?", Style.HEAD)), (), *told]
+
+    def _wants_port(self, target: str) -> bool:
+        """Is a port to be typed: none is named, and there is not one alone that can be meant?"""
+        ports = [word for word in self._words if word.startswith(f"{target}:")]
+        return not target.startswith("svc/") and ":" not in target and len(ports) != 1
+
+    def open_ask(self, text: str = "", *, to_go_on: bool = False) -> None:
+        """Let a question be typed, which begins with *text*; *to_go_on* behind it."""
 
     # --- what the panes show -------------------------------------------------------------
 
@@ -164,6 +180,9 @@ class Panes(Frame):
         }
         self.set_focus(self.lines(self._left_at.get(view) or first.get(view, view)))
         self.said = None
+        if view == "walk" and self.outdated and not self.busy:
+            self.outdated = False
+            self.call_later(self.ask_again)
         self.draw()
 
     def unmaximise(self) -> None:
@@ -198,7 +217,9 @@ class Panes(Frame):
             self.chosen = (end.target, self.chosen[1])
         else:
             self.chosen = (self.chosen[0], end.target)
-        if all(self.chosen):
+        if all(self.chosen) and self._wants_port(self.chosen[1]):
+            self.open_ask(f"{self.chosen[0]} -> {self.chosen[1]}:", to_go_on=True)
+        elif all(self.chosen):
             self.run_ask(self.chosen[0], self.chosen[1])
         else:
             self.tell(

@@ -89,6 +89,7 @@ class Repairing(Asking):
             return
 
         def applied(document: RepairDocument) -> None:
+            self.outdated = True
             pane = self.lines("repair")
             pane.border_title = "applied" if document.kept else "taken back"
             look = self.look_of("repair")
@@ -125,6 +126,7 @@ class Repairing(Asking):
             good = entry.state in ("undone", "rolled-back")
             told = f"{entry.id or entry.plan.id} {entry.state}" + (f": {entry.note}" if entry.note else "")
             self.said = Span(told, Style.GOOD if good else Style.BAD)
+            self.outdated = True
             self.show_history()
 
         self.work("undoing", self.session.undo, undone)

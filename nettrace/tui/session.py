@@ -301,8 +301,8 @@ class Session:
 
     def repairs(self) -> tuple[JournalEntry, ...]:
         """Return all repairs of this source, the newest first."""
-        with self._working():
-            return tuple(entry for entry in reversed(repairs.history()) if entry.plan.context == self.label)
+        # Only the journal is read: whatever else is worked on need not end.
+        return tuple(entry for entry in reversed(repairs.history()) if entry.plan.context == self.label)
 
     def state(self, what: str) -> Snapshot:
         """Read what `nettrace show WHAT` shows."""

@@ -32,12 +32,14 @@ class Typing(Panes):
 
     consented: Callable[[], None] | None = None
 
-    def open_ask(self, text: str = "") -> None:
-        """Let a question be typed."""
+    def open_ask(self, text: str = "", *, to_go_on: bool = False) -> None:
+        """Let a question be typed, which begins with *text*; *to_go_on* behind it."""
         asked = self.session.question
         bar = self.query_one("#ask", TypedLine)
         self.query_one("#top").display = False
-        bar.open(text or (f"{asked.source} -> {asked.target}" if asked is not None else ""))
+        bar.open(
+            text or (f"{asked.source} -> {asked.target}" if asked is not None else ""), to_go_on=to_go_on
+        )
         self._back_to, self._recalled = self.focused, 0
         self.set_focus(bar)
 

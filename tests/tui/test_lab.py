@@ -58,14 +58,14 @@ def test_a_fault_is_found_and_repaired_and_undone(lab: LabRecord) -> None:
         await pilot.press("c")
         await rest(pilot)
         assert "confirmed" in words(app, "repair")
-        await pilot.press("1", "R")
+        await pilot.press("1")
         await rest(pilot)
         assert app.session.document is not None
         assert app.session.document.outcome == "connected"
         await pilot.press("u")
         await rest(pilot)
         assert "undone" in words(app, "repair")
-        await pilot.press("1", "R")
+        await pilot.press("1")
         await rest(pilot)
         assert app.session.document.outcome != "connected"
         await pilot.press(*["escape"] * 12, "q")

@@ -192,6 +192,23 @@ def test_a_pods_address_is_gone_through() -> None:
     play(act)
 
 
+def test_an_end_without_a_port_lets_it_be_typed() -> None:
+    """t on a pod with no port, or on whoever is outside, opens the question with the cursor behind it."""
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        await pilot.press("slash")
+        await type_text(pilot, "client-a")
+        await pilot.press("enter", "f", "G", "t")
+        await type_text(pilot, "80")
+        await pilot.press("enter")
+        await rest(pilot)
+        assert app.session.question is not None
+        assert app.session.question.target == "internet:80"
+
+    play(act)
+
+
 def test_a_view_has_the_keys_where_it_was_left() -> None:
     """Back from help and from the state, the pane that had the keys has them again."""
 
