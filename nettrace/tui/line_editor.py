@@ -44,7 +44,8 @@ class TypedLine(Input):
         """Take a key at once; False if it neither edits nor is written."""
         action = _EDITING.get(event.key)
         if action is not None:
-            return await self.run_action(action)
+            await self.run_action(action)
+            return True
         if event.character is None or not event.is_printable:
             return False
         self.replace(event.character, *self.selection)
