@@ -163,8 +163,34 @@ def stuck(scene: Scene) -> list[tuple[str, str]]:
     return [(near, "; ".join(commands))]
 
 
+def stuck_in_a_set(scene: Scene) -> list[tuple[str, str]]:
+    """The same in mode nftables, where an endpoint's clients are a set."""
+    near, name = min(scene.client), scene.service.partition("/")[2]
+    client = client_address(scene)
+    gone = f"{client.rpartition('.')[0]}.253"
+    table, chain = "ip kube-proxy", f"endpoint-gone__{gone}/{scene.target_port}"
+    services = f"nft list table {table} | sed -n 's/.*chain \\(service-[^ ]*{name}[^ ]*\\) .*/\\1/p'"
+    first = f"ip saddr @affinity-gone goto {chain}"
+    commands = (
+        f"nft 'add set {table} affinity-gone {{ type ipv4_addr; flags dynamic,timeout; timeout 3h; }}'",
+        f"nft 'add element {table} affinity-gone {{ {client} }}'",
+        f"nft add chain {table} {chain}",
+        f"nft add rule {table} {chain} meta l4proto tcp dnat to {gone}:{scene.target_port}",
+        f"for c in $({services}); do nft insert rule {table} $c {first}; done",
+    )
+    return [(near, "; ".join(commands))]
+
+
 SETTINGS_LEAVES = (
     Leaf("session-affinity-stuck", "rules", edit=sticky, rebuilt=True, shell=stuck, mended=True),
+    Leaf(
+        "session-affinity-stuck",
+        "rules",
+        edit=sticky,
+        rebuilt=True,
+        shell=stuck_in_a_set,
+        proxy="nftables",
+    ),
     Leaf("conntrack-stale-udp", "dns", shell=old_connection, mended=True),
     Leaf("masquerade-all", "source", edit=masquerade_all, rebuilt=True),
     Leaf("clustercidr-wrong", "source", edit=narrow_cidr, rebuilt=True),

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from nettrace.model.change import ChainSet, RecentDelete, RuleInsert
 from nettrace.model.finding import Safety
+from nettrace.model.packet import Packet
 from nettrace.model.recent import RecentEntry, RecentList
 from nettrace.model.section import Known
+from nettrace.model.step import Stage, Step, Why
 from nettrace.model.walk import Outcome
 from nettrace.parse.iptables import parse_rule
 from tests.diagnose.asking import candidates, context, diagnosed, walked
@@ -89,3 +92,30 @@ def test_a_rule_that_excepts_the_remembered_is_no_affinity() -> None:
     world = stuck(12.0, words=HELD.replace("--rcheck", "! --rcheck"), address="10.9.9.9")
     given = context(world, CLIENT, SERVICE, walked(world, CLIENT, SERVICE))
     assert candidates("session-affinity-stuck", given) == []
+
+
+def test_sets_of_nftables_are_told_of() -> None:
+    """In mode nftables the set and the command that empties it are named; nothing is changed."""
+    packet = Packet(src="10.244.1.2", dst="10.96.1.0", proto="tcp")
+    text = "ip saddr @affinity-ABC-default/hostnames/tcp/__10.244.1.253/9376 goto endpoint-ABC"
+    step = Step(
+        node="node-a",
+        netns="node-a",
+        stage=Stage.HOOK,
+        verdict="goto endpoint-ABC-default/hostnames/tcp/__10.244.1.253/9376",
+        backend="nftables",
+        table="ip kube-proxy",
+        chain="service-ABC",
+        rule=1,
+        before=packet,
+        why=Why("node-a/nft/ip/kube-proxy/service-ABC/1", text),
+    )
+    world = stuck(12.0)
+    given = context(world, CLIENT, SERVICE, walked(world, CLIENT, SERVICE))
+    path = given.walk.paths[0]
+    first = replace(path.legs[0], steps=(step, *path.legs[0].steps))
+    walk = replace(given.walk, paths=(replace(path, legs=(first, *path.legs[1:])),))
+    found, *_ = candidates("session-affinity-stuck", replace(given, walk=walk))
+    assert "node-a sends 10.244.1.2 to 10.244.1.253:9376" in found.message
+    assert found.changes == ()
+    assert found.lasting.startswith("nft delete element ip kube-proxy affinity-ABC-default/hostnames")

@@ -1,5 +1,6 @@
 """session-affinity-stuck: a Service with affinity remembers a client for an endpoint that does not answer."""
 
+import re
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import NATIVE, Candidate, Cause, Context
@@ -17,6 +18,8 @@ __all__ = ["SESSION_AFFINITY_STUCK"]
 
 #: kube-proxy's chain of one endpoint, and its set of clients in mode nftables.
 _ENDPOINT, _SET = "KUBE-SEP-", "affinity-"
+#: How the name of an endpoint's chain ends in mode nftables: ``10.244.1.3/9376``.
+_ADDRESS = re.compile(r"^(\S+)/(\d+)$")
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
@@ -108,7 +111,7 @@ def _in_a_set(context: Context, step: Step) -> Iterator[Candidate]:
         context,
         step,
         address,
-        "an endpoint",
+        _ADDRESS.sub(r"\1:\2", step.verdict.rpartition("__")[2]).removeprefix("goto "),
         f"it is in the set {word}",
         changes=(),
         evidence=(
