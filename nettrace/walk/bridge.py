@@ -15,6 +15,7 @@ from nettrace.walk.arrive6 import input_route6, refuse6
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.fib import Failed
 from nettrace.walk.hooks import bridge_hook, netdev_hook, run_hook
+from nettrace.walk.icmp6 import PACKET_TOO_BIG, send_error6
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.nd import calls_ip6tables
 from nettrace.walk.neighbour import find_mac
@@ -244,7 +245,7 @@ def _fit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link, *, inside:
     See whether the frame fits its port, which is asked last of all (br_dev_queue_push_xmit).
 
     Where br_netfilter is on, a packet of IPv4 that may be fragmented is, to the MTU of the bridge,
-    and what may not is dropped; IPv6 is dropped (br_nf_dev_queue_xmit, br_ip6_fragment).
+    and what may not is dropped; of IPv6 the sender is told (br_nf_dev_queue_xmit, ip6_fragment).
     """
     room = port.mtu
     if inside and skb.packet.size > port.mtu:
@@ -255,6 +256,13 @@ def _fit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link, *, inside:
                 text=f"mtu {bridge.mtu}", note=f"leaves in fragments of {bridge.mtu}",
             )  # fmt: skip
             room += _SLACK
+        elif skb.packet.family == 6 and skb.largest > bridge.mtu:
+            run.step(
+                skb, Stage.BRIDGE, "drop", device=port.name, ref=f"{ns.name}/links/{bridge.name}",
+                text=f"mtu {bridge.mtu}", note=f"{skb.largest} bytes: the host says so", stops=True,
+            )  # fmt: skip
+            send_error6(run, skb, PACKET_TOO_BIG, 0, mtu=bridge.mtu)
+            ended(Verdict.TOO_BIG, f"{skb.largest} bytes do not fit {bridge.name}'s MTU {bridge.mtu}")
     elif not inside:
         room += _SLACK
     if skb.largest > room:

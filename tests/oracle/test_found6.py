@@ -285,3 +285,14 @@ def test_a_route_that_throws_stands_by_the_loopback(benches: Benches) -> None:
     )
     probe = Probe(source="client", dst="fd00:2::2", proto="udp", dport=7, sport=4009)
     assert benches.agreed(state, probe).walk.outcome == "connected"
+
+
+@pytest.mark.parametrize(("proto", "size"), [("icmpv6", 1400), ("udp", 1400), ("icmpv6", 1300)])
+def test_a_bridge_says_that_a_packet_is_too_big(benches: Benches, proto: str, size: int) -> None:
+    """With br_netfilter ip6_fragment is asked, which tells the sender; IPv4's is not told."""
+    change = "ip link set veth2 mtu 1300", "ip link set veth2 mtu 1500"
+    state = _state("node", "-A OUTPUT -j NFLOG", do=change[0], undo=change[1], topology="pods-6")
+    port = {"dport": 53, "sport": 4010} if proto == "udp" else {}
+    probe = Probe(source="pod1", dst="fd00:244:1::3", proto=proto, size=size, icmp_id=155, **port)
+    errno = None if size == 1300 else "EMSGSIZE"
+    assert benches.agreed(state, probe).walk.paths[0].errno == errno
