@@ -102,7 +102,7 @@ class Generator:
                 sets, changes = drawn_sets(self, bench, label, focus)
                 made += changes
             both = _LOADERS[bench.family]
-            loaders: tuple[str, ...] = both[:1] if kind < 0.65 else both[1:] if kind < 0.96 else both
+            loaders: tuple[str, ...] = both[:1] if kind < 0.65 else both[1:] if kind < 0.98 else both
             native = self.maybe(0.4)
             if native:  # alone, or beside one or both of the others
                 loaders = () if self.maybe(0.5) else loaders

@@ -358,3 +358,24 @@ def test_a_flooded_frame_passes_the_hooks_once_for_each_port(benches: Benches) -
     probe = Probe(source="pod1", dst="10.244.1.3", proto="tcp", dport=80, sport=4002)
     found = benches.agreed(state, probe)
     assert any(step.verdict == "flood" for leg in found.walk.paths[0].legs for step in leg.steps)
+
+
+def test_what_goes_round_for_ever_is_not_seen_beside_others(benches: Benches) -> None:
+    """A rule that sets the TTL keeps a packet in its circle until the state is taken back."""
+    state = State(
+        topology="router",
+        rules=(("r", "iptables-restore", "*mangle\n-A PREROUTING -j TTL --ttl-set 64\nCOMMIT\n"),),
+        commands=(
+            (
+                "client",
+                "sysctl -qw net.ipv4.conf.eth0.forwarding=1",
+                "sysctl -qw net.ipv4.conf.eth0.forwarding=0",
+            ),
+            ("r", "ip route add 10.99.0.0/24 via 10.1.0.2", "ip route del 10.99.0.0/24 via 10.1.0.2"),
+        ),
+    )
+    circle = Probe(source="server", dst="10.99.0.1", proto="udp", dport=9, sport=5000)
+    other = Probe(source="client", dst="10.2.0.2", proto="udp", dport=7, sport=5001)
+    pair = benches.agreed(state, circle, other)
+    assert not pair.sighting.endless
+    assert pair.walk.outcome == "connected"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from nettrace.model.walk import Outcome
 from tests.oracle.case import Probe, State
@@ -292,7 +293,8 @@ def test_a_bridge_says_that_a_packet_is_too_big(benches: Benches, proto: str, si
     """With br_netfilter ip6_fragment is asked, which tells the sender; IPv4's is not told."""
     change = "ip link set veth2 mtu 1300", "ip link set veth2 mtu 1500"
     state = _state("node", "-A OUTPUT -j NFLOG", do=change[0], undo=change[1], topology="pods-6")
-    port = {"dport": 53, "sport": 4010} if proto == "udp" else {}
-    probe = Probe(source="pod1", dst="fd00:244:1::3", proto=proto, size=size, icmp_id=155, **port)
+    probe = Probe(source="pod1", dst="fd00:244:1::3", proto=proto, size=size, icmp_id=155)
+    if proto == "udp":
+        probe = replace(probe, dport=53, sport=4010)
     errno = None if size == 1300 else "EMSGSIZE"
     assert benches.agreed(state, probe).walk.paths[0].errno == errno
