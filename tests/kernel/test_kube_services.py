@@ -81,4 +81,4 @@ def test_each_service(there: tuple[Net, str]) -> None:
             outcomes.update({path.outcome for path in answer.paths})
     assert not wrong, "\n".join(wrong)
     assert set(outcomes) >= {Outcome.CONNECTED, Outcome.REFUSED, Outcome.TIMEOUT}
-    assert sum(outcomes.values()) == len(cases(mode))
+    assert sum(outcomes.values()) >= len(cases(mode))  # several where branches end differently
