@@ -20,15 +20,6 @@ def _no_rules_for_discovery(trip: Any) -> Any:
     return lambda *arguments, **options: ""
 
 
-def _silent_without_arp(speaks_for: Any) -> Any:
-    """As arp_process: whoever has the address at any device answers, also one without ND."""
-
-    def wrong(run: Any, ns: Any, device: str, target: str) -> bool:
-        return bool(ns.owns(target))
-
-    return wrong
-
-
 def _forwarding_per_device(forward: Any) -> Any:
     def wrong(run: Any, skb: Any) -> Any:
         ns = namespace(run, skb.netns)
@@ -86,13 +77,8 @@ def _own_sources_are_martians(take: Any) -> Any:
     return wrong
 
 
-def _discovery_tracked(types: Any) -> Any:
-    return frozenset()
-
-
 PLANTED6: tuple[Bug, ...] = (
     bug("IPv6: discovery meets no rules", "nd._trip", _no_rules_for_discovery, "router-6"),
-    bug("IPv6: whoever has the address answers", "nd._speaks_for", _silent_without_arp, "router-6"),
     bug("IPv6: forwarding is per device", "leg.forward6", _forwarding_per_device, "router-6"),
     bug("IPv6: routers fragment", "forward6.mtu_of6", _fragmented_on_the_way, "router-6"),
     bug(
@@ -111,5 +97,4 @@ PLANTED6: tuple[Bug, ...] = (
         "router-6",
     ),
     bug("IPv6: own sources are martians", "receive.take_frame6", _own_sources_are_martians, "router-6"),
-    bug("IPv6: discovery is tracked", "conntrack._UNTRACKED6", _discovery_tracked, "router-6"),
 )
