@@ -147,5 +147,4 @@ NO_LEAF = {
 #: What a lab could have and debug does not tell yet.
 OPEN = {
     "vxlan-checksum-offload": "checksums are not walked",
-    "published-secondary-iface-asym": "the lab's nodes have one uplink; told as rp-filter-strict",
 }

@@ -46,6 +46,7 @@ class Leaf(NamedTuple):
     and *service* its argument, the Service under test where it is "".  *rebuilt*: the lab is built from
     the changed objects, so that its rules are as they ask.  *proxy* is kube-proxy's mode.  *mended*: its
     repair is applied, the flow then goes to its end, and undo brings the fault back.  *topology* is the lab.
+    *address*: where a client from outside then calls the Service, a node's NodePort where it is "".
     """
 
     cause: str
@@ -59,6 +60,7 @@ class Leaf(NamedTuple):
     proxy: str = "iptables"
     mended: bool = False
     topology: str = "flannel-vxlan"
+    address: str = ""
 
 
 def edited(scene: Scene, edit: Callable[[Scene, list[Object]], None], into: Path) -> Path:

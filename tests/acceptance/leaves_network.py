@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tests.acceptance import faults
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, Object, near_pod, on_node
+from tests.acceptance.leaves import Leaf, Object, as_written, near_pod, on_node, service_of
 
 __all__ = ["NETWORK_LEAVES"]
 
@@ -123,7 +123,46 @@ def route_behind_a_router(scene: Scene) -> list[tuple[str, str]]:
     return [(_near(scene), f"ip route replace {scene.pod_cidr[_far(scene)]} via {_AWAY} dev eth0 onlink")]
 
 
+_SECOND = "192.0.2.11"
+
+
+def published_at_second(scene: Scene, objects: list[Object]) -> None:
+    """The Service is published at the address of a second uplink of the client's node."""
+    as_written(scene, objects)
+    service_of(scene, objects)["spec"]["externalIPs"] = [_SECOND]
+
+
+def second_uplink(scene: Scene) -> list[tuple[str, str]]:
+    """
+    The client's node has a second uplink with a rule and a table for its address.
+
+    By it comes a client from outside whose network the first uplink does not lead to.
+    """
+    near = _near(scene)
+    outside = (
+        f"ip link add eth1 type veth peer name eth1 netns {scene.bench.netns(near)}; ip link set eth1 up; "
+        "sysctl -qw net.ipv4.conf.eth1.rp_filter=0; ip addr add 192.0.2.1/24 dev eth1; "
+        f"ip addr add 198.51.100.7/32 dev lo; ip route add {_SECOND}/32 dev eth1 src 198.51.100.7"
+    )
+    inside = (
+        f"sysctl -qw net.ipv4.conf.eth1.rp_filter=0; ip addr add {_SECOND}/24 dev eth1; "
+        f"ip link set eth1 up; ip rule add prio 100 from {_SECOND} lookup 100; "
+        "ip route add default via 192.0.2.1 dev eth1 table 100"
+    )
+    return [("internet", outside), (near, inside)]
+
+
 NETWORK_LEAVES = (
+    Leaf(
+        "published-secondary-iface-asym",
+        "outside",
+        edit=published_at_second,
+        rebuilt=True,
+        shell=second_uplink,
+        call=("--external",),
+        mended=True,
+        address=_SECOND,
+    ),
     Leaf(
         "hostgw-no-l2",
         "path",

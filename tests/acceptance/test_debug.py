@@ -94,6 +94,8 @@ def _connects(lab: Bench, leaf: Leaf, scene: Scene) -> None:
     who, address, port = scene.client[near], scene.cluster_ip, scene.port
     if "--external" in leaf.call:
         who, address, port = "internet", scene.node_ip[near], scene.node_port
+        if leaf.address:
+            address, port = leaf.address, scene.port
     elif "--from-node" in leaf.call:
         who = near
     assert {one["outcome"] for one in lab.connect(who, address, port, times=12)} == {"connected"}

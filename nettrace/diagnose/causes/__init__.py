@@ -91,6 +91,7 @@ from nettrace.diagnose.causes.podcidr_missing import PODCIDR_MISSING
 from nettrace.diagnose.causes.podcidr_overlaps_host_net import PODCIDR_OVERLAPS_HOST_NET
 from nettrace.diagnose.causes.policy_rule_hijack import POLICY_RULE_HIJACK
 from nettrace.diagnose.causes.proxy_mode_switch_leftover import PROXY_MODE_SWITCH_LEFTOVER
+from nettrace.diagnose.causes.published_secondary_iface_asym import PUBLISHED_SECONDARY_IFACE_ASYM
 from nettrace.diagnose.causes.reject_route import REJECT_ROUTE
 from nettrace.diagnose.causes.route_localnet_off import ROUTE_LOCALNET_OFF
 from nettrace.diagnose.causes.rp_filter_strict import RP_FILTER_STRICT
@@ -160,6 +161,7 @@ CAUSES: tuple[Cause, ...] = (
     OVERLAY_UDP_BLOCKED,
     POD_DEFAULT_ROUTE_MISSING,
     POLICY_RULE_HIJACK,
+    PUBLISHED_SECONDARY_IFACE_ASYM,
     REJECT_ROUTE,
     STALE_PERMANENT_NEIGH,
     TUNNEL_LINK_DOWN,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
+from nettrace.diagnose.causes.published_secondary_iface_asym import crossed
 from nettrace.diagnose.look import step_text, subject_of, sysctl, where
 from nettrace.model.change import SysctlSet
 from nettrace.model.finding import Evidence, Safety
@@ -18,8 +19,9 @@ def _candidates(context: Context) -> Iterator[Candidate]:
         step = failure.step
         if failure.verdict is not Verdict.REVERSE_PATH_FILTERED or step is None or step.device is None:
             continue
-        if (step.netns, step.device) in seen:
-            continue
+        other_way = crossed(snapshot, failure)
+        if (step.netns, step.device) in seen or (other_way is not None and other_way.netns != step.netns):
+            continue  # who answers by the wrong uplink is filtered elsewhere, and rightly
         seen.add((step.netns, step.device))
         own = f"net.ipv4.conf.{step.device.replace('.', '/')}.rp_filter"
         values = {name: sysctl(snapshot, step.netns, name) for name in ("net.ipv4.conf.all.rp_filter", own)}
