@@ -146,5 +146,5 @@ NO_LEAF = {
 
 #: What a lab could have and debug does not tell yet.
 OPEN = {
-    "vxlan-checksum-offload": "checksums are not walked",
+    "vxlan-checksum-offload": "who notices a wrong checksum is up to devices' offloads, which are not read",
 }
