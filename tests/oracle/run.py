@@ -52,7 +52,15 @@ _PATIENCE = 0.4
 _LIMITED = (Verdict.NO_ROUTE, Verdict.NOT_FORWARDED)
 #: ICMPv6's type of the error that a packet is too big.
 _TOO_BIG = 2
-_QUICK_ARP = {"mcast_solicit": "1", "ucast_solicit": "0", "retrans_time_ms": "10", "gc_stale_time": "600"}
+#: Who answers for an anycast address, or for others, takes its time: longer than one solicitation here
+#: is waited for (ndisc_recv_ns, arp_process).
+_QUICK_ARP = {
+    "mcast_solicit": "1",
+    "ucast_solicit": "0",
+    "retrans_time_ms": "10",
+    "gc_stale_time": "600",
+    "proxy_delay": "0",
+}
 
 
 #: What a walk may end with that has a mistake; none of these says anything about the packet.
