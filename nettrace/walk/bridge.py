@@ -174,6 +174,7 @@ def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
     if bridged:
         return decided.gateway or skb.packet.dst
     skb.route = decided
+    skb.routed_by = decided.device if decided.kind == "unicast" else None
     skb.dest_mac = bridge.mac.lower()
     return ""
 

@@ -66,7 +66,8 @@ def send_error6(
     Queue an ICMPv6 error about *skb*; False where the kernel sends none.
 
     Its source is the offender's destination if that is an address of this namespace, else what
-    the device that it came in by would use (parm->iif), else the route's choice.  Nobody is told
+    the device that it came in by would use (parm->iif; of a packet that has its route already that
+    is the route's device, ip6_rcv_core), else the route's choice.  Nobody is told
     at an anycast address (icmpv6_route_lookup).
     """
     packet = skb.packet
@@ -86,7 +87,7 @@ def send_error6(
         source = packet.dst
     elif skb.iif is not None and not (isinstance(back, Found) and back.route.prefsrc is not None):
         # icmpv6_rt_has_prefsrc: no, the route back names no source
-        source = select_address6(ns, skb.iif, packet.src) or ""
+        source = select_address6(ns, skb.routed_by or skb.iif, packet.src) or ""
     if source:
         back = lookup(run, ns, FlowKey(dst=packet.src, src=source, proto="icmpv6"))
     as_unicast = "net.ipv6.icmp.error_anycast_as_unicast"

@@ -28,6 +28,8 @@ __all__ = ["asking_address6", "calls_ip6tables", "discover"]
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _HOP_LIMIT = 255  # RFC 4861 7.1.1: it has not been forwarded
 _SIZE = 72  # header 40, message 24, one link-layer option 8
+#: Neighbours of which a solicitation teaches nothing (neigh_update): the answer goes where they say.
+_UNTAUGHT = ("permanent", "noarp")
 _SOLICITED_NODE = address_value("ff02::1:ff00:0")
 
 
@@ -78,6 +80,9 @@ def discover(run: Run, ns: Namespace, link: Link, station: Station, target: str,
     there = _trip(run, asked, (ns, link.name), way, (far, station.device))
     if there:
         return f"the solicitation for {target} is lost: {there}"
+    held = far.neighbour(station.device, sender)
+    if held is not None and held.state in _UNTAUGHT and held.mac and held.mac.lower() != link.mac.lower():
+        return f"the advertisement of {target} is lost: {far.name} has {sender} at {held.mac} for good"
     back = tuple(Bridged(hop.netns, hop.bridge, hop.out_port, hop.in_port) for hop in reversed(way))
     lost = _trip(run, answer, (far, station.device), back, (ns, link.name))
     return f"the advertisement of {target} is lost: {lost}" if lost else None

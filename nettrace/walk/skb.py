@@ -200,6 +200,7 @@ class Skb:
     ``inner`` holds what a tunnel carries; ``carries_own`` tells of a tunnel's outer packet that a
     socket of this namespace sent what is inside: skb->sk stays that socket (skb_scrub_packet).
     ``iif`` is the device it was routed in by (inet_iif, IP6CB), None for a packet of this host's own;
+    ``routed_by`` that of the route which br_netfilter had found before: IP6CB's then (ip6_rcv_core);
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
     ``refused`` is what br_netfilter found in place of a route, for the host to act on.
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
@@ -230,6 +231,7 @@ class Skb:
     inner: list[Flowing] = field(default_factory=list)
     carries_own: bool = False
     iif: str | None = None
+    routed_by: str | None = None
     prefers: str | None = None
     hops: bool = False
     fragments: int | None = None
@@ -247,5 +249,5 @@ class Skb:
         self.reply = False
         self.state = ""
         self.attached = False
-        self.iif = None
+        self.iif = self.routed_by = None
         self.template = None

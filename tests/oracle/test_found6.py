@@ -298,3 +298,32 @@ def test_a_bridge_says_that_a_packet_is_too_big(benches: Benches, proto: str, si
         probe = replace(probe, dport=53, sport=4010)
     errno = None if size == 1300 else "EMSGSIZE"
     assert benches.agreed(state, probe).walk.paths[0].errno == errno
+
+
+def test_an_advertisement_goes_where_the_neighbour_says(benches: Benches) -> None:
+    """A solicitation teaches nothing of somebody who is known for good."""
+    state = State(
+        topology="router-6",
+        rules=(("r", "ip6tables-restore", "*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"),),
+        commands=(
+            (
+                "client",
+                "ip neigh replace fd00:1::1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",
+                "ip neigh del fd00:1::1 dev eth0",
+            ),
+            ("r", "ip -6 neigh flush all", "true"),
+        ),
+    )
+    benches.agreed(state, Probe(source="server", dst="fd00:1::2", proto="icmpv6", icmp_id=132))
+
+
+def test_an_error_about_a_bridged_packet_with_a_route(benches: Benches) -> None:
+    """Its source is what the route's device would use, where the bridge had asked for the route."""
+    rules = (
+        "*mangle\n-A POSTROUTING -s fd00:244:1:: -j NFLOG\nCOMMIT\n"
+        "*nat\n-A PREROUTING -d fd00::/16 -p icmpv6 -j DNAT --to-destination fd00:244:2::2\nCOMMIT\n"
+        "*filter\n-A FORWARD -j REJECT --reject-with icmp6-policy-fail\nCOMMIT\n"
+    )
+    state = State(topology="vxlan-6", rules=(("node1", "ip6tables-restore", rules),))
+    pair = benches.agreed(state, Probe(source="pod1", dst="fd00:244:2::1", proto="icmpv6", icmp_id=37))
+    assert pair.walk.paths[0].errno == "EACCES"
