@@ -107,9 +107,10 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
     if refused:
         return Goal(because=refused, owed=False)
     origin = snapshot.namespaces.get(flow.origin.netns)
-    entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" else None
+    own = _calls_itself(snapshot, flow, service)
+    entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" and not own else None
     node = _node_name(snapshot, entered) or (origin.node if origin is not None else "")
-    backends = endpoints_of(snapshot, service, node)
+    backends = endpoints_of(snapshot, service, node, own=own)
     if not backends:
         return Goal(because=f"{service.words} has no ready endpoint", owed=False)
     ends: set[tuple[str, int | None]] = set()
@@ -123,7 +124,7 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
         ends.add((backend.address, None if silent else backend.port))
         if netns is None and (pod is None or pod.node_name not in snapshot.nodes):
             away.append(backend.address)
-    kept = service.way != "cluster" and service.port.external_local
+    kept = service.way != "cluster" and service.port.external_local and not own
     outside = beyond(snapshot, away)
     return Goal(
         because=service.words,
@@ -132,6 +133,21 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
         through=_through(owed, outside),
         source="kept" if kept else "",
     )
+
+
+def _calls_itself(snapshot: Snapshot, flow: Flow, service: Entrance) -> bool:
+    """
+    Is it the node itself that calls one of its own ways in from outside?
+
+    kube-proxy takes such a caller for no outside (KUBE-EXT: ``--src-type LOCAL``): whatever
+    externalTrafficPolicy says, its packets are masqueraded and go to the endpoints of all nodes.
+    """
+    netns, dst = flow.origin.netns, flow.packet.dst
+    if service.way == "cluster" or flow.origin.device is not None or not _node_name(snapshot, netns):
+        return False
+    if service.way == "external" or is_loopback(dst):
+        return True
+    return any(one.address == dst for one in addresses_in(snapshot, netns))
 
 
 def _not_served(snapshot: Snapshot, flow: Flow, service: Entrance) -> str:

@@ -83,19 +83,19 @@ def _node_addresses(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(found)
 
 
-def endpoints_of(snapshot: Snapshot, found: Entrance, node: str) -> tuple[Backend, ...]:
+def endpoints_of(snapshot: Snapshot, found: Entrance, node: str, *, own: bool = False) -> tuple[Backend, ...]:
     """
     Return the endpoints that a packet may reach through *found* from *node* ("" for outside).
 
-    Traffic policy Local narrows it to the node's own; hints for zones narrow nothing here: any
-    ready endpoint will do.
+    Traffic policy Local narrows it to the node's own, but externalTrafficPolicy not for the node itself
+    (*own*); hints for zones narrow nothing here: any ready endpoint will do.
     """
     slices = snapshot.kube.endpoint_slices
     if not isinstance(slices, Known):
         return ()
     everyone = backends(index_slices(slices.value), found.port, node)
     choice = choose(everyone, found.port, node=node, zone_hints=False, node_hints=False)
-    local = found.port.internal_local if found.way == "cluster" else found.port.external_local
+    local = found.port.internal_local if found.way == "cluster" else found.port.external_local and not own
     return choice.local if local else choice.cluster
 
 

@@ -82,6 +82,19 @@ def test_traffic_policy_local_is_owed_the_nodes_own() -> None:
     assert known(inside, "pod/client-far", "svc/hostnames").endpoints == THREE - {("10.244.1.11", 9376)}
 
 
+def test_the_node_itself_is_no_outside() -> None:
+    """With externalTrafficPolicy Local its own calls are masqueraded and reach endpoints of all nodes."""
+    world = cluster()
+    first, *others = services(world)
+    changed = replace(first, external_traffic_policy="Local", external_ips=("203.0.113.5",))
+    local = with_kube(world, services=(changed, *others))
+    for target in ("ip/127.0.0.1:30080", "node/node-a:30080", "ip/203.0.113.5:80"):
+        goal = known(local, "node/node-a", target)
+        assert (goal.endpoints, goal.source) == (THREE, ""), target
+    other = known(local, "node/node-a", "node/node-b:30080")
+    assert (other.endpoints, other.source) == (THREE - {("10.244.1.11", 9376)}, "kept")
+
+
 def test_external_addresses_lead_to_the_service() -> None:
     """An external IP is a way into the Service like its cluster IP."""
     world = cluster()
