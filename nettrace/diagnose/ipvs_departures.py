@@ -23,20 +23,20 @@ __all__ = ["ipvs_departures"]
 _SYSCTLS: Mapping[str, tuple[str, str]] = {
     "net.ipv4.vs.conntrack": ("ipvs-conntrack-off", "IPVS connections are not masqueraded"),
     "net.ipv4.vs.expire_nodest_conn": (
-        "ipvs-expire-nodest",
+        "owed-state-missing",
         "connections to an endpoint that is gone hang instead of ending",
     ),
     "net.ipv4.vs.expire_quiescent_template": (
-        "ipvs-expire-nodest",
+        "owed-state-missing",
         "affinity keeps clients at an endpoint that is being taken away",
     ),
     "net.ipv4.ip_forward": ("ip-forward-off", "nothing is forwarded to pods"),
     "net.ipv4.conf.all.arp_ignore": (
-        "ipvs-strict-arp-off",
+        "owed-state-missing",
         "every node answers ARP for the load balancers' addresses",
     ),
     "net.ipv4.conf.all.arp_announce": (
-        "ipvs-strict-arp-off",
+        "owed-state-missing",
         "load balancers' addresses are announced from every node",
     ),
 }

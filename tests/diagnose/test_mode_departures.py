@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from nettrace.diagnose.causes import CAUSES
 from nettrace.diagnose.departure import Departure
 from nettrace.diagnose.ipvs_departures import ipvs_departures
 from nettrace.diagnose.nft_departures import nft_departures
@@ -290,4 +291,6 @@ def test_addresses_sets_and_sysctls() -> None:
     mended = ipvs_departures(owed, ipsets=held.value, netns="n")
     assert [one.chain for one in mended] == ["KUBE-LOAD-BALANCER"]
     off = ipvs_departures(owed, sysctls={**dict.fromkeys(owed.sysctls, "0"), "net.ipv4.ip_forward": "1"})
-    assert {one.cause for one in off} == {"ipvs-conntrack-off", "ipvs-expire-nodest", "ipvs-strict-arp-off"}
+    assert {one.cause for one in off} == {"ipvs-conntrack-off", "owed-state-missing"}
+    assert len(off) == len(owed.sysctls) - 1
+    assert {one.cause for one in off} <= {cause.id for cause in CAUSES}
