@@ -94,7 +94,7 @@ def heal(scene: Scene) -> list[tuple[str, str]]:
 BREAKS = (
     Break("calico-block-blackhole", stale_blackhole, "pod-pod-other-node", "timeout", "calico"),
     Break("calico-vtep-missing", no_fdb, "pod-pod-other-node", "timeout", "calico"),
-    Break("calico-nat-outgoing-off", empty_set, "pod-outside", "timeout", "calico", 0),
+    Break("calico-nat-outgoing-off", empty_set, "pod-outside", "timeout", "calico"),
 )
 
 
