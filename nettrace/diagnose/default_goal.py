@@ -17,10 +17,11 @@ from nettrace.diagnose.node_ports import excluded
 from nettrace.diagnose.policies import Judge, source_of
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
+from nettrace.kube.ipvs_owed import in_ipvs_mode
 from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
-from nettrace.model.kube import Pod
+from nettrace.model.kube import Kube, Pod
 from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule, OwedVirtualServer
 from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
@@ -137,17 +138,29 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
 
 def _calls_itself(snapshot: Snapshot, flow: Flow, service: Entrance) -> bool:
     """
-    Is it the node itself that calls one of its own ways in from outside?
+    Is it the node itself, or a pod of it, that calls one of the node's own ways in from outside?
 
-    kube-proxy takes such a caller for no outside (KUBE-EXT: ``--src-type LOCAL``): whatever
-    externalTrafficPolicy says, its packets are masqueraded and go to the endpoints of all nodes.
+    kube-proxy takes such a caller for no outside (KUBE-EXT: ``--src-type LOCAL``, and the pods' own
+    network): whatever externalTrafficPolicy says, its packets go to the endpoints of all nodes.
+    Mode ipvs has the node's own endpoints at such an address for everybody.
     """
-    netns, dst = flow.origin.netns, flow.packet.dst
-    if service.way == "cluster" or flow.origin.device is not None or not _node_name(snapshot, netns):
+    dst, origin = flow.packet.dst, snapshot.namespaces.get(flow.origin.netns)
+    if service.way == "cluster" or flow.origin.device is not None or origin is None:
         return False
-    if service.way == "external" or is_loopback(dst):
+    itself = _node_name(snapshot, origin.name)
+    node = snapshot.nodes.get(itself or (origin.node if origin.role == "pod" else ""))
+    if node is None or in_ipvs_mode(snapshot.kube) or not (itself or _knows_pods(snapshot.kube)):
+        return False
+    if service.way == "external" or (itself and is_loopback(dst)):
         return True
-    return any(one.address == dst for one in addresses_in(snapshot, netns))
+    return any(one.address == dst for one in addresses_in(snapshot, node.netns))
+
+
+def _knows_pods(kube: Kube) -> bool:
+    """Can kube-proxy tell pods from others?  Not by a cluster CIDR that it was not given."""
+    if not isinstance(kube.proxy, Known):
+        return True
+    return kube.proxy.value.detect_local_mode != "ClusterCIDR" or bool(kube.proxy.value.cluster_cidrs)
 
 
 def _not_served(snapshot: Snapshot, flow: Flow, service: Entrance) -> str:

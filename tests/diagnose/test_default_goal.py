@@ -9,7 +9,7 @@ from nettrace.diagnose.default_goal import default_goal
 from nettrace.diagnose.goal import Goal
 from nettrace.kube.resolve import resolve
 from nettrace.model.flow import Flow
-from nettrace.model.kube import Endpoint, EndpointSlice, Kube, Pod, Service
+from nettrace.model.kube import Endpoint, EndpointSlice, Kube, KubeProxyConfig, Pod, Service
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.sockets import Socket
 from nettrace.model.walk import Needs
@@ -93,6 +93,21 @@ def test_the_node_itself_is_no_outside() -> None:
         assert (goal.endpoints, goal.source) == (THREE, ""), target
     other = known(local, "node/node-a", "node/node-b:30080")
     assert (other.endpoints, other.source) == (THREE - {("10.244.1.11", 9376)}, "kept")
+
+
+def test_pods_of_a_node_are_no_outside() -> None:
+    """A pod that calls its own node's NodePort, or an external IP, is led to the endpoints of all nodes."""
+    world = cluster()
+    first, *others = services(world)
+    changed = replace(first, external_traffic_policy="Local", external_ips=("203.0.113.5",))
+    local = with_kube(world, services=(changed, *others))
+    for target in ("node/node-a:30080", "ip/203.0.113.5:80"):
+        assert known(local, "pod/client-near", target).endpoints == THREE, target
+    for proxy in (KubeProxyConfig(mode="ipvs", cluster_cidrs=("10.244.0.0/16",)), KubeProxyConfig()):
+        other = with_kube(local, proxy=proxy)
+        assert known(other, "pod/client-near", "node/node-a:30080").endpoints == frozenset(
+            {("10.244.1.11", 9376)}
+        )
 
 
 def test_external_addresses_lead_to_the_service() -> None:
