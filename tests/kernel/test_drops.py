@@ -329,7 +329,8 @@ def test_a_drop_that_the_walk_did_not_know_of_parts(netns: Bed) -> None:
 
 def with_tracefs(code: str) -> str:
     """Run Python where tracefs is mounted, which nobody else sees, and return what it prints."""
-    mounted = 'mount -t tracefs none /sys/kernel/tracing && exec "$@"'
+    where = "/sys/kernel/tracing"
+    mounted = f'{{ mountpoint -q {where} || mount -t tracefs none {where}; }} && exec "$@"'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", mounted, "sh", sys.executable, "-c", code],
         capture_output=True,
