@@ -111,17 +111,17 @@ ANOTHER_TEST = {
 NO_LEAF = {
     **dict.fromkeys(
         (
-            "ipvs-ping-semantics",
             "ipvs-stale-real-server",
-            "ipvs-conn-reuse-1s",
             "ipvs-vip-missing",
             "ipvs-no-real-servers",
             "ipvs-rs-weight0",
             "ipvs-ipset-missing",
-            "ipvs-strict-arp-off",
         ),
         "needs a kernel with IPVS: tests/vm",
     ),
+    "ipvs-ping-semantics": "debug never pings a Service's address",
+    "ipvs-conn-reuse-1s": "needs IPVS, and a source port used again: no cause of that name yet",
+    "ipvs-strict-arp-off": "needs IPVS, and a balancer that asks by ARP: no cause of that name yet",
     "ipvs-modules-missing": "modules are the machine's, not a namespace's",
     "calico-ipip-blocked": "needs the module ipip",
     "conntrack-full": "nf_conntrack_max is the machine's, and read-only in a namespace",
