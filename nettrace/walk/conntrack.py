@@ -32,10 +32,18 @@ def track(run: Run, skb: Skb, hook: str) -> None:
     Find or make the connection of a packet (nf_conntrack_in).
 
     A packet that was seen before (over lo, or an answer tied to its connection) keeps what
-    it has.  Sets ``state`` and ``reply`` of *skb*.
+    it has.  Sets ``state`` and ``reply`` of *skb*.  What a CT rule asked for is asked once: who
+    became INVALID is looked for anew behind lo, in the zone of no rule.
     """
     if skb.conn is not None or skb.state == "UNTRACKED":
         return
+    try:
+        _track(run, skb, hook)
+    finally:
+        skb.template = None
+
+
+def _track(run: Run, skb: Skb, hook: str) -> None:
     packet = skb.packet
     if packet.proto == "icmpv6" and packet.icmp_type in _UNTRACKED6:
         skb.state = "UNTRACKED"

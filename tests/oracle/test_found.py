@@ -379,3 +379,12 @@ def test_what_goes_round_for_ever_is_not_seen_beside_others(benches: Benches) ->
     pair = benches.agreed(state, circle, other)
     assert not pair.sighting.endless
     assert pair.walk.outcome == "connected"
+
+
+def test_a_zone_is_asked_for_once(benches: Benches) -> None:
+    """An error that OUTPUT looked for in a zone is looked for again behind lo, where no rule names one."""
+    rules = "*raw\n-A OUTPUT -p icmp -j CT --zone 5\nCOMMIT\n"
+    rules += "*nat\n-A OUTPUT -j DNAT --to-destination 10.1.0.2\nCOMMIT\n"
+    state = State(topology="router", rules=(("client", "iptables-legacy-restore", rules),))
+    probe = Probe(source="client", dst="127.0.0.1", proto="udp", dport=7, sport=25352)
+    assert benches.agreed(state, probe).walk.paths[0].errno == "ECONNREFUSED"
