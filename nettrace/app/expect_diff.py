@@ -25,6 +25,8 @@ from nettrace.kube.traits import traits
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
 from nettrace.model.section import Known
+from nettrace.model.snapshot import Snapshot
+from nettrace.model.system import Claim
 
 __all__ = ["compare", "compare_node", "families_of"]
 
@@ -94,20 +96,19 @@ def compare_node(found: Owing, family: int | None, label: str) -> DepartureRepor
         if family is None and found.proxy.netns:
             families = families_of(found.proxy.kube)
         report = compare(found.proxy, found.proxy.there, families, label)
-    return _with_systems(report, found) if found.snapshot is not None else report
+    return _with_systems(report, found.claims, found.snapshot) if found.snapshot is not None else report
 
 
-def _with_systems(report: DepartureReport, found: Owing) -> DepartureReport:
+def _with_systems(report: DepartureReport, claims: tuple[Claim, ...], snapshot: Snapshot) -> DepartureReport:
     """Add the comparison of what network systems owe."""
-    assert found.snapshot is not None  # noqa: S101  (the caller has seen it)
     told = list(report.departures)
     missing = dict(report.missing)
-    for claim in found.claims:
-        told += [one for one in owed_departures(found.snapshot, claim.owed) if one.family in report.families]
-        missing |= {key.name: why for key, why in unread_of(found.snapshot, claim.owed).items()}
+    for claim in claims:
+        told += [one for one in owed_departures(snapshot, claim.owed) if one.family in report.families]
+        missing |= {key.name: why for key, why in unread_of(snapshot, claim.owed).items()}
         if claim.unknown:
             missing[claim.name] = claim.unknown
-    return replace(report, departures=tuple(told), missing=missing, systems=found.claims)
+    return replace(report, departures=tuple(told), missing=missing, systems=claims)
 
 
 def _native(found: Wanted, there: NodeRules, family: int) -> Sequence[Departure]:

@@ -20,6 +20,7 @@ __all__ = [
     "addresses_in",
     "bridge_port",
     "chains_in",
+    "connected",
     "connected_prefix",
     "has_chain",
     "holder_of",
@@ -30,6 +31,7 @@ __all__ = [
     "step_text",
     "subject_of",
     "sysctl",
+    "unheard",
     "where",
 ]
 
@@ -119,6 +121,24 @@ def listeners(snapshot: Snapshot, netns: str, proto: str) -> tuple[Socket, ...] 
         return None
     wanted = "listen" if proto == "tcp" else "unconn"
     return tuple(s for s in section.value if s.proto == proto and s.state == wanted and s.remote is None)
+
+
+def connected(snapshot: Snapshot, netns: str, peer: str, port: int) -> bool | None:
+    """Has somebody in a namespace a TCP connection with *peer*, at *port* of either; None if not read."""
+    section = snapshot.section(SectionKey(netns, "sockets"))
+    if not isinstance(section, Known):
+        return None
+    return any(
+        (one.proto, one.state, one.remote) == ("tcp", "established", peer)
+        and port in (one.port, one.remote_port)
+        for one in section.value
+    )
+
+
+def unheard(snapshot: Snapshot, netns: str, port: int) -> bool:
+    """Is it known that nobody in a namespace waits at a TCP port?"""
+    waiting = listeners(snapshot, netns, "tcp")
+    return waiting is not None and all(one.port != port for one in waiting)
 
 
 def rule_ref(netns: str, backend: str, table: str, chain: str, position: int | None = None) -> str:

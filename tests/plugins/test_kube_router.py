@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.diagnose.difference import differences
+from nettrace.diagnose.look import connected
 from nettrace.lab.bgp_routes import announced
 from nettrace.model.change import IpsetEntryAdd, RouteAdd
 from nettrace.model.ipvs import VirtualServer
@@ -20,7 +21,7 @@ from nettrace.model.sockets import Socket
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, rule_text
 from nettrace_plugins.kube_router import plugin
-from nettrace_plugins.kube_router.bgp import session
+from nettrace_plugins.kube_router.bgp import BGP_PORT
 from nettrace_plugins.kube_router.facts import cni_file
 
 CONF = "/etc/cni/net.d/10-kuberouter.conflist"
@@ -224,9 +225,9 @@ def test_a_session_is_told_by_its_sockets() -> None:
             remote_port=far,
         )
         read = world(sockets=Known((socket,)))
-        assert session(read, "node-a", "172.18.0.12") is True
-        assert session(read, "node-a", "172.18.0.13") is False
-    assert session(world(), "node-a", "172.18.0.12") is None
+        assert connected(read, "node-a", "172.18.0.12", BGP_PORT) is True
+        assert connected(read, "node-a", "172.18.0.13", BGP_PORT) is False
+    assert connected(world(), "node-a", "172.18.0.12", BGP_PORT) is None
 
 
 def test_chains_are_named_by_what_their_rules_say() -> None:

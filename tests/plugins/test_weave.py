@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.diagnose.difference import differences
+from nettrace.diagnose.look import connected
 from nettrace.kube.policy_chains import refuses
 from nettrace.model.change import RuleInsert
 from nettrace.model.kube import ContainerPort, Kube, KubeNode, Pod, PodContainer
@@ -29,10 +30,9 @@ from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, rule_text
 from nettrace_plugins.weave import plugin
 from nettrace_plugins.weave.facts import cni_file, network
-from nettrace_plugins.weave.names import set_name
+from nettrace_plugins.weave.names import PORT, set_name
 from nettrace_plugins.weave.npc import BASE_CHAINS, made_for
 from nettrace_plugins.weave.owes import forward_rules, masquerade_rules
-from nettrace_plugins.weave.peers import connected
 
 CONF = "/etc/cni/net.d/10-weave.conflist"
 CALLS = json.dumps({"name": "weave", "plugins": [{"type": "weave-net"}, {"type": "portmap"}]})
@@ -191,9 +191,9 @@ def test_a_connection_is_told_by_its_sockets() -> None:
             remote_port=far,
         )
         read = world(sockets=Known((one,)))
-        assert connected(read, "node-a", "172.18.0.12") is True
-        assert connected(read, "node-a", "172.18.0.13") is False
-    assert connected(world(), "node-a", "172.18.0.12") is None
+        assert connected(read, "node-a", "172.18.0.12", PORT) is True
+        assert connected(read, "node-a", "172.18.0.13", PORT) is False
+    assert connected(world(), "node-a", "172.18.0.12", PORT) is None
 
 
 def test_devices_and_chains_have_names() -> None:

@@ -201,7 +201,6 @@ class Matches:
         """Bits masked or shifted; their words come with the comparison."""
         term = self.get(expr.sreg)
         if expr.op in ("lshift", "rshift"):
-            by = int(expr.data or "0", 16)
             by = int.from_bytes(bytes.fromhex(expr.data), self.byteorder)  # type: ignore[arg-type]
             self.put(
                 expr.dreg, term._replace(text=f"{term.text} {'<<' if expr.op == 'lshift' else '>>'} {by}")

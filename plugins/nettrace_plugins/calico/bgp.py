@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.goal import innermost
-from nettrace.diagnose.look import where
+from nettrace.diagnose.look import connected, unheard, where
 from nettrace.diagnose.making import owed_candidate
 from nettrace.diagnose.refusing import refusing_tcp
 from nettrace.model.addr import in_prefix
@@ -19,7 +19,7 @@ from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace_plugins.calico.facts import OWNER, Published, blocks_of, pools, published, setting
 from nettrace_plugins.calico.names import TUNNEL, VXLAN
-from nettrace_plugins.kube_router.bgp import BGP_PORT, session, silent
+from nettrace_plugins.kube_router.bgp import BGP_PORT
 
 __all__ = ["CALICO_BGP_DOWN", "CALICO_WRONG_AUTODETECT"]
 
@@ -41,7 +41,7 @@ def _down(context: Context) -> Iterator[Candidate]:
             continue
         if hop.device == TUNNEL and str(setting(context.snapshot, "programClusterRoutes")) in _BY_FELIX:
             continue
-        if session(context.snapshot, owed.netns, peer.address) is False:
+        if connected(context.snapshot, owed.netns, peer.address, BGP_PORT) is False:
             yield _candidate(context, difference, here, peer)
 
 
@@ -57,7 +57,7 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
         )
     ]
     idle = [one for one in ends if _without_bird(one)]
-    mute = [one for one in ends if one not in idle and silent(snapshot, one)]
+    mute = [one for one in ends if one not in idle and unheard(snapshot, one.netns, BGP_PORT)]
     for one in idle:
         evidence.append(Evidence(ref=f"node:{one.name}/processes", text="no process bird", note=one.name))
     for one in mute:

@@ -1,54 +1,26 @@
 """
 kube-router-bgp-down: a peer's routes are missing because nobody announces them.
 
-Lives here: the cause, and what sockets and rules tell of a BGP session.
+Lives here: the cause.
 """
 
 from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
-from nettrace.diagnose.look import where
+from nettrace.diagnose.look import connected, unheard, where
 from nettrace.diagnose.making import owed_candidate
 from nettrace.diagnose.refusing import refusing_tcp
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
-from nettrace.model.section import Known, SectionKey
-from nettrace.model.snapshot import NodeState, Snapshot
-from nettrace.model.sockets import Socket
+from nettrace.model.section import SectionKey
+from nettrace.model.snapshot import NodeState
 from nettrace_plugins.kube_router.facts import RouterNode, nodes_of
 from nettrace_plugins.kube_router.owes import OWNER
 
-__all__ = ["BGP_PORT", "KUBE_ROUTER_BGP_DOWN", "session", "silent"]
+__all__ = ["BGP_PORT", "KUBE_ROUTER_BGP_DOWN"]
 
 BGP_PORT = 179
-
-
-def _sockets(snapshot: Snapshot, netns: str) -> tuple[Socket, ...] | None:
-    section = snapshot.section(SectionKey(netns, "sockets"))
-    return section.value if isinstance(section, Known) else None
-
-
-def session(snapshot: Snapshot, netns: str, peer: str) -> bool | None:
-    """Is there an established BGP session with the address *peer*?  None where sockets were not read."""
-    sockets = _sockets(snapshot, netns)
-    if sockets is None:
-        return None
-    return any(
-        one.proto == "tcp"
-        and one.state == "established"
-        and one.remote == peer
-        and BGP_PORT in (one.port, one.remote_port)
-        for one in sockets
-    )
-
-
-def silent(snapshot: Snapshot, node: NodeState) -> bool:
-    """Is it known that nobody on *node* waits for BGP?"""
-    sockets = _sockets(snapshot, node.netns)
-    return sockets is not None and not any(
-        (one.proto, one.state, one.port) == ("tcp", "listen", BGP_PORT) for one in sockets
-    )
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
@@ -59,7 +31,11 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             continue
         here = next((one for one in snapshot.nodes.values() if one.netns == owed.netns), None)
         peer = next((one for one in nodes.values() if one.pod_cidr == owed.route.dst), None)
-        if here is None or peer is None or session(snapshot, owed.netns, peer.address) is not False:
+        if (
+            here is None
+            or peer is None
+            or connected(snapshot, owed.netns, peer.address, BGP_PORT) is not False
+        ):
             continue
         yield _candidate(context, difference, here, peer)
 
@@ -75,7 +51,7 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
             note=f"BGP between {here.name} and {peer.name}",
         )
     ]
-    mute = [one for one in ends if silent(snapshot, one)]
+    mute = [one for one in ends if unheard(snapshot, one.netns, BGP_PORT)]
     evidence += [
         Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {BGP_PORT}", note=one.name)
         for one in mute

@@ -9,21 +9,20 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference, differences
-from nettrace.diagnose.look import where
+from nettrace.diagnose.look import connected, unheard, where
 from nettrace.diagnose.making import owed_candidate
 from nettrace.diagnose.refusing import refusing_tcp
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import FdbEntry
 from nettrace.model.owed import OwedFdb
-from nettrace.model.section import Known, SectionKey
+from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
-from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
 from nettrace_plugins.weave.facts import Peer, peers, runs_on, tunnel
 from nettrace_plugins.weave.names import PORT
 from nettrace_plugins.weave.owes import OWNER
 
-__all__ = ["WEAVE_PEERS_DISCONNECTED", "connected", "owed_for_peers"]
+__all__ = ["WEAVE_PEERS_DISCONNECTED", "owed_for_peers"]
 
 _DEFAULT = "00:00:00:00:00:00"
 
@@ -44,30 +43,6 @@ def owed_for_peers(snapshot: Snapshot, node: str) -> Iterator[OwedFdb]:
         )
 
 
-def _sockets(snapshot: Snapshot, netns: str) -> tuple[Socket, ...] | None:
-    section = snapshot.section(SectionKey(netns, "sockets"))
-    return section.value if isinstance(section, Known) else None
-
-
-def connected(snapshot: Snapshot, netns: str, peer: str) -> bool | None:
-    """Is there an established connection between the routers?  None where sockets were not read."""
-    sockets = _sockets(snapshot, netns)
-    if sockets is None:
-        return None
-    return any(
-        (one.proto, one.state, one.remote) == ("tcp", "established", peer)
-        and PORT in (one.port, one.remote_port)
-        for one in sockets
-    )
-
-
-def _silent(snapshot: Snapshot, node: NodeState) -> bool:
-    sockets = _sockets(snapshot, node.netns)
-    return sockets is not None and not any(
-        (one.proto, one.state, one.port) == ("tcp", "listen", PORT) for one in sockets
-    )
-
-
 def _candidates(context: Context) -> Iterator[Candidate]:
     snapshot = context.snapshot
     owed = [item for item in context.owed if isinstance(item, OwedFdb) and item.owner == OWNER]
@@ -80,7 +55,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             ends = (node,) if there is None else (node, there)
             pair = frozenset((node.name, peer.name))
             lost = [one for one in missing if _is_between(snapshot, one, ends, pair)]
-            if lost and pair not in seen and connected(snapshot, node.netns, peer.address) is False:
+            if lost and pair not in seen and connected(snapshot, node.netns, peer.address, PORT) is False:
                 seen.add(pair)
                 yield _candidate(context, lost, ends, peer)
 
@@ -107,7 +82,7 @@ def _candidate(
             note=f"Weave's routers on {here.name} and {peer.name}",
         )
     ]
-    mute = [one for one in ends if _silent(snapshot, one)]
+    mute = [one for one in ends if unheard(snapshot, one.netns, PORT)]
     evidence += [
         Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {PORT}", note=one.name)
         for one in mute
