@@ -16,12 +16,18 @@ from nettrace.diagnose.look import addresses_in, connected_prefix, holder_of, li
 from nettrace.diagnose.node_ports import excluded
 from nettrace.diagnose.policies import Judge, source_of
 from nettrace.diagnose.rules import addressed_to
-from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
-from nettrace.kube.ipvs_owed import in_ipvs_mode
+from nettrace.diagnose.services import (
+    Entrance,
+    calls_itself,
+    endpoints_of,
+    entrance,
+    index_services,
+    node_name,
+)
 from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import family_of, in_prefix, is_loopback
 from nettrace.model.flow import Flow
-from nettrace.model.kube import Kube, Pod
+from nettrace.model.kube import Pod
 from nettrace.model.owed import Owed, OwedChain, OwedRoute, OwedRule, OwedVirtualServer
 from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
@@ -108,9 +114,9 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
     if refused:
         return Goal(because=refused, owed=False)
     origin = snapshot.namespaces.get(flow.origin.netns)
-    own = _calls_itself(snapshot, flow, service)
+    own = calls_itself(snapshot, flow, service)
     entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" and not own else None
-    node = _node_name(snapshot, entered) or (origin.node if origin is not None else "")
+    node = node_name(snapshot, entered) or (origin.node if origin is not None else "")
     backends = endpoints_of(snapshot, service, node, own=own)
     if not backends:
         return Goal(because=f"{service.words} has no ready endpoint", owed=False)
@@ -136,33 +142,6 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
     )
 
 
-def _calls_itself(snapshot: Snapshot, flow: Flow, service: Entrance) -> bool:
-    """
-    Is it the node itself, or a pod of it, that calls one of the node's own ways in from outside?
-
-    kube-proxy takes such a caller for no outside (KUBE-EXT: ``--src-type LOCAL``, and the pods' own
-    network): whatever externalTrafficPolicy says, its packets go to the endpoints of all nodes.
-    Mode ipvs has the node's own endpoints at such an address for everybody.
-    """
-    dst, origin = flow.packet.dst, snapshot.namespaces.get(flow.origin.netns)
-    if service.way == "cluster" or flow.origin.device is not None or origin is None:
-        return False
-    itself = _node_name(snapshot, origin.name)
-    node = snapshot.nodes.get(itself or (origin.node if origin.role == "pod" else ""))
-    if node is None or in_ipvs_mode(snapshot.kube) or not (itself or _knows_pods(snapshot.kube)):
-        return False
-    if service.way == "external" or (itself and is_loopback(dst)):
-        return True
-    return any(one.address == dst for one in addresses_in(snapshot, node.netns))
-
-
-def _knows_pods(kube: Kube) -> bool:
-    """Can kube-proxy tell pods from others?  Not by a cluster CIDR that it was not given."""
-    if not isinstance(kube.proxy, Known):
-        return True
-    return kube.proxy.value.detect_local_mode != "ClusterCIDR" or bool(kube.proxy.value.cluster_cidrs)
-
-
 def _not_served(snapshot: Snapshot, flow: Flow, service: Entrance) -> str:
     """Say why a Service's own settings refuse the flow, "" if they do not."""
     packet, port = flow.packet, service.port
@@ -177,10 +156,6 @@ def _not_served(snapshot: Snapshot, flow: Flow, service: Entrance) -> str:
     return (
         f"{port.service.key} lets in {ranges} only (loadBalancerSourceRanges), and {source} is not among them"
     )
-
-
-def _node_name(snapshot: Snapshot, netns: str | None) -> str:
-    return next((n.name for n in snapshot.nodes.values() if netns is not None and n.netns == netns), "")
 
 
 def _may_listen(snapshot: Snapshot, netns: str, service: Entrance, port: int) -> bool:

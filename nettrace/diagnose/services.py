@@ -13,15 +13,26 @@ from msgspec import Struct
 from nettrace.diagnose.goal import innermost
 from nettrace.diagnose.look import addresses_in
 from nettrace.kube.endpoints import Backend, backends, choose, index_slices
+from nettrace.kube.ipvs_owed import in_ipvs_mode
 from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
-from nettrace.model.addr import family_of
+from nettrace.model.addr import family_of, is_loopback
+from nettrace.model.flow import Flow
 from nettrace.model.kube import Kube
 from nettrace.model.packet import Packet
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Walk
 
-__all__ = ["Entrance", "ServiceIndex", "endpoints_of", "entrance", "index_services", "subjects_of"]
+__all__ = [
+    "Entrance",
+    "ServiceIndex",
+    "calls_itself",
+    "endpoints_of",
+    "entrance",
+    "index_services",
+    "node_name",
+    "subjects_of",
+]
 
 
 class Entrance(Struct, frozen=True, kw_only=True):
@@ -88,7 +99,8 @@ def endpoints_of(snapshot: Snapshot, found: Entrance, node: str, *, own: bool = 
     Return the endpoints that a packet may reach through *found* from *node* ("" for outside).
 
     Traffic policy Local narrows it to the node's own, but externalTrafficPolicy not for the node itself
-    (*own*); hints for zones narrow nothing here: any ready endpoint will do.
+    and its pods (*own*, as calls_itself() says); hints for zones narrow nothing here: any ready
+    endpoint will do.
     """
     slices = snapshot.kube.endpoint_slices
     if not isinstance(slices, Known):
@@ -97,6 +109,38 @@ def endpoints_of(snapshot: Snapshot, found: Entrance, node: str, *, own: bool = 
     choice = choose(everyone, found.port, node=node, zone_hints=False, node_hints=False)
     local = found.port.internal_local if found.way == "cluster" else found.port.external_local and not own
     return choice.local if local else choice.cluster
+
+
+def calls_itself(snapshot: Snapshot, flow: Flow, found: Entrance) -> bool:
+    """
+    Is it the node itself, or a pod of it, that calls one of the node's own ways in from outside?
+
+    kube-proxy takes such a caller for no outside (KUBE-EXT: ``--src-type LOCAL``, and the pods' own
+    network): whatever externalTrafficPolicy says, its packets go to the endpoints of all nodes.
+    Mode ipvs has the node's own endpoints at such an address for everybody.
+    """
+    dst, origin = flow.packet.dst, snapshot.namespaces.get(flow.origin.netns)
+    if found.way == "cluster" or flow.origin.device is not None or origin is None:
+        return False
+    itself = node_name(snapshot, origin.name)
+    node = snapshot.nodes.get(itself or (origin.node if origin.role == "pod" else ""))
+    if node is None or in_ipvs_mode(snapshot.kube) or not (itself or _knows_pods(snapshot.kube)):
+        return False
+    if found.way == "external" or (itself and is_loopback(dst)):
+        return True
+    return any(one.address == dst for one in addresses_in(snapshot, node.netns))
+
+
+def _knows_pods(kube: Kube) -> bool:
+    """Can kube-proxy tell pods from others?  Not by a cluster CIDR that it was not given."""
+    if not isinstance(kube.proxy, Known):
+        return True
+    return kube.proxy.value.detect_local_mode != "ClusterCIDR" or bool(kube.proxy.value.cluster_cidrs)
+
+
+def node_name(snapshot: Snapshot, netns: str | None) -> str:
+    """Return the name of the node whose own namespace it is, "" if it is no node's."""
+    return next((n.name for n in snapshot.nodes.values() if netns is not None and n.netns == netns), "")
 
 
 def subjects_of(snapshot: Snapshot, walk: Walk) -> frozenset[str]:
