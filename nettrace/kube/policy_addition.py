@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from nettrace.kube.policy import decide
 from nettrace.kube.policy_ends import DEFINED, End, cluster_of
-from nettrace.model.addr import family_of
+from nettrace.model.addr import canonical_prefix
 from nettrace.model.kube import Kube, Pod
 from nettrace.model.policy import (
     NAMESPACE_NAME,
@@ -109,8 +109,7 @@ def _least(pod: Pod, pods: tuple[Pod, ...]) -> tuple[LabelSelector, tuple[str, .
 
 def _peer(own: Pod, other: End, pods: tuple[Pod, ...]) -> tuple[PolicyPeer, tuple[str, ...]] | None:
     if other.pod is None:
-        length = 32 if family_of(other.address) == 4 else 128
-        return PolicyPeer(ip_block=IpBlock(cidr=f"{other.address}/{length}")), (other.words,)
+        return PolicyPeer(ip_block=IpBlock(cidr=canonical_prefix(other.address))), (other.words,)
     least = _least(other.pod, pods)
     if least is None:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.look import connected_prefix, holder_of, link_in, subject_of, where
-from nettrace.model.addr import family_of, in_prefix, prefix_length
+from nettrace.model.addr import canonical_prefix, family_of, in_prefix, prefix_length
 from nettrace.model.change import RouteAdd
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.routes import Route
@@ -15,7 +15,6 @@ from nettrace.model.step import Verdict
 __all__ = ["PODCIDR_OVERLAPS_HOST_NET"]
 
 _MAIN = 254
-_LENGTHS = {4: 32, 6: 128}
 
 
 def _candidates(context: Context) -> Iterator[Candidate]:
@@ -35,9 +34,7 @@ def _candidates(context: Context) -> Iterator[Candidate]:
             continue
         device, network = on[0].device, on[1]
         place = where(snapshot, netns)
-        route = Route(
-            dst=f"{hidden}/{_LENGTHS[family_of(hidden)]}", nexthops=other.nexthops, scope=other.scope
-        )
+        route = Route(dst=canonical_prefix(hidden), nexthops=other.nexthops, scope=other.scope)
         yield Candidate(
             cause="podcidr-overlaps-host-net",
             netns=netns,

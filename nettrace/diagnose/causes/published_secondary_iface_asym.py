@@ -7,7 +7,7 @@ from msgspec import Struct
 from nettrace.diagnose.cause import Candidate, Cause, Context, Failure
 from nettrace.diagnose.difference import route_text
 from nettrace.diagnose.look import addresses_in, subject_of, where
-from nettrace.model.addr import family_of, in_prefix
+from nettrace.model.addr import canonical_prefix, family_of, in_prefix
 from nettrace.model.change import RouteAdd
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.routes import TABLE_LOCAL, NextHop, PolicyRule, Route
@@ -79,9 +79,8 @@ def _candidate(snapshot: Snapshot, found: Crossed) -> Candidate:
     """Route this client's answers by the device that it calls, as somebody's route by that device says."""
     place, rule = where(snapshot, found.netns), _rule(snapshot, found)
     back = _way_back(snapshot, found, rule)
-    length = 32 if family_of(found.client) == 4 else 128
     hop = NextHop(device=found.came, via=back.nexthops[0].via) if back is not None else None
-    route = Route(dst=f"{found.client}/{length}", nexthops=(hop,)) if hop is not None else None
+    route = Route(dst=canonical_prefix(found.client), nexthops=(hop,)) if hop is not None else None
     table = rule.table if rule is not None and rule.table is not None else "TABLE"
     seen = [
         Evidence(
