@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.acceptance.faults import Scene
-from tests.acceptance.matrix import flow_of
+from tests.acceptance.matrix import ends_of, flow_of
 
-__all__ = ["Break", "found_repaired_undone"]
+__all__ = ["Break", "found_repaired_undone", "lead_to_peers", "overlay_blocked_is_named"]
 
 
 class Break(NamedTuple):
@@ -89,3 +89,26 @@ def found_repaired_undone(scene: Scene, fault: Break, heal: Callable[[Scene], li
     for member, command in heal(scene):
         lab.shell(member, command)
     _same(state(scene), healthy)
+
+
+def lead_to_peers(scene: Scene) -> list[tuple[str, str]]:
+    """Lead each peer's pods to the peer, by the wire."""
+    return [
+        (node, f"ip route replace {scene.pod_cidr[peer]} via {scene.node_ip[peer]} dev eth0")
+        for node in scene.node_ip
+        for peer in {*scene.node_ip} - {node}
+    ]
+
+
+def overlay_blocked_is_named(scene: Scene, packets: str) -> None:
+    """Drop the overlay's *packets* (``-p udp --dport 8472``) on the far node: the finding says so."""
+    lab = scene.bench
+    _, far = ends_of(scene)
+    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
+    lab.shell(far, f"iptables -I INPUT {packets} -j DROP")
+    try:
+        said = lab.trace(source, target)
+        assert (said["outcome"], said["findings"][0]["cause"]) == ("timeout", "overlay-udp-blocked")
+        assert [t["outcome"] for t in lab.connect(who, address, port)] == ["timeout"]
+    finally:
+        lab.shell(far, "iptables -D INPUT 1")

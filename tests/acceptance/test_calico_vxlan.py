@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.bench import bench
-from tests.acceptance.breaking import Break, found_repaired_undone
+from tests.acceptance.breaking import Break, found_repaired_undone, overlay_blocked_is_named
 from tests.acceptance.calico import block_of
 from tests.acceptance.calico import heal as heal_all
 from tests.acceptance.faults import Scene
@@ -107,16 +107,7 @@ def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
 @pytest.mark.skipif(not SWEEP, reason="make systems")
 def test_a_blocked_port_is_named(scene: Scene) -> None:
     """A rule before Felix' own that drops UDP port 4789 on the far node is overlay-udp-blocked."""
-    lab = scene.bench
-    _, far = ends_of(scene)
-    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
-    lab.shell(far, "iptables -I INPUT -p udp --dport 4789 -j DROP")
-    try:
-        said = lab.trace(source, target)
-        assert (said["outcome"], said["findings"][0]["cause"]) == ("timeout", "overlay-udp-blocked")
-        assert [t["outcome"] for t in lab.connect(who, address, port)] == ["timeout"]
-    finally:
-        lab.shell(far, "iptables -D INPUT 1")
+    overlay_blocked_is_named(scene, "-p udp --dport 4789")
 
 
 @pytest.mark.skipif(not SWEEP, reason="make systems")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.bench import bench
-from tests.acceptance.breaking import Break, found_repaired_undone
+from tests.acceptance.breaking import Break, found_repaired_undone, lead_to_peers
 from tests.acceptance.faults import Scene, masquerade_missing, pod_route_missing
 from tests.acceptance.matrix import KINDS, SWEEP, agrees, ends_of, flow_of
 from tests.acceptance.scenes import kubernetes_scene
@@ -66,16 +66,7 @@ BREAKS = (
 )
 
 
-def heal(scene: Scene) -> list[tuple[str, str]]:
-    """Lead each peer's pods to the peer."""
-    return [
-        (node, f"ip route replace {scene.pod_cidr[peer]} via {scene.node_ip[peer]} dev eth0")
-        for node in scene.node_ip
-        for peer in {*scene.node_ip} - {node}
-    ]
-
-
 @pytest.mark.parametrize("fault", BREAKS if SWEEP else (), ids=lambda fault: fault.cause)
 def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
     """The cause is the first finding, its repair makes real connections work, undo brings the fault back."""
-    found_repaired_undone(scene, fault, heal)
+    found_repaired_undone(scene, fault, lead_to_peers)

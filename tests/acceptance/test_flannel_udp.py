@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.bench import bench
-from tests.acceptance.breaking import Break, found_repaired_undone
+from tests.acceptance.breaking import Break, found_repaired_undone, overlay_blocked_is_named
 from tests.acceptance.faults import Scene, masquerade_missing
 from tests.acceptance.matrix import SAMPLE, SWEEP, agrees, ends_of, flow_of
 from tests.acceptance.scenes import kubernetes_scene
@@ -86,16 +86,7 @@ def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
 
 def test_a_blocked_port_is_named(scene: Scene) -> None:
     """A rule that drops UDP port 8285 on the far node is overlay-udp-blocked."""
-    lab = scene.bench
-    _, far = ends_of(scene)
-    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
-    lab.shell(far, "iptables -I INPUT -p udp --dport 8285 -j DROP")
-    try:
-        said = lab.trace(source, target)
-        assert (said["outcome"], said["findings"][0]["cause"]) == ("timeout", "overlay-udp-blocked")
-        assert [t["outcome"] for t in lab.connect(who, address, port)] == ["timeout"]
-    finally:
-        lab.shell(far, "iptables -D INPUT 1")
+    overlay_blocked_is_named(scene, "-p udp --dport 8285")
 
 
 def test_without_the_program_nothing_gets_through(scene: Scene) -> None:

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from tests.acceptance.bench import bench
-from tests.acceptance.breaking import Break, found_repaired_undone
+from tests.acceptance.breaking import Break, found_repaired_undone, overlay_blocked_is_named
 from tests.acceptance.faults import Scene, flannel_fdb_missing, masquerade_missing
 from tests.acceptance.leaves_network import no_neighbour, old_address, other_vtep_mac
-from tests.acceptance.matrix import SWEEP, ends_of, flow_of
+from tests.acceptance.matrix import SWEEP
 from tests.acceptance.scenes import kubernetes_scene
 
 only_sweep = pytest.mark.skipif(not SWEEP, reason="make systems")
@@ -70,13 +70,4 @@ def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
 @only_sweep
 def test_a_blocked_port_is_named(scene: Scene) -> None:
     """A rule that drops UDP port 8472 on the far node is overlay-udp-blocked."""
-    lab = scene.bench
-    _, far = ends_of(scene)
-    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
-    lab.shell(far, "iptables -I INPUT -p udp --dport 8472 -j DROP")
-    try:
-        said = lab.trace(source, target)
-        assert (said["outcome"], said["findings"][0]["cause"]) == ("timeout", "overlay-udp-blocked")
-        assert [t["outcome"] for t in lab.connect(who, address, port)] == ["timeout"]
-    finally:
-        lab.shell(far, "iptables -D INPUT 1")
+    overlay_blocked_is_named(scene, "-p udp --dport 8472")

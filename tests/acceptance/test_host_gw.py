@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.bench import bench
-from tests.acceptance.breaking import Break, found_repaired_undone
+from tests.acceptance.breaking import Break, found_repaired_undone, lead_to_peers
 from tests.acceptance.faults import Scene, masquerade_missing, pod_route_missing
 from tests.acceptance.matrix import SAMPLE, SWEEP, agrees, ends_of, flow_of
 from tests.acceptance.scenes import kubernetes_scene
@@ -61,19 +61,10 @@ BREAKS = (
 )
 
 
-def heal(scene: Scene) -> list[tuple[str, str]]:
-    """Lead each peer's pods to the peer."""
-    return [
-        (node, f"ip route replace {scene.pod_cidr[peer]} via {scene.node_ip[peer]} dev eth0")
-        for node in scene.node_ip
-        for peer in {*scene.node_ip} - {node}
-    ]
-
-
 @pytest.mark.parametrize("fault", BREAKS if SWEEP else BREAKS[:1], ids=lambda fault: fault.cause)
 def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
     """The cause is the first finding, its repair makes real connections work, undo brings the fault back."""
-    found_repaired_undone(scene, fault, heal)
+    found_repaired_undone(scene, fault, lead_to_peers)
 
 
 def test_a_peer_behind_a_router_cannot_be_a_next_hop(scene: Scene) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.bench import bench
-from tests.acceptance.breaking import Break, found_repaired_undone
+from tests.acceptance.breaking import Break, found_repaired_undone, overlay_blocked_is_named
 from tests.acceptance.calico import block_of, no_proxy_arp, no_workload_route
 from tests.acceptance.calico import heal as heal_all
 from tests.acceptance.faults import Scene
@@ -86,13 +86,4 @@ def test_broken_found_repaired_undone(scene: Scene, fault: Break) -> None:
 @pytest.mark.skipif(not SWEEP, reason="only with NETTRACE_TEST_SWEEP=1")
 def test_a_blocked_protocol_is_named(scene: Scene) -> None:
     """A rule before Felix' own that drops protocol 4 on the far node is overlay-udp-blocked."""
-    lab = scene.bench
-    _, far = ends_of(scene)
-    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
-    lab.shell(far, "iptables -I INPUT -p 4 -j DROP")
-    try:
-        said = lab.trace(source, target)
-        assert (said["outcome"], said["findings"][0]["cause"]) == ("timeout", "overlay-udp-blocked")
-        assert [t["outcome"] for t in lab.connect(who, address, port)] == ["timeout"]
-    finally:
-        lab.shell(far, "iptables -D INPUT 1")
+    overlay_blocked_is_named(scene, "-p 4")
