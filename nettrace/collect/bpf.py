@@ -199,8 +199,8 @@ def hook_links() -> tuple[HookLink, ...]:
         try:
             descriptor = _bpf(_LINK_BY_ID, _block("=III", number, 0, 0))
         except OSError as error:
-            if error.errno == errno.ENOENT:
-                continue  # it went away meanwhile
+            if error.errno in (errno.ENOENT, errno.EAGAIN):
+                continue  # it went away meanwhile, or is not attached yet (bpf_link_by_id)
             raise
         try:
             info = ctypes.create_string_buffer(128)

@@ -1,6 +1,8 @@
 """Programs on devices and cgroups: attached by bpf(2) and netlink, found, and where the walk ends."""
 
 import re
+import threading
+import time
 
 import pytest
 
@@ -8,6 +10,7 @@ from nettrace.app.ask import ask
 from nettrace.app.context import Context
 from nettrace.app.plugins import load_plugins
 from nettrace.app.trace import diagnosis_of
+from nettrace.collect.bpf import hook_links
 from nettrace.collect.discover import Handle
 from nettrace.collect.modules import has_module
 from nettrace.collect.reader import Reader
@@ -247,6 +250,32 @@ def test_a_program_at_a_netfilter_hook(netns: Bed) -> None:
         section = snapshot.section(key)
         assert isinstance(section, Known)
         assert one.id not in {program.id for program in section.value}
+
+
+def test_links_that_come_and_go_are_no_failure(netns: Bed) -> None:
+    """The kernel refuses a link that is not attached yet: somebody else's, such as any probe makes."""
+    net, over = net_of_two(netns), threading.Event()
+
+    def churn(descriptor: int) -> None:
+        while not over.is_set():
+            with on_tcx(net["a"], "eth0", TCX_INGRESS, descriptor):
+                pass
+
+    try:
+        with bpf() as made:
+            others = threading.Thread(
+                target=churn, args=(made.program("sched_cls", returning(OK), "passes"),)
+            )
+            others.start()
+            try:
+                until = time.monotonic() + 1
+                while time.monotonic() < until:
+                    hook_links()
+            finally:
+                over.set()
+                others.join()
+    finally:
+        net.close()
 
 
 def test_a_filter_that_drops_all_is_the_finding(netns: Bed) -> None:
