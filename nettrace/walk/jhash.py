@@ -1,13 +1,13 @@
 """
 Bob Jenkins' hash, as the kernel spreads connections with it.
 
-Lives here: jhash2 and reciprocal_scale (include/linux/jhash.h, include/linux/kernel.h), and
-addresses as the 32-bit words that a little-endian machine hashes.
+Lives here: jhash, jhash2 and reciprocal_scale (include/linux/jhash.h, include/linux/kernel.h),
+and addresses as the 32-bit words that a little-endian machine hashes.
 """
 
 from ipaddress import ip_address
 
-__all__ = ["address_words", "jhash2", "reciprocal_scale"]
+__all__ = ["address_words", "jhash", "jhash2", "reciprocal_scale"]
 
 _ALL = 0xFFFFFFFF
 _INIT = 0xDEADBEEF
@@ -43,6 +43,27 @@ def _final(a: int, b: int, c: int) -> int:
     return (c ^ b) - _rol(b, 24) & _ALL
 
 
+def jhash(data: bytes, seed: int, byteorder: str) -> int:
+    """Hash bytes on a machine of this order: words in its own, what is left over little-endian."""
+    a = b = c = (_INIT + len(data) + seed) & _ALL
+    at = 0
+    while len(data) - at > 12:
+        first, second, third = _words(data[at : at + 12], byteorder)
+        a, b, c = _mix(a + first & _ALL, b + second & _ALL, c + third & _ALL)
+        at += 12
+    if at == len(data):
+        return c
+    first, second, third = _words(data[at:].ljust(12, b"\0"), "little")
+    return _final(a + first & _ALL, b + second & _ALL, c + third & _ALL)
+
+
+def _words(data: bytes, byteorder: str) -> tuple[int, ...]:
+    return tuple(
+        int.from_bytes(data[at : at + 4], byteorder)  # type: ignore[arg-type]
+        for at in range(0, len(data), 4)
+    )
+
+
 def jhash2(words: tuple[int, ...], seed: int) -> int:
     """Hash 32-bit words; jhash_1word and its kin give the same."""
     a = b = c = (_INIT + (len(words) << 2) + seed) & _ALL
@@ -63,5 +84,4 @@ def reciprocal_scale(value: int, end: int) -> int:
 
 def address_words(address: str) -> tuple[int, ...]:
     """Return an address as the kernel holds it: network order, read by a little-endian machine."""
-    packed = ip_address(address).packed
-    return tuple(int.from_bytes(packed[at : at + 4], "little") for at in range(0, len(packed), 4))
+    return _words(ip_address(address).packed, "little")

@@ -13,9 +13,9 @@ from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
 from nettrace.parse.nft import rule_text
 from nettrace.walk.context import Run, ended, undecided
-from nettrace.walk.nft_load import Scene
 from nettrace.walk.nft_read import native_rules, native_ruleset
 from nettrace.walk.nft_rule import evaluate
+from nettrace.walk.nft_scene import Scene
 from nettrace.walk.nft_value import Registers
 from nettrace.walk.point import HookPoint
 from nettrace.walk.rules import dropped

@@ -18,7 +18,7 @@ from nettrace.model.step import Verdict
 from nettrace.model.xt import Dnat, Masquerade, NatRange, Redirect, Reject, Snat, Target, XtRule
 from nettrace.walk.context import undecided
 from nettrace.walk.nft_header import address_bytes, address_text, store_payload
-from nettrace.walk.nft_load import Scene
+from nettrace.walk.nft_scene import Scene
 from nettrace.walk.nft_value import Registers, Value
 from nettrace.walk.targets import Place, apply_target
 

@@ -15,8 +15,9 @@ from nettrace.model.nft import NftElement, NftRule, NftTable
 from nettrace.model.step import Verdict
 from nettrace.walk.context import undecided
 from nettrace.walk.nft_do import DEEDS, harmless, object_is_harmless
-from nettrace.walk.nft_load import LOADS, Scene, hash_value
+from nettrace.walk.nft_load import LOADS, hash_value
 from nettrace.walk.nft_read import read_set
+from nettrace.walk.nft_scene import Scene
 from nettrace.walk.nft_set import find
 from nettrace.walk.nft_value import Registers, Value, bitwise, compared, in_range, shifted, swapped, unknown
 from nettrace.walk.point import Answered, Unsure

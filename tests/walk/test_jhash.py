@@ -4,7 +4,7 @@ import pytest
 
 from nettrace.model.xt import NatRange
 from nettrace.walk.context import Run
-from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
+from nettrace.walk.jhash import address_words, jhash, jhash2, reciprocal_scale
 from nettrace.walk.limits import Limits
 from nettrace.walk.nat import bind
 from nettrace.walk.skb import Conn, Tup, mirrored
@@ -56,3 +56,22 @@ def test_scaling_reaches_both_ends() -> None:
     """The smallest and the largest number are the first and the last of the range."""
     assert reciprocal_scale(0, 8) == 0
     assert reciprocal_scale(0xFFFFFFFF, 8) == 7
+
+
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+@pytest.mark.parametrize("count", range(1, 10))
+def test_bytes_are_hashed_as_the_words_they_are(byteorder: str, count: int) -> None:
+    """Words before the last three are read in the machine's order, the last ones little-endian."""
+    words = tuple(0x01020304 * number & 0xFFFFFFFF for number in range(1, count + 1))
+    last = (count - 1) // 3 * 3
+    data = b"".join(
+        word.to_bytes(4, "big" if byteorder == "big" and at < last else "little")
+        for at, word in enumerate(words)
+    )
+    assert jhash(data, 7, byteorder) == jhash2(words, 7)
+    assert jhash(data + b"\1", 7, byteorder) != jhash2((*words, 1), 7)
+
+
+def test_nothing_is_hashed_to_the_seed() -> None:
+    """Without a byte the initial value comes back."""
+    assert jhash(b"", 3, "little") == 0xDEADBEEF + 3
