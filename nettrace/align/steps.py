@@ -4,13 +4,23 @@ Did the packets meet the rules that the walk says, one after another?
 Lives here: finding the branch that a real connection took, and holding its steps against what was
 seen of it: rules and policies strictly in order, per namespace; devices, addresses and hooks by
 what was seen in passing.
-Not here: outcomes (nettrace.align.outcome).
+Not here: whether a rule that was met is the one of a step (nettrace.align.hit), outcomes
+(nettrace.align.outcome).
 """
 
 from collections.abc import Sequence
 
 from nettrace.align.drops import with_drops
 from nettrace.align.frames import frames_of, on_device, unnamed
+from nettrace.align.hit import (
+    hit_text,
+    is_of,
+    left_out,
+    may_be_unseen,
+    of_another_table,
+    same_verdict,
+    step_text,
+)
 from nettrace.align.visit import Visits, is_tunnelled
 from nettrace.model.observation import Attempt, Comparison, Frame, Hit, LegSeen, Observed, Parting
 from nettrace.model.packet import Packet
@@ -24,18 +34,6 @@ _LEGS = frozenset({"request", "reply", "error", "ack"})
 
 #: An answer may be one of the far end or an error on the way.
 _KINDS = {"reply": ("reply", "error"), "error": ("error", "reply")}
-
-_NAT = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"})
-_ENDING = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
-#: Of iptables' targets: the rule does something, and the next one follows.
-_CONTINUING = frozenset({"continue", "MARK", "CONNMARK", "CT", "NOTRACK", "LOG", "NFLOG", "TCPMSS"})
-#: Of nftables' statements with a verdict of their own.
-_NATIVE = {"dnat": "accept", "snat": "accept", "masquerade": "accept", "redirect": "accept", "reject": "drop"}
-
-#: iptables' tables that packets of a known connection meet too.
-_FOR_ALL = frozenset({"raw", "mangle", "filter", "security"})
-#: Of these families a packet may pass chains before it is recognised.
-_BELOW = ("bridge ", "netdev ")
 
 
 def compare_steps(walk: Walk, observed: Observed) -> tuple[Comparison, ...]:
@@ -149,7 +147,7 @@ class _Leg:
             if step.stage in (Stage.RECEIVE, Stage.TRANSMIT) and step.netns in self.captured:
                 self.marks[index], met = on_device(step, self.frames)
                 if self.marks[index] is False:
-                    self._part(index, _step_text(step), met)
+                    self._part(index, step_text(step), met)
                     return
             if step.netns not in self.watched or step.stage is Stage.TRANSMIT:
                 continue
@@ -161,7 +159,7 @@ class _Leg:
             if self.marks[index] is None:
                 self.marks[index] = seen
             if met is not None and self.marks[index] is False:
-                self._part(index, _step_text(step), met)
+                self._part(index, step_text(step), met)
                 return
         if self.leg.verdict not in (Verdict.UNKNOWN, Verdict.LEFT_SNAPSHOT):
             self._surplus()
@@ -182,18 +180,16 @@ class _Leg:
         """Take the next rule that was met; tell which, if it is another one."""
         native = step.backend == "nftables"
         waiting = self._rules.get((step.netns, "nft" if native else step.backend or ""), [])
-        left = _of_another_table(waiting, step)
-        passed = 0 if left else _left_out(waiting, step)
+        left = of_another_table(waiting, step)
+        passed = 0 if left else left_out(waiting, step)
         hit = waiting[left + passed] if left + passed < len(waiting) else None
-        if hit is not None and _is(hit, step) and _same_verdict(step.verdict, hit.verdict):
+        if hit is not None and is_of(hit, step) and same_verdict(step.verdict, hit.verdict):
             # only now: of a step that nothing is seen of, nothing may be passed over
             del waiting[left : left + passed + 1]
             return True, ""
-        if hit is None or not _is(hit, step):
-            below = (step.table or "").startswith(_BELOW)
-            if below or _is_carriers_nat(step) or step.note.startswith("if it matches"):
-                return None, ""
-        return False, _hit_text(hit) if hit is not None else "no further rule"
+        if (hit is None or not is_of(hit, step)) and may_be_unseen(step):
+            return None, ""
+        return False, hit_text(hit) if hit is not None else "no further rule"
 
     def _surplus(self) -> None:
         """Find what was met behind the end of the walked leg."""
@@ -202,10 +198,10 @@ class _Leg:
         last = len(self.leg.steps) - 1
         said = f"{self.leg.verdict.value}" if self.leg.verdict is not Verdict.DELIVERED else "no further rule"
         for (netns, _), waiting in self._rules.items():
-            passed = _left_out(waiting, None)
+            passed = left_out(waiting, None)
             at = self._visits.last_in(netns)
             if passed < len(waiting) and at is not None:
-                self._part(at, said, _hit_text(waiting[passed]))
+                self._part(at, said, hit_text(waiting[passed]))
                 return
         stranger = next((hit for hit in self.hits if self._visits.last_in(hit.netns) is None), None)
         if stranger is not None:
@@ -297,53 +293,6 @@ class _Leg:
         return None, ""
 
 
-def _is(hit: Hit, step: Step) -> bool:
-    table = hit.table
-    if step.backend == "nftables":
-        table = f"{hit.family} {hit.table}"
-    elif hit.family not in ("ip", "ip6"):
-        return False
-    return (table, hit.chain, hit.rule) == (step.table, step.chain, step.rule)
-
-
-def _left_out(waiting: Sequence[Hit], step: Step | None) -> int:
-    """
-    Return how many hits stand before the one of *step* that the walk leaves out.
-
-    Chains of which nothing but the policy was met may be empty.  A tunnel's own packets meet
-    nat rules only while their connection is new; its source port is a hash of what is
-    inside, so the walk cannot know.
-    """
-    for index, hit in enumerate(waiting):
-        if step is not None and _is(hit, step):
-            return index
-        nothing = hit.rule == 0 and hit.verdict == "policy accept"
-        if not nothing and not (hit.tunnelled and hit.table not in _FOR_ALL):
-            return index
-    return len(waiting)
-
-
-def _of_another_table(waiting: Sequence[Hit], step: Step) -> int:
-    """
-    Return how many hits of other tables at this hook stand before the one of *step*; 0 if it has none.
-
-    Which of two tables with one priority is first, the walk cannot know where it does not matter.
-    """
-    for index, hit in enumerate(waiting):
-        if hit.hook != step.hook:
-            return 0
-        if _is(hit, step):
-            return index
-        if step.table in (hit.table, f"{hit.family} {hit.table}"):
-            return 0
-    return 0
-
-
-def _is_carriers_nat(step: Step) -> bool:
-    packet = step.before or step.after
-    return step.table not in _FOR_ALL and packet is not None and is_tunnelled(packet)
-
-
 def _said(agrees: bool, otherwise: str) -> tuple[bool, str]:
     return agrees, "" if agrees else otherwise
 
@@ -371,39 +320,3 @@ def _fits(seen: Packet | None, predicted: Packet) -> bool:
         want is None or have is None or have.inside(want)
         for want, have in ((predicted.sport, seen.sport), (predicted.dport, seen.dport))
     )
-
-
-def _same_verdict(predicted: str, seen: str) -> bool:
-    """Is the verdict that nf_tables told what the target's name stands for?"""
-    word = predicted.split(maxsplit=1)[0] if predicted else ""
-    if seen == "met":
-        return True  # all that iptables-legacy tells of a target that is not a common one
-    if word == "policy":
-        return seen == predicted.lower()
-    if word in _NATIVE:
-        return seen == _NATIVE[word]
-    if word in ("accept", "drop", "return", "jump", "goto"):
-        return seen == predicted
-    if word in _ENDING:
-        return seen == _ENDING[word]
-    if word in _NAT:
-        return seen == "accept"
-    if word in _CONTINUING:
-        return seen == "continue"
-    if seen.startswith(("jump ", "goto ")):
-        return seen.split()[1] == word
-    return True  # a target whose verdict is its own matter
-
-
-def _hit_text(hit: Hit) -> str:
-    rule = hit.rule if hit.rule is not None else f"(a rule that is gone, handle {hit.handle})"
-    return f"{hit.table} {hit.chain} {hit.verdict if not hit.rule else f'{rule} {hit.verdict}'}"
-
-
-def _step_text(step: Step) -> str:
-    if step.stage is Stage.HOOK and step.rule is not None:
-        rule = f" {step.rule}" if step.rule else ""
-        return f"{step.table} {step.chain}{rule} {step.verdict}"
-    packet = step.after or step.before
-    device = f" {step.device}" if step.device else ""
-    return f"{step.stage.value}{device} {packet.ends() if packet is not None else step.verdict}"

@@ -1,8 +1,9 @@
 """
 kube-proxy's native table beside what it owes, and what each difference means.
 
-Lives here: the mode nftables.  Not here: the modes iptables (departures.py) and ipvs
-(ipvs_departures.py), reading the table (nettrace.kube.nft_found).
+Lives here: the mode nftables, the table and its chains.
+Not here: the modes iptables (departures.py) and ipvs (ipvs_departures.py), sets and maps
+(nft_set_departures.py), reading the table (nettrace.kube.nft_found).
 """
 
 import re
@@ -10,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nettrace.diagnose.departure import Departure, DepartureKind, Share
+from nettrace.diagnose.nft_set_departures import set_departures
+from nettrace.diagnose.nft_telling import SERVICE_CHAIN, Telling
 from nettrace.diagnose.shares import fraction_text
-from nettrace.kube.expected import ExpectedNftChain, ExpectedNftSet, ExpectedNftTable
-from nettrace.kube.nft_found import canonical_element, canonical_rule
+from nettrace.kube.expected import ExpectedNftChain, ExpectedNftTable
+from nettrace.kube.nft_found import canonical_rule
 
 __all__ = ["nft_departures"]
 
-_SERVICE = re.compile(r"(service|local|external|firewall|endpoint|affinity)-[A-Z2-7]{8}-([^/]+)/([^/]+)/")
-_COMMENT = re.compile(r' comment "([^"/]+)/([^":]+)(?::[^"]*)?"')
 _DRAWN = re.compile(r"numgen random mod (\d+) v?map \{ (.*) \}")
 _TO_ENDPOINT = re.compile(r"dnat to (\S+)")
 _ENDPOINT_NAME = re.compile(r"__([^/]+)/(\d+)$")
@@ -35,58 +36,6 @@ _FRAME: Mapping[str, tuple[str, str]] = {
     "mark-for-masquerade": ("masquerade-missing", "nothing is marked for masquerading"),
 }
 
-#: Set or map -> (kind, cause, what a missing element means, what one too many means).
-_ELEMENTS: Mapping[str, tuple[DepartureKind, str, str, str]] = {
-    "service-ips": (
-        "service-missing",
-        "service-rules-absent",
-        "the address is not dispatched: the Service is not reached by it",
-        "the address is dispatched though no Service has it",
-    ),
-    "service-nodeports": (
-        "service-missing",
-        "service-rules-absent",
-        "the NodePort is not dispatched: connections to it are refused",
-        "the NodePort is dispatched though no Service has it",
-    ),
-    "no-endpoint-services": (
-        "rule-missing",
-        "owed-state-missing",
-        "a Service without endpoints is not refused: clients wait for an answer",
-        "a Service that has endpoints is refused or dropped",
-    ),
-    "no-endpoint-nodeports": (
-        "rule-missing",
-        "owed-state-missing",
-        "a NodePort without endpoints is not dropped or refused as it should be",
-        "a NodePort that has endpoints is refused or dropped",
-    ),
-    "firewall-ips": (
-        "rule-missing",
-        "owed-state-missing",
-        "source ranges of a load balancer are not enforced",
-        "source ranges are enforced that no Service asks for",
-    ),
-    "cluster-ips": (
-        "masquerade-missing",
-        "masquerade-missing",
-        "clients that are no pods of this node keep their source, and other ports are not refused",
-        "an address is treated as a cluster IP that no Service has",
-    ),
-    "hairpin-connections": (
-        "masquerade-missing",
-        "hairpin-masq-missing",
-        "a pod that reaches itself by its Service sees a packet from its own address",
-        "connections of a pod to itself are masqueraded that are no Service's",
-    ),
-    "nodeport-ips": (
-        "service-missing",
-        "service-rules-absent",
-        "NodePorts are not served on this address",
-        "NodePorts are served on an address that is not meant for it",
-    ),
-}
-
 
 def nft_departures(owed: ExpectedNftTable, there: ExpectedNftTable | None) -> tuple[Departure, ...]:
     """
@@ -95,9 +44,9 @@ def nft_departures(owed: ExpectedNftTable, there: ExpectedNftTable | None) -> tu
     Elements of sets that rules fill (affinity) are not compared.
     """
     family = 6 if owed.family == "ip6" else 4
-    look = _Look(family, f"{owed.family} {owed.name}")
+    telling = Telling(family, f"{owed.family} {owed.name}")
     if there is None:
-        gone = look.tell(
+        gone = telling.tell(
             "flushed",
             "nft-table-gone",
             "",
@@ -105,19 +54,10 @@ def nft_departures(owed: ExpectedNftTable, there: ExpectedNftTable | None) -> tu
             f"kube-proxy writes it again when it is restarted ({len(owed.chains)} chains are owed)",
         )
         return (gone,)
-    return (*look.sets(owed.sets, there.sets), *look.chains(owed.chains, there.chains))
-
-
-def _subject(text: str) -> str:
-    found = _SERVICE.search(text)
-    if found is not None:
-        return f"svc/{found[2]}/{found[3]}"
-    said = _COMMENT.search(text)
-    return f"svc/{said[1]}/{said[2]}" if said is not None else ""
-
-
-def _key(element: str) -> str:
-    return element.partition(" comment ")[0].partition(" : ")[0]
+    return (
+        *set_departures(telling, owed.sets, there.sets),
+        *_Chains(telling).departures(owed.chains, there.chains),
+    )
 
 
 class _Drawn(NamedTuple):
@@ -127,98 +67,13 @@ class _Drawn(NamedTuple):
     among: int
 
 
-class _Look:
-    """One table."""
+class _Chains:
+    """The chains of one table."""
 
-    def __init__(self, family: int, table: str) -> None:
-        self.family, self.table = family, table
+    def __init__(self, telling: Telling) -> None:
+        self.telling = telling
 
-    def tell(
-        self,
-        kind: DepartureKind,
-        cause: str,
-        chain: str,
-        meaning: str,
-        *,
-        owed: str = "",
-        found: str = "",
-        position: int | None = None,
-        shares: tuple[Share, ...] = (),
-    ) -> Departure:
-        """Return a departure; whom it concerns stands in the names."""
-        return Departure(
-            kind=kind,
-            cause=cause,
-            family=self.family,
-            table=self.table,
-            chain=chain,
-            meaning=meaning,
-            subject=_subject(chain) or _subject(owed) or _subject(found),
-            owed=owed,
-            found=found,
-            position=position,
-            shares=shares,
-        )
-
-    # --- sets ------------------------------------------------------------------------
-
-    def sets(self, owed: Sequence[ExpectedNftSet], there: Sequence[ExpectedNftSet]) -> Iterator[Departure]:
-        """Compare declarations and elements."""
-        held = {one.name: one for one in there}
-        for one in owed:
-            other = held.pop(one.name, None)
-            if other is None:
-                kind, cause, meaning, _ = _ELEMENTS.get(one.name, _AFFINITY)
-                yield self.tell(
-                    kind, cause, f"@{one.name}", f"the {_word(one)} is missing: {meaning}", owed=one.type
-                )
-            elif "dynamic" in one.flags:
-                if other.timeout and one.timeout != other.timeout:  # a live node's is not read
-                    yield self.tell(
-                        "affinity",
-                        "owed-state-missing",
-                        f"@{one.name}",
-                        "clients are remembered for another time than sessionAffinityConfig says",
-                        owed=f"timeout {one.timeout}",
-                        found=f"timeout {other.timeout}",
-                    )
-            else:
-                yield from self._elements(one, other)
-        for other in held.values():
-            yield self.tell(
-                "rule-extra",
-                "owed-state-missing",
-                f"@{other.name}",
-                f"kube-proxy does not owe this {_word(other)}: what it was for is gone",
-            )
-
-    def _elements(self, owed: ExpectedNftSet, there: ExpectedNftSet) -> Iterator[Departure]:
-        kind, cause, lacking, surplus = _ELEMENTS.get(owed.name, _AFFINITY)
-        wanted = {_key(text): text for text in map(canonical_element, owed.elements)}
-        held = {_key(text): text for text in map(canonical_element, there.elements)}
-        place = f"@{owed.name}"
-        for key, text in wanted.items():
-            other = held.get(key)
-            if other is None:
-                yield self.tell(kind, cause, place, f"element missing: {lacking}", owed=text)
-            elif other != text:
-                yield self.tell(
-                    "wrong-destination",
-                    cause,
-                    place,
-                    "the element leads elsewhere than it should",
-                    owed=text,
-                    found=other,
-                )
-        for key, text in held.items():
-            if key not in wanted:
-                yield self.tell(
-                    "rule-extra", "owed-state-missing", place, f"stale element: {surplus}", found=text
-                )
-
-    # --- chains ----------------------------------------------------------------------
-
-    def chains(
+    def departures(
         self, owed: Sequence[ExpectedNftChain], there: Sequence[ExpectedNftChain]
     ) -> Iterator[Departure]:
         """Compare hooks and rules."""
@@ -230,7 +85,7 @@ class _Look:
                 continue
             if chain.base != other.base:
                 cause, meaning = _FRAME.get(chain.name, _OTHER)
-                yield self.tell(
+                yield self.telling.tell(
                     "not-linked",
                     cause,
                     chain.name,
@@ -240,9 +95,9 @@ class _Look:
                 )
             yield from self._rules(chain, other)
         for other in held.values():
-            if not other.rules and other.base is None and _SERVICE.match(other.name):
+            if not other.rules and other.base is None and SERVICE_CHAIN.match(other.name):
                 continue  # kube-proxy empties what it no longer needs and deletes it at a later run
-            yield self.tell(
+            yield self.telling.tell(
                 "rule-extra",
                 "owed-state-missing",
                 other.name,
@@ -255,12 +110,12 @@ class _Look:
         if chain.name in _FRAME:
             cause, meaning = _FRAME[chain.name]
             kind: DepartureKind = "not-linked"
-        elif _SERVICE.match(chain.name):
+        elif SERVICE_CHAIN.match(chain.name):
             kind, cause = "service-missing", "service-rules-absent"
             meaning = "the Service is not served: what leads there goes nowhere"
         else:
             (cause, meaning), kind = _OTHER, "rule-missing"
-        return self.tell(kind, cause, chain.name, f"the chain is missing: {meaning}", owed=owed)
+        return self.telling.tell(kind, cause, chain.name, f"the chain is missing: {meaning}", owed=owed)
 
     def _rules(self, chain: ExpectedNftChain, other: ExpectedNftChain) -> Iterator[Departure]:
         wanted, held = [*map(canonical_rule, chain.rules)], [*map(canonical_rule, other.rules)]
@@ -278,7 +133,7 @@ class _Look:
         if drawn is None and lots is not None:
             told = True
             rule = next(rule for rule in wanted if _drawn([rule]))
-            yield self.tell(
+            yield self.telling.tell(
                 "service-missing",
                 "service-rules-absent",
                 chain.name,
@@ -289,7 +144,7 @@ class _Look:
             if rule in wanted or (_drawn([rule]) is not None and lots is not None):
                 continue
             told = True
-            yield self.tell(
+            yield self.telling.tell(
                 "rule-extra",
                 "owed-state-missing",
                 chain.name,
@@ -298,7 +153,7 @@ class _Look:
                 position=position,
             )
         if not told:
-            yield self.tell(
+            yield self.telling.tell(
                 "rule-order",
                 "owed-state-missing",
                 chain.name,
@@ -309,10 +164,10 @@ class _Look:
         if "meta mark set" in rule or "mark-for-masquerade" in rule or "masquerade" in rule:
             cause = _FRAME.get(chain, ("masquerade-missing", ""))[0]
             words = "missing MASQ: clients keep their source, and endpoints elsewhere answer past this node"
-            return self.tell("masquerade-missing", cause, chain, words, owed=rule)
+            return self.telling.tell("masquerade-missing", cause, chain, words, owed=rule)
         cause, meaning = _FRAME.get(chain, _OTHER)
         kind: DepartureKind = "not-linked" if chain in _FRAME else "rule-missing"
-        return self.tell(kind, cause, chain, f"a rule is missing: {meaning}", owed=rule)
+        return self.telling.tell(kind, cause, chain, f"a rule is missing: {meaning}", owed=rule)
 
     def _endpoints(
         self, chain: str, owed: _Drawn, there: _Drawn, rules: Sequence[str]
@@ -332,7 +187,7 @@ class _Look:
         for share in shares:
             if not share.owed:
                 told = True
-                yield self.tell(
+                yield self.telling.tell(
                     "endpoint-stale",
                     "stale-endpoint-rule",
                     chain,
@@ -344,7 +199,7 @@ class _Look:
                 )
             elif not share.found:
                 told = True
-                yield self.tell(
+                yield self.telling.tell(
                     "endpoint-missing",
                     "owed-state-missing",
                     chain,
@@ -354,7 +209,7 @@ class _Look:
                     shares=shares,
                 )
         if not told:
-            yield self.tell(
+            yield self.telling.tell(
                 "wrong-probability",
                 "owed-state-missing",
                 chain,
@@ -365,17 +220,7 @@ class _Look:
             )
 
 
-_AFFINITY: tuple[DepartureKind, str, str, str] = (
-    "affinity",
-    "owed-state-missing",
-    "clients of an endpoint are not remembered",
-    "clients are remembered that should not be",
-)
 _OTHER = ("owed-state-missing", "traffic is not filtered or led on as kube-proxy means it")
-
-
-def _word(one: ExpectedNftSet) -> str:
-    return "map" if one.is_map else "set"
 
 
 def _hook(chain: ExpectedNftChain) -> str:

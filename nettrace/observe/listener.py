@@ -4,7 +4,7 @@ Listening to the rule traces of several namespaces at once.
 Lives here: opening a namespace for watching (sockets, table, device names), and where the rules
 that were met stand in their chains.
 Not here: the thread that empties the sockets (drain), which packets (arming), the log of
-iptables-legacy (legacy_log), what the events mean (rule_trace).
+iptables-legacy (legacy_log), what the events mean (trace_sorter).
 """
 
 import errno

@@ -2,7 +2,7 @@
 Events of nf_tables' rule tracing, decoded.
 
 Lives here: nfnetlink messages NFT_MSG_TRACE -> TraceEvent, and their fields.
-Not here: packet headers (recognise), whose they are (rule_trace).
+Not here: packet headers (recognise), whose they are (trace_sorter).
 Source: include/uapi/linux/netfilter/nf_tables.h (enum nft_trace_attributes), net/netfilter/nf_tables_trace.c.
 """
 
