@@ -12,9 +12,8 @@ import struct
 from msgspec import Struct
 
 from nettrace.collect.modules import has_module
-from nettrace.collect.nft_expressions import each
 from nettrace.collect.session import Session
-from nettrace.collect.wire import attributes, be32, be64, nfgenmsg, text
+from nettrace.collect.wire import attributes, be32, be64, each, nfgenmsg, text
 from nettrace.model.nft import FAMILIES
 from nettrace.model.xt import Counters
 

@@ -2,130 +2,29 @@
 Expressions of nf_tables as the kernel dumps them, decoded.
 
 Lives here: netlink attributes -> nettrace.model.nft_expr, one function an expression.
-Not here: asking the kernel (nft_rules).
+Not here: asking the kernel (nft_rules), what its numbers are called (nft_numbers).
 Source: include/uapi/linux/netfilter/nf_tables.h and the dump functions in net/netfilter/nft_*.c.
 """
 
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
-from nettrace.collect.wire import attributes, be32, be64, text
+from nettrace.collect import nft_numbers as n
+from nettrace.collect.wire import attributes, be32, be64, each, text
 from nettrace.model import nft_expr as e
 from nettrace.model.nft import FAMILIES
 
-__all__ = ["decode_data", "decode_expression", "decode_verdict", "each", "expression_name"]
+__all__ = ["decode_data", "decode_expression", "decode_verdict", "expression_name"]
 
 _Found = Mapping[int, bytes]
-
-_LENGTH = struct.Struct("=H")
-
-_VERDICTS = {
-    0: "drop",
-    1: "accept",
-    2: "stolen",
-    3: "queue",
-    0xFFFFFFFF: "continue",
-    0xFFFFFFFE: "break",
-    0xFFFFFFFD: "jump",
-    0xFFFFFFFC: "goto",
-    0xFFFFFFFB: "return",
-}
-_BASES = ("link", "network", "transport", "inner", "tun")
-_META = [
-    "length",
-    "protocol",
-    "priority",
-    "mark",
-    "iif",
-    "oif",
-    "iifname",
-    "oifname",
-    "iiftype",
-    "oiftype",
-    "skuid",
-    "skgid",
-    "nftrace",
-    "rtclassid",
-    "secmark",
-    "nfproto",
-    "l4proto",
-    "ibrname",
-    "obrname",
-    "pkttype",
-    "cpu",
-    "iifgroup",
-    "oifgroup",
-    "cgroup",
-    "random",
-    "ipsec",
-    "iifkind",
-    "oifkind",
-    "ibrpvid",
-    "ibrvproto",
-    "time",
-    "day",
-    "hour",
-    "sdif",
-    "sdifname",
-    "broute",
-    "ibrhwaddr",
-]
-_CT = [
-    "state",
-    "direction",
-    "status",
-    "mark",
-    "secmark",
-    "expiration",
-    "helper",
-    "l3proto",
-    "saddr",
-    "daddr",
-    "protocol",
-    "proto-src",
-    "proto-dst",
-    "label",
-    "packets",
-    "bytes",
-    "avgpkt",
-    "zone",
-    "event",
-    "ip_saddr",
-    "ip_daddr",
-    "ip6_saddr",
-    "ip6_daddr",
-    "id",
-]
-_CMP = ("eq", "neq", "lt", "lte", "gt", "gte")
-_BITWISE = ("mask_xor", "lshift", "rshift", "and", "or", "xor")
-_RT = ("classid", "nexthop4", "nexthop6", "tcpmss", "ipsec")
-_SOCKET = ("transparent", "mark", "wildcard", "cgroupv2")
-_EXTHDR = ("ipv6", "tcpopt", "ipv4", "sctp", "dccp")
-_FIB_RESULTS = ("", "oif", "oifname", "type")
-_FIB_FLAGS = ("saddr", "daddr", "mark", "iif", "oif", "present")
-_NAT_FLAGS = {2: "random", 3: "persistent", 4: "fully-random", 6: "netmap"}
-_REJECTS = ("icmp", "tcp-reset", "icmpx")
-_DYNSET = ("add", "update", "delete")
-
-
-def each(payload: bytes) -> Iterator[bytes]:
-    """The payloads of a list, whose attributes all have one type."""
-    start = 0
-    while start + 4 <= len(payload):
-        length = _LENGTH.unpack_from(payload, start)[0]
-        if length < 4:
-            return
-        yield payload[start + 4 : start + length]
-        start += (length + 3) & ~3
 
 
 def decode_verdict(payload: bytes) -> e.NftVerdict:
     """Decode NFTA_DATA_VERDICT."""
     found = attributes(payload)
     code = be32(found[1])
-    known = _VERDICTS.get(code)
+    known = n.VERDICTS.get(code)
     if known is None:
-        known = _VERDICTS.get(code & 0xFF, str(code))
+        known = n.VERDICTS.get(code & 0xFF, str(code))
     return e.NftVerdict(known, text(found[2]) if 2 in found else "", code >> 16 if known == "queue" else 0)
 
 
@@ -172,7 +71,7 @@ def _flags(value: int, names: Mapping[int, str]) -> frozenset[str]:
 
 
 def _payload(found: _Found) -> e.Expression:
-    base = _BASES[be32(found[2])]
+    base = n.BASES[be32(found[2])]
     offset, length = be32(found[3]), be32(found[4])
     if 5 in found:
         return e.PayloadSetExpr(be32(found[5]), base, offset, length)
@@ -180,12 +79,12 @@ def _payload(found: _Found) -> e.Expression:
 
 
 def _meta(found: _Found) -> e.Expression:
-    key = _META[be32(found[2])]
+    key = n.META[be32(found[2])]
     return e.MetaSetExpr(be32(found[3]), key) if 3 in found else e.MetaExpr(be32(found[1]), key)
 
 
 def _ct(found: _Found) -> e.Expression:
-    key = _CT[be32(found[2])]
+    key = n.CT[be32(found[2])]
     direction = ("original", "reply")[found[3][0]] if 3 in found else None
     if 4 in found:
         return e.CtSetExpr(be32(found[4]), key, direction)
@@ -193,11 +92,11 @@ def _ct(found: _Found) -> e.Expression:
 
 
 def _cmp(found: _Found) -> e.Expression:
-    return e.CmpExpr(be32(found[1]), _CMP[be32(found[2])], _value(found, 3))
+    return e.CmpExpr(be32(found[1]), n.CMP[be32(found[2])], _value(found, 3))
 
 
 def _range(found: _Found) -> e.Expression:
-    return e.RangeExpr(be32(found[1]), _CMP[be32(found[2])], _value(found, 3), _value(found, 4))
+    return e.RangeExpr(be32(found[1]), n.CMP[be32(found[2])], _value(found, 3), _value(found, 4))
 
 
 def _bitwise(found: _Found) -> e.Expression:
@@ -205,7 +104,7 @@ def _bitwise(found: _Found) -> e.Expression:
         sreg=be32(found[1]),
         dreg=be32(found[2]),
         length=be32(found[3]),
-        op=_BITWISE[_number(found, 6)],
+        op=n.BITWISE[_number(found, 6)],
         mask=_value(found, 4),
         xor=_value(found, 5),
         data=_value(found, 7),
@@ -226,7 +125,7 @@ def _dynset(found: _Found) -> e.Expression:
     inside = list(each(found[10])) if 10 in found else [found[7]] if 7 in found else []
     return e.DynsetExpr(
         set=text(found[1]),
-        op=_DYNSET[be32(found[3])],
+        op=n.DYNSET[be32(found[3])],
         sreg_key=be32(found[4]),
         sreg_data=_register(found, 5),
         timeout=be64(found[6]) if 6 in found else None,
@@ -253,20 +152,20 @@ def _hash(found: _Found) -> e.Expression:
 
 
 def _fib(found: _Found) -> e.Expression:
-    flags = _flags(be32(found[3]), dict(enumerate(_FIB_FLAGS)))
-    return e.FibExpr(be32(found[1]), _FIB_RESULTS[be32(found[2])], flags)
+    flags = _flags(be32(found[3]), dict(enumerate(n.FIB_FLAGS)))
+    return e.FibExpr(be32(found[1]), n.FIB_RESULTS[be32(found[2])], flags)
 
 
 def _rt(found: _Found) -> e.Expression:
-    return e.RtExpr(be32(found[1]), _RT[be32(found[2])])
+    return e.RtExpr(be32(found[1]), n.RT[be32(found[2])])
 
 
 def _socket(found: _Found) -> e.Expression:
-    return e.SocketExpr(be32(found[2]), _SOCKET[be32(found[1])], _number(found, 3))
+    return e.SocketExpr(be32(found[2]), n.SOCKET[be32(found[1])], _number(found, 3))
 
 
 def _exthdr(found: _Found) -> e.Expression:
-    op = _EXTHDR[_number(found, 6)]
+    op = n.EXTHDR[_number(found, 6)]
     kind, offset, length = found[2][0], _number(found, 3), _number(found, 4)
     if 1 not in found:
         return e.ExthdrSetExpr(sreg=_register(found, 7), op=op, option=kind, offset=offset, length=length)
@@ -317,22 +216,22 @@ def _nat(found: _Found) -> e.Expression:
         addr_max=_register(found, 4),
         port_min=_register(found, 5),
         port_max=_register(found, 6),
-        flags=_flags(_number(found, 7), _NAT_FLAGS),
+        flags=_flags(_number(found, 7), n.NAT_FLAGS),
     )
 
 
 def _masq(found: _Found) -> e.Expression:
-    flags = _flags(_number(found, 1), _NAT_FLAGS)
+    flags = _flags(_number(found, 1), n.NAT_FLAGS)
     return e.MasqExpr(port_min=_register(found, 2), port_max=_register(found, 3), flags=flags)
 
 
 def _redir(found: _Found) -> e.Expression:
-    flags = _flags(_number(found, 3), _NAT_FLAGS)
+    flags = _flags(_number(found, 3), n.NAT_FLAGS)
     return e.RedirExpr(port_min=_register(found, 1), port_max=_register(found, 2), flags=flags)
 
 
 def _reject(found: _Found) -> e.Expression:
-    return e.RejectExpr(_REJECTS[be32(found[1])], found[2][0] if 2 in found else 0)
+    return e.RejectExpr(n.REJECTS[be32(found[1])], found[2][0] if 2 in found else 0)
 
 
 def _queue(found: _Found) -> e.Expression:

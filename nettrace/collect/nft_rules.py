@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from nettrace.collect.failure import CollectError
 from nettrace.collect.nf_tables import generation
-from nettrace.collect.nft_expressions import decode_data, decode_expression, each, expression_name
+from nettrace.collect.nft_expressions import decode_data, decode_expression, expression_name
 from nettrace.collect.session import Session
-from nettrace.collect.wire import attribute, attributes, be32, be64, nfgenmsg, text
+from nettrace.collect.wire import attribute, attributes, be32, be64, each, nfgenmsg, text
 from nettrace.model.nft import FAMILIES, NftElement, NftRule, NftSet
 from nettrace.model.section import MissingKind
 

@@ -25,6 +25,7 @@ __all__ = [
     "attributes",
     "be32",
     "be64",
+    "each",
     "nfgenmsg",
     "text",
 ]
@@ -61,6 +62,17 @@ def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
         found[kind & 0x3FFF] = data[start + 4 : start + length]  # without NESTED and NET_BYTEORDER
         start += (length + 3) & ~3
     return found
+
+
+def each(payload: bytes) -> Iterator[bytes]:
+    """The payloads of a list, whose attributes all have one type."""
+    start = 0
+    while start + 4 <= len(payload):
+        length = _ATTRIBUTE.unpack_from(payload, start)[0]
+        if length < 4:
+            return
+        yield payload[start + 4 : start + length]
+        start += (length + 3) & ~3
 
 
 def be32(payload: bytes) -> int:

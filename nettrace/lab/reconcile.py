@@ -1,10 +1,11 @@
 """
 A lab that is up, brought to other objects: what the controllers of a cluster would do.
 
-Lives here: ``apply`` (objects added, changed, deleted), and the difference between two blueprints
-carried out: pods come and go, processes start anew where what they run or read is other,
-kube-proxy and the policy controllers write their chains again on every node.
-Not here: which objects make which pods and rules (nettrace.lab.cluster, topologies).
+Lives here: ``apply`` (objects added, changed, deleted), and a difference carried out: pods come
+and go, processes start anew, kube-proxy and the policy controllers write their chains again on
+every node.
+Not here: in what two blueprints differ (nettrace.lab.difference), which objects make which pods
+and rules (nettrace.lab.cluster, topologies).
 
 As on a real node each agent writes only what is its own: chains called KUBE-*, or as the network
 system says.  What somebody else did to the node (``lab break``, a person) stays, unless it is in a
@@ -13,19 +14,19 @@ chain that is written again.
 
 import shutil
 import socket
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from nettrace.collect.netns import in_netns
 from nettrace.lab import store
-from nettrace.lab.blueprint import Blueprint, Daemon, Options
+from nettrace.lab.blueprint import Blueprint, Options
 from nettrace.lab.build import set_sysctls, start_all, write_files
 from nettrace.lab.cluster.documents import Document, name_of, read_directory
+from nettrace.lab.difference import Difference, difference, end_of, port_of
 from nettrace.lab.ipvs import change_servers
 from nettrace.lab.processes import end_all, is_running, left_by, living_in
 from nettrace.lab.programs import hang
@@ -47,12 +48,11 @@ from nettrace.model.errors import UserError
 from nettrace.model.lab import LabRecord
 from nettrace.parse.manifests import kube_from_documents, parse_documents
 
-__all__ = ["Applied", "Difference", "apply", "blueprint_of", "difference", "merged"]
+__all__ = ["Applied", "apply", "blueprint_of", "merged"]
 
 _POLICIES = "networkpolicies.yaml"
 #: Kinds that come from the lab's options and cannot be changed in one that is up.
 _FIXED = ("Node", "KubeProxyConfiguration", "ServiceCIDR")
-_UNDO = {"route add": "route del", "addr add": "addr del", "neigh replace": "neigh del"}
 
 
 class Applied(Struct, frozen=True, kw_only=True):
@@ -61,21 +61,6 @@ class Applied(Struct, frozen=True, kw_only=True):
     record: LabRecord
     objects: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
-
-
-class Difference(Struct, frozen=True, kw_only=True):
-    """What to do to come from one blueprint to another; mappings are by names under /run/netns."""
-
-    gone: tuple[str, ...]
-    made: tuple[str, ...]
-    wiring: tuple[dict[str, tuple[str, ...]], ...]
-    undone: dict[str, tuple[str, ...]]
-    device_sysctls: dict[str, dict[str, str]]
-    fdb: dict[str, tuple[str, ...]]
-    ended: tuple[Daemon, ...]
-    started: tuple[Daemon, ...]
-    files: dict[str, str]
-    dropped: tuple[str, ...]
 
 
 def apply(
@@ -181,105 +166,6 @@ def _running(record: LabRecord) -> frozenset[tuple[str, str]]:
     return frozenset((one.netns, one.name) for one in record.processes if is_running(one))
 
 
-def difference(old: Blueprint, new: Blueprint, running: Container[tuple[str, str]]) -> Difference:
-    """Compare two blueprints of a lab; what is not *running*, (namespace, name), is started too.  Pure."""
-    homes, wanted = ({entry.netns: entry for entry in one.namespaces} for one in (old, new))
-    # A namespace that is somebody else's now (a pod that moved) is made anew.
-    stays = {netns for netns, entry in wanted.items() if _same_place(homes.get(netns), entry)}
-    gone = tuple(netns for netns in homes if netns not in stays)
-    made = tuple(netns for netns in wanted if netns not in stays)
-    renewed = {f" netns {netns}" for netns in (*gone, *made)}
-
-    def lines(
-        there: Mapping[str, tuple[str, ...]], here: Mapping[str, tuple[str, ...]]
-    ) -> dict[str, tuple[str, ...]]:
-        found = {}
-        for netns, after in here.items():
-            before = set(there.get(netns, ())) if netns in stays else set()
-            ports = {_port_of(line) for line in after if _end_of(line) in renewed}
-            fresh = tuple(
-                line
-                for line in after
-                if line not in before or _end_of(line) in renewed or _port_of(line) in ports - {""}
-            )
-            if fresh:
-                found[netns] = fresh
-        return found
-
-    was = {daemon.pid_file: daemon for daemon in old.daemons}
-    now = {daemon.pid_file: daemon for daemon in new.daemons}
-    same = {
-        name
-        for name, daemon in now.items()
-        if was.get(name) == daemon
-        and daemon.netns in stays
-        and (daemon.netns, daemon.name) in running
-        and all(old.files.get(file) == new.files.get(file) for file in daemon.reads)
-    }
-    undone: dict[str, tuple[str, ...]] = {}
-    for stage in old.wiring:
-        for netns, before in stage.items():
-            after = {line for one in new.wiring for line in one.get(netns, ())}
-            back = [_undo(line) for line in before if line not in after]
-            if netns in stays and any(back):
-                undone[netns] = (*undone.get(netns, ()), *(line for line in back if line))
-    remade = {
-        _port_of(line)
-        for stage in new.wiring
-        for here in stage.values()
-        for line in here
-        if _end_of(line) in renewed
-    }
-    empty: dict[str, tuple[str, ...]] = {}
-    stages = [(*old.wiring, *[empty] * len(new.wiring))[index] for index in range(len(new.wiring))]
-    return Difference(
-        gone=gone,
-        made=made,
-        wiring=tuple(lines(there, here) for there, here in zip(stages, new.wiring, strict=True)),
-        undone=undone,
-        device_sysctls={
-            netns: {
-                name: value
-                for name, value in values.items()
-                if old.device_sysctls.get(netns, {}).get(name) != value
-                or remade.intersection(name.split("."))
-            }
-            for netns, values in new.device_sysctls.items()
-        },
-        fdb=lines(old.fdb, new.fdb),
-        ended=tuple(daemon for name, daemon in was.items() if name not in same),
-        started=tuple(daemon for name, daemon in now.items() if name not in same),
-        files={name: text for name, text in new.files.items() if old.files.get(name) != text},
-        dropped=tuple(name for name in old.files if name not in new.files),
-    )
-
-
-def _same_place(before: Any, after: Any) -> bool:
-    return before is not None and replace(before, name=after.name) == after
-
-
-def _end_of(line: str) -> str:
-    """`` netns NAME`` of a line that makes a veth whose other end is in that namespace, else ""."""
-    head, found, netns = line.rpartition(" netns ")
-    return f" netns {netns}" if found and " type veth " in head else ""
-
-
-def _port_of(line: str) -> str:
-    """The device that a line makes or sets, or leads a route to, "" for another line."""
-    words = line.split()
-    if words[:2] in (["link", "add"], ["link", "set"]):
-        return words[2]
-    return words[words.index("dev") + 1] if words[:2] == ["route", "add"] and "dev" in words else ""
-
-
-def _undo(line: str) -> str:
-    """The line of ip(8) that takes back another; "" for a device, which goes with its namespace."""
-    for prefix, back in _UNDO.items():
-        if line.startswith(prefix):
-            return line.replace(prefix, back, 1)
-    return ""
-
-
 def _carry_out(
     record: LabRecord,
     old: Blueprint,
@@ -342,7 +228,7 @@ def _unplug(old: Blueprint, new: Blueprint, doomed: Sequence[str], lock: int) ->
     ends = {f" netns {netns}" for netns in doomed}
     for stage in (*old.wiring, *new.wiring):
         for netns, lines in stage.items():
-            ports = [f"link del {_port_of(line)}" for line in lines if _end_of(line) in ends]
+            ports = [f"link del {port_of(line)}" for line in lines if end_of(line) in ends]
             if ports and netns not in doomed and Path(netns_path(netns)).exists():
                 ip_batch(netns, ports, lock=lock, force=True)
 

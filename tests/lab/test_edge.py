@@ -12,8 +12,9 @@ from nettrace.lab.cluster.dns import dnsmasq_conf
 from nettrace.lab.cluster.ingress import ingress_notes, nginx_conf
 from nettrace.lab.cluster.services import services_of
 from nettrace.lab.cluster.workloads import LabNode, pods_of
+from nettrace.lab.difference import difference
 from nettrace.lab.health import answer
-from nettrace.lab.reconcile import difference, merged
+from nettrace.lab.reconcile import merged
 from nettrace.lab.reprogram import reprogrammed
 from nettrace.lab.topologies import describer
 from nettrace.model.errors import UserError
