@@ -38,7 +38,7 @@ def load_ct(scene: Scene, expr: e.CtExpr) -> Loaded:
             return scene.host(conn.mark)
         case "zone":
             return scene.host(0, 2)
-        case "l3protocol":
+        case "l3proto":
             return Value(bytes((2 if ":" not in tup.src else 10,)))
         case "protocol":
             return Value(bytes((protocol_number(skb.packet),))) if skb.state != "RELATED" else _protocol(tup)

@@ -39,6 +39,7 @@ fib daddr type { local, broadcast } accept
 fib saddr . iif oif missing drop
 meta mark set ip saddr map { 10.0.0.1 : 0x5 }
 ct original ip daddr 1.2.3.4 accept
+ct original l3proto ipv4 accept
 log prefix "x" group 2
 tcp option maxseg size set rt mtu
 tcp option maxseg size set 1400

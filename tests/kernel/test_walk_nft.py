@@ -92,7 +92,7 @@ table ip nat {
 }
 table inet more {
   chain post { type nat hook postrouting priority 99; meta l4proto icmp snat ip to 10.2.0.1; }
-  chain input { type filter hook input priority 0; meta l4proto tcp ct original proto-dst 8081 accept; tcp dport 81 reject; }
+  chain input { type filter hook input priority 0; meta l4proto tcp ct original proto-dst 8081 accept; ct original l3proto ipv6 drop; ct original l3proto ipv4 tcp dport 81 reject; }
 }
 """
 

@@ -138,7 +138,7 @@ CT_TYPES: Mapping[str, tuple[int, str]] = {
     "status": (4, "ct_status"),
     "mark": (4, "mark"),
     "zone": (2, "host"),
-    "l3protocol": (1, "nf_proto"),
+    "l3proto": (1, "nf_proto"),
     "protocol": (1, "inet_proto"),
     "proto-src": (2, "inet_service"),
     "proto-dst": (2, "inet_service"),
