@@ -14,7 +14,19 @@ from msgspec import Struct
 
 from nettrace.render.visible import visible
 
-__all__ = ["Line", "Look", "Page", "Span", "Style", "columns", "line", "plain", "width_of", "wrapped"]
+__all__ = [
+    "Line",
+    "Look",
+    "Page",
+    "Span",
+    "Style",
+    "columns",
+    "line",
+    "plain",
+    "titled",
+    "width_of",
+    "wrapped",
+]
 
 
 class Style(StrEnum):
@@ -104,6 +116,16 @@ def wrapped(text: str, width: int) -> Iterator[str]:
         yield text[:cut].rstrip()
         text = text[cut:].lstrip()
     yield text
+
+
+def titled(title: str, text: str, look: Look, style: Style = Style.PLAIN) -> list[Line]:
+    """Put *text* behind a title, broken at the width, the further lines below the first."""
+    head = title.ljust(9)
+    pieces = list(wrapped(text, max(look.width - len(head), 40)))
+    return [
+        line(Span(head if not index else " " * len(head), Style.HEAD), Span(piece, style))
+        for index, piece in enumerate(pieces)
+    ]
 
 
 def columns(rows: Sequence[Sequence[str | Span]], *, gap: int = 2) -> list[Line]:

@@ -6,9 +6,10 @@ Lives here: ``repair apply`` for people.
 
 from nettrace.render.contract import RepairDocument
 from nettrace.render.finding_text import source_options
+from nettrace.render.observed_text import observed_text
 from nettrace.render.page import Line, Look, Page, Span, Style, line, wrapped
 from nettrace.render.plan_text import changes_lines
-from nettrace.render.walk_text import observed_text, outcomes_text
+from nettrace.render.summary_text import outcomes_text
 
 __all__ = ["repair_page"]
 

@@ -5,7 +5,7 @@ A row stands for one step, or for the rules of one table at one hook that led fr
 chain until one of them did something.  What every packet passes without being touched is
 left out unless everything is wanted: chains that end in their policy ACCEPT, neighbours that
 are known, namespaces that only bridge.
-Lives here: rows.  Not here: legs and branches (nettrace.render.walk_text).
+Lives here: rows.  Not here: legs (nettrace.render.leg_text), branches (nettrace.render.walk_text).
 """
 
 import re

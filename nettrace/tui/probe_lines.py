@@ -9,9 +9,9 @@ from collections.abc import Collection
 from nettrace.model.walk import Outcome
 from nettrace.render.contract import WalkDocument
 from nettrace.render.contract_observed import ObservedView
+from nettrace.render.observed_text import observed_text
 from nettrace.render.packet_text import ends
 from nettrace.render.page import Line, Look, Span, Style, line, wrapped
-from nettrace.render.walk_text import observed_text
 from nettrace.tui.entries import Entry, Listed
 
 __all__ = ["probe_list"]
