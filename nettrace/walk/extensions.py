@@ -223,7 +223,7 @@ def _tcpmss(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     packet = skb.packet
     if packet.proto != "tcp":
         return False
-    if "SYN" not in packet.tcp_flags or 2 in skb.stripped:
+    if 2 in skb.stripped or (skb.mss is None and "SYN" not in packet.tcp_flags):
         return option.invert
     if skb.mss is None:
         return Unsure("the MSS that the client announces is not known")

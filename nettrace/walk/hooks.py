@@ -88,8 +88,12 @@ def _parties(run: Run, skb: Skb, point: HookPoint, reroute: Reroute | None) -> l
             def nat() -> None:
                 dst = skb.packet.dst
                 _nat(run, skb, point)
-                if reroute is not None and skb.packet.dst != dst:
+                if skb.packet.dst == dst:
+                    return
+                if reroute is not None:
                     reroute(run, skb)
+                elif point.hook == "prerouting":
+                    skb.route = None  # one that came with it over lo (nf_nat_ipv4_pre_routing)
 
             found.append(Party(priority, "nat", "nat", nat))
         else:

@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from nettrace.model.addr import address_text, address_value, is_link_local
+from nettrace.model.addr import address_text, address_value, is_link_local, is_multicast
 from nettrace.model.links import Link
 from nettrace.model.packet import Packet
-from nettrace.walk.context import Ended, Run
+from nettrace.model.step import Verdict
+from nettrace.walk.context import Ended, Run, ended
+from nettrace.walk.fib import Failed
 from nettrace.walk.hooks import run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
+from nettrace.walk.routing import flow_key, lookup, select_hop
 from nettrace.walk.routing6 import has_anycast
 from nettrace.walk.segment import Bridged, Station
 from nettrace.walk.skb import Skb
@@ -161,7 +164,7 @@ def _unseen(run: Run, calls: list[_Call]) -> str:
         for there, point, physout in calls:
             there.packet = replace(there.packet, ttl=skb.packet.ttl, tos=skb.packet.tos)
             skb, skb.physout = there, physout
-            run_hook(run, skb, point)
+            run_hook(run, skb, point, reroute=_reroute if point.hook == "output" else None)
     except Ended as end:
         return end.reason or str(end.verdict)
     finally:
@@ -170,6 +173,24 @@ def _unseen(run: Run, calls: list[_Call]) -> str:
     if skb.packet.ttl != _HOP_LIMIT:
         return f"its hop limit has become {skb.packet.ttl}, and only {_HOP_LIMIT} is heard"
     return ""
+
+
+def _reroute(run: Run, skb: Skb) -> None:
+    """
+    Route a message anew whose mark OUTPUT has changed (ip6_route_me_harder): it had no lookup before.
+
+    By another device, or to a router, it comes to nobody who listens: no hop limit but 255 is heard.
+    """
+    ns = namespace(run, skb.netns)
+    to, device = skb.packet.dst, skb.device
+    strict = is_multicast(to) or is_link_local(to)
+    key = flow_key(skb.packet, oif=device if strict else None)._replace(strict=strict)
+    found = lookup(run, ns, key)
+    if isinstance(found, Failed):
+        ended(Verdict.BLACKHOLED if found.blackhole else Verdict.NO_ROUTE, found.text)
+    hop = select_hop(run, ns, found, key)
+    if hop is None or (hop.device, hop.via) not in ((device, None), (device, to)):
+        ended(Verdict.NO_ROUTE, f"rules of OUTPUT send it by {found.text}")
 
 
 def calls_ip6tables(ns: Namespace, bridge: Link) -> bool:

@@ -108,7 +108,7 @@ def _exthdr_set(scene: Scene, registers: Registers, expr: e.ExthdrSetExpr, place
         return Deed(breaks=True)
     if expr.option != 2:
         return _NOTHING
-    if skb.mss is None or "SYN" not in skb.packet.tcp_flags:
+    if skb.mss is None:
         return Deed(note="no MSS in this packet")
     if expr.sreg is None:
         skb.mss = None

@@ -98,7 +98,7 @@ def _exthdr(scene: Scene, expr: e.ExthdrExpr) -> Loaded:
         if skb.packet.proto != "tcp":
             return None
         if expr.option == 2:  # TCPOPT_MSS
-            there = skb.mss is not None and "SYN" in skb.packet.tcp_flags
+            there = skb.mss is not None
             if expr.present:
                 return Value(bytes((int(there),)))
             if there and skb.mss is not None and (expr.offset, expr.length) == (2, 2):

@@ -39,7 +39,7 @@ _TCP_OPTIONS = ("net.ipv4.tcp_timestamps", "net.ipv4.tcp_sack", "net.ipv4.tcp_wi
 
 #: Option kinds: maximum segment size, window scale, SACK permitted; of every segment the others.
 _OF_SYN = (2, 3, 4)
-_SACK, _TIMESTAMPS = 5, 8
+_MSS, _SACK, _TIMESTAMPS = 2, 5, 8
 
 _FLAG_BITS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
 
@@ -108,7 +108,11 @@ def _usual_options(run: Run) -> bool:
 def tcp_option(run: Run, skb: Skb, kind: int) -> bool | None:
     """Does the TCP header have an option?  None: it may; those of a client of the snapshot are known."""
     flags = skb.packet.tcp_flags
-    if kind in skb.stripped or "RST" in flags:
+    if kind in skb.stripped:
+        return False
+    if kind == _MSS and skb.mss is not None and "SYN" not in flags:
+        return True  # a rule has put it in
+    if "RST" in flags:
         return False
     if "SYN" not in flags and kind in _OF_SYN:
         return False

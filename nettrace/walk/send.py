@@ -41,13 +41,27 @@ def _may_bind(run: Run, ns: Namespace, address: str) -> bool:
     return ns.owns(address) if ":" in address else address_type(run, ns, address) == "LOCAL"
 
 
+def _may_send(run: Run, ns: Namespace, skb: Skb) -> bool:
+    """
+    May the packet's socket send from its source?
+
+    IPv4 asks that of every packet (ip_route_output_key_hash_rcu).  IPv6 asks who binds a socket or names
+    a source (udp); what answers from where it was asked is not asked again (inet6_csk_route_req,
+    icmpv6_echo_reply), also at an address that is only a local route.
+    """
+    packet = skb.packet
+    if packet.family == 6 and packet.proto != "udp" and run.leg not in ("request", "ack", "data"):
+        return True
+    return _may_bind(run, ns, packet.src)
+
+
 def send(run: Run, skb: Skb) -> Next:
     """Choose the route and, if the packet has none, the source; both *before* OUTPUT."""
     ns = namespace(run, skb.netns)
     socket_sends(run, ns, skb)
     lo = ns.links.get("lo")
     packet = skb.packet
-    if packet.src and skb.own and not _may_bind(run, ns, packet.src):
+    if packet.src and skb.own and not _may_send(run, ns, skb):
         run.step(
             skb,
             Stage.SEND,

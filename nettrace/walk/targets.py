@@ -49,6 +49,9 @@ from nettrace.walk.source6 import first_address6, select_address6
 
 __all__ = ["Effect", "Place", "apply_target", "target_word"]
 
+#: The option's bytes, and what it says at most where a packet had none (RFC 879, RFC 8200 5).
+_MSS_OPTION, _MSS_OF_NOBODY, _MSS_OF_NOBODY6 = 4, 536, 1220
+
 #: Targets that change nothing a walk looks at.
 _HARMLESS = frozenset(
     {
@@ -177,14 +180,31 @@ def _ct(run: Run, skb: Skb, point: HookPoint, place: Place, target: Ct) -> Effec
 
 
 def _tcpmss(run: Run, skb: Skb, point: HookPoint, place: Place, target: Tcpmss) -> Effect:
-    """xt_TCPMSS.c, tcpmss_mangle_packet: never raised."""
-    if skb.mss is None or "SYN" not in skb.packet.tcp_flags:
+    """
+    xt_TCPMSS.c, tcpmss_mangle_packet: never raised, and put in where there is none and no data.
+
+    A rule of iptables-legacy has to ask for SYN; one of iptables-nft meets any segment.
+    """
+    headers, most = (60, _MSS_OF_NOBODY6) if skb.packet.family == 6 else (40, _MSS_OF_NOBODY)
+    if skb.mss is None and not _may_be_given_mss(run, skb):
         return Effect(note="no MSS in this packet")
-    headers = 60 if skb.packet.family == 6 else 40
     wanted = target.mss if target.mss is not None else _path_mtu(run, skb, point) - headers
-    skb.mss = min(skb.mss, wanted)
+    if skb.mss is not None:
+        skb.mss = min(skb.mss, wanted)
+    else:
+        skb.mss = min(wanted, most)
+        skb.packet = replace(skb.packet, size=skb.packet.size + _MSS_OPTION)
     skb.stripped -= {2}
     return Effect(note=f"MSS {skb.mss}")
+
+
+def _may_be_given_mss(run: Run, skb: Skb) -> bool:
+    """Is it a segment of TCP without data?  Of a crafted one only a bare header is known to be."""
+    packet = skb.packet
+    if packet.proto != "tcp" or run.leg in ("data", "reply-data"):
+        return False
+    crafted = run.leg == "request" and run.flow.origin.device is not None
+    return not crafted or packet.size == (60 if packet.family == 6 else 40)
 
 
 def _path_mtu(run: Run, skb: Skb, point: HookPoint) -> int:

@@ -211,7 +211,9 @@ def drawn_sets(
         entries = names if kind == "list:set" else [_entry(draw, bench, kind) for _ in range(8)]
         lines += [f"add {name} {entry}" for entry in dict.fromkeys(entries)]
         text = "\\n".join(lines)
-        changes.append(Change(netns, f"printf '{text}\\n' | ipset -exist restore", f"ipset destroy {name}"))
+        # a rule that is deleted lets its sets go a little later
+        unmake = f"for n in $(seq 40); do ipset destroy {name} 2>/dev/null && break; sleep 0.05; done"
+        changes.append(Change(netns, f"printf '{text}\\n' | ipset -exist restore", unmake))
         names.append(name)
     return tuple(names), changes
 

@@ -1,0 +1,122 @@
+"""Cases on which the walk and the kernel once differed about a packet that is routed again."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from tests.oracle.case import Probe, State
+from tests.oracle.test_found import Benches
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+_LOCAL = "ip -6 route {} local fd00:99::1/128 dev lo"
+_BLACKHOLE = "ip -6 rule {} fwmark 0x1/0x1 prio 100 blackhole"
+_MSS = (536, 1220, 1300)
+
+
+@pytest.fixture(scope="module")
+def benches() -> Iterator[Benches]:
+    """The networks, as they are asked for."""
+    found = Benches()
+    with found.stack:
+        yield found
+
+
+def _connected_behind_lo(at: str) -> str:
+    """Rules by which an answer over lo meets its connection, which has another zone, only there."""
+    return f"*raw\n-A PREROUTING -j CT --zone 5\nCOMMIT\n*nat\n-A INPUT -j SNAT --to-source {at}\nCOMMIT\n"
+
+
+def test_what_lo_gives_back_is_routed_for_its_new_destination(benches: Benches) -> None:
+    """The route it brought along is dropped with the address (nf_nat_ipv6_in): the answer is forwarded."""
+    state = State(topology="router-6", rules=(("r", "ip6tables-restore", _connected_behind_lo("fd00:1::1")),))
+    probe = Probe(source="client", dst="fd00:2::1", proto="icmpv6", icmp_id=160)
+    assert benches.agreed(state, probe).walk.outcome == "connected"
+
+
+@pytest.mark.parametrize(("proto", "port"), [("tcp", 81), ("udp", 9)])
+def test_what_lo_gives_back_may_not_come_from_here(benches: Benches, proto: str, port: int) -> None:
+    """IPv4 asks anew too (nf_nat_ipv4_pre_routing), and a source of one's own is no source from outside."""
+    state = State(topology="router", rules=(("r", "iptables-restore", _connected_behind_lo("10.2.0.1")),))
+    probe = Probe(source="client", dst="10.1.0.1", proto=proto, dport=port, sport=17150)
+    pair = benches.agreed(state, probe)
+    assert pair.walk.outcome == "timeout"
+    assert pair.walk.paths[0].legs[1].verdict == "MARTIAN"
+
+
+@pytest.mark.parametrize(("proto", "port"), [("tcp", 80), ("tcp", 81), ("icmpv6", None), ("udp", 9)])
+def test_a_local_route_answers_for_its_address(benches: Benches, proto: str, port: int | None) -> None:
+    """Of IPv6 nobody asks whether the address of an answer is one of a device."""
+    state = State(topology="router-6", commands=(("r", _LOCAL.format("add"), _LOCAL.format("del")),))
+    sport = 21146 if port else None
+    probe = Probe(source="client", dst="fd00:99::1", proto=proto, dport=port, sport=sport, icmp_id=7)
+    assert benches.agreed(state, probe).walk.outcome == ("refused" if port in (81, 9) else "connected")
+
+
+@pytest.mark.parametrize(("speaks", "errno"), [("client", "ECONNREFUSED"), ("r", "EHOSTUNREACH")])
+def test_a_mark_leads_an_advertisement_away(benches: Benches, speaks: str, errno: str) -> None:
+    """
+    A message of ND passes OUTPUT, and is routed by the mark that it gets there.
+
+    A solicitation goes to a group, which the local table has before any rule of ours.
+    """
+    rules = "*mangle\n-A OUTPUT -p icmpv6 -m icmp6 --icmpv6-type {} -j MARK --set-mark 1\nCOMMIT\n"
+    state = State(
+        topology="router-6",
+        rules=((speaks, "ip6tables-restore", rules.format(135 if speaks == "client" else 136)),),
+        commands=(
+            (speaks, _BLACKHOLE.format("add"), _BLACKHOLE.format("del")),
+            ("client", "ip -6 neigh flush all", "true"),
+        ),
+    )
+    probe = Probe(source="client", dst="fd00:2::2", proto="udp", dport=9, sport=6425)
+    assert benches.agreed(state, probe).walk.paths[0].errno == errno
+
+
+@pytest.mark.parametrize(
+    ("ip", "rule_set", "topology", "dst", "via"),
+    [
+        ("ip", "iptables-restore", "two-ways", "10.2.0.2", "10.3.0.1"),
+        ("ip -6", "ip6tables-restore", "two-ways-6", "fd00:2::2", "fd00:3::1"),
+    ],
+)
+def test_rules_of_a_protocol_lead_what_is_routed_again(
+    benches: Benches, ip: str, rule_set: str, topology: str, dst: str, via: str
+) -> None:
+    """ip_route_me_harder reads the ports and the protocol from the packet (fib4_rules_early_flow_dissect)."""
+    lines = [f"{ip} route {{}} default via {via} table 64", f"{ip} rule {{}} ipproto tcp prio 103 lookup 64"]
+    make, unmake = (" && ".join(line.format(what) for line in lines) for what in ("add", "del"))
+    state = State(
+        topology=topology,
+        rules=(("client", rule_set, "*mangle\n-A OUTPUT -j MARK --set-mark 1\nCOMMIT\n"),),
+        commands=(("client", make, unmake),),
+    )
+    pair = benches.agreed(state, Probe(source="client", dst=dst, proto="tcp", dport=80, sport=6426))
+    assert "eth1" in {step.device for step in pair.walk.paths[0].legs[0].steps}
+
+
+@pytest.mark.parametrize(
+    ("topology", "loader", "dst"),
+    [("router", "iptables-restore", "10.2.0.2"), ("router-6", "ip6tables-restore", "fd00:2::2")],
+)
+def test_a_segment_without_an_mss_is_given_one(
+    benches: Benches, topology: str, loader: str, dst: str
+) -> None:
+    """xt_TCPMSS, of which iptables-nft does not ask for SYN: at most 536 or 1220, and in none with data."""
+    rules = "\n".join(
+        (
+            "*mangle",
+            "-A FORWARD -p tcp -j TCPMSS --set-mss 1300",
+            *(
+                f"-A POSTROUTING -p tcp -m tcpmss --mss {mss} -j MARK --set-mark 1"
+                for mss in (536, 1220, 1300)
+            ),
+            "-A POSTROUTING -p tcp -m tcp --tcp-option 2 -j MARK --set-mark 2",
+            "COMMIT\n",
+        )
+    )
+    state = State(topology=topology, rules=(("r", loader, rules),))
+    call = Probe(source="client", dst=dst, proto="tcp", dport=80, sport=6427)
+    benches.agreed(state, call, replace(call, talk=True, sport=6428), replace(call, dport=81, sport=6429))
