@@ -22,7 +22,7 @@ from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Leg, Path, Walk
-from nettrace.model.xt import Jump
+from nettrace.model.xt_target import Jump
 
 __all__ = [
     "NATIVE",

@@ -33,7 +33,9 @@ from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
-from nettrace.model.xt import Comment, Dnat, Masquerade, Negatable, Snat, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Comment, Negatable
+from nettrace.model.xt_target import Dnat, Masquerade, Snat
 
 __all__ = ["default_goal"]
 

@@ -15,7 +15,8 @@ from nettrace.diagnose.difference_xt import plain, shown
 from nettrace.diagnose.found_chains import FoundChains
 from nettrace.diagnose.service_departures import SERVICE_CHAINS, destinations, service_departures
 from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule, OwedSysctl, RuleNote
-from nettrace.model.xt import Jump, XtRule, XtRuleset
+from nettrace.model.xt import XtRule, XtRuleset
+from nettrace.model.xt_target import Jump
 
 __all__ = ["departures"]
 

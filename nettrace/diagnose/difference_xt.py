@@ -18,19 +18,9 @@ from nettrace.model.change import ChainSet, Change, IpsetCreate, RuleInsert, Rul
 from nettrace.model.owed import Owed, OwedChain, OwedIpset, OwedJump, OwedRule, RuleNote
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import (
-    BACKENDS,
-    BUILTIN_CHAINS,
-    Comment,
-    Dnat,
-    Jump,
-    Masquerade,
-    Nfacct,
-    SetMatch,
-    Snat,
-    XtChain,
-    XtRule,
-)
+from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, XtChain, XtRule
+from nettrace.model.xt_match import Comment, Nfacct, SetMatch
+from nettrace.model.xt_target import Dnat, Jump, Masquerade, Snat
 from nettrace.parse.iptables import rule_text
 
 __all__ = ["OwedIndex", "chain_differences", "is_owed", "plain", "rule_difference", "shown"]

@@ -6,7 +6,8 @@ Lives here: telling a chain that does not exist from one that was not read.
 
 from nettrace.diagnose.difference_xt import plain
 from nettrace.model.section import Known
-from nettrace.model.xt import Dnat, XtRule, XtRuleset
+from nettrace.model.xt import XtRule, XtRuleset
+from nettrace.model.xt_target import Dnat
 
 __all__ = ["FoundChains"]
 

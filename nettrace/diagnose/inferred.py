@@ -15,7 +15,8 @@ from nettrace.model.packet import Packet
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Needs
-from nettrace.model.xt import BACKENDS, Dnat, Jump, XtChain
+from nettrace.model.xt import BACKENDS, XtChain
+from nettrace.model.xt_target import Dnat, Jump
 
 __all__ = ["beyond", "inferred_goal"]
 

@@ -14,7 +14,8 @@ from nettrace.model.change import Change
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedChain, OwedIpset, OwedJump, OwedRule
 from nettrace.model.section import SectionKey
-from nettrace.model.xt import Jump, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Jump
 
 __all__ = [
     "by_netns",

@@ -30,7 +30,7 @@ from nettrace.model.owed import (
     OwedVirtualServer,
 )
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import Dnat
+from nettrace.model.xt_target import Dnat
 from nettrace.parse.ipvs import end_text
 
 __all__ = ["owed_departures"]

@@ -29,7 +29,7 @@ from nettrace.model.policy_verdict import Decision, DirectionVerdict, PolicyFlow
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step
-from nettrace.model.xt import Comment
+from nettrace.model.xt_match import Comment
 from nettrace.parse.iptables import rule_text
 
 __all__ = ["denials", "pod_of", "with_words"]

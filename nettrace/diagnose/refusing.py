@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from nettrace.diagnose.look import chains_in, rule_ref
 from nettrace.model.finding import Evidence
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import Drop, Reject, Tcp, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Tcp
+from nettrace.model.xt_target import Drop, Reject
 from nettrace.parse.iptables import rule_text
 
 __all__ = ["refusing_tcp"]

@@ -7,7 +7,9 @@ Not here: evaluating a rule for a packet (nettrace.walk).
 
 from nettrace.model.addr import in_prefix
 from nettrace.model.packet import Packet, PortRange
-from nettrace.model.xt import Multiport, Tcp, Udp, XtRule, base_protocol
+from nettrace.model.protocol import base_protocol
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Multiport, Tcp, Udp
 
 __all__ = ["addressed_to"]
 

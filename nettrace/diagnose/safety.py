@@ -18,7 +18,8 @@ from nettrace.model.section import SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
 from nettrace.model.walk import Needs, Outcome, Path, Walk
-from nettrace.model.xt import Conntrack, Rpfilter, State, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Conntrack, Rpfilter, State
 from nettrace.walk.walker import walk
 
 __all__ = ["SafetySet", "worse"]

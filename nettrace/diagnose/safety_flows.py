@@ -27,7 +27,8 @@ from nettrace.model.policy_verdict import Decision
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
 from nettrace.model.walk import Needs, Walk
-from nettrace.model.xt import Dnat, Tcp, Udp
+from nettrace.model.xt_match import Tcp, Udp
+from nettrace.model.xt_target import Dnat
 
 __all__ = ["safety_flows"]
 

@@ -17,7 +17,9 @@ from nettrace.diagnose.difference_xt import plain, shown
 from nettrace.diagnose.found_chains import FoundChains
 from nettrace.diagnose.shares import chances, fraction_text, jumps_by_lot
 from nettrace.model.owed import OwedChain, RuleNote
-from nettrace.model.xt import Dnat, Jump, Recent, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Recent
+from nettrace.model.xt_target import Dnat, Jump
 
 __all__ = ["SERVICE_CHAINS", "destinations", "service_departures"]
 

@@ -10,7 +10,9 @@ A rule decides only about what the rules before it left over: three rules of 1/3
 from collections.abc import Sequence
 from fractions import Fraction
 
-from nettrace.model.xt import Jump, Recent, Statistic, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Recent, Statistic
+from nettrace.model.xt_target import Jump
 
 __all__ = ["chances", "fraction_text", "jumps_by_lot"]
 

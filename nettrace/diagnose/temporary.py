@@ -10,7 +10,9 @@ from nettrace.model.change import Change, RuleInsert
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step
-from nettrace.model.xt import Comment, Negatable, Ports, Target, Tcp, Udp, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment, Negatable, Ports, Tcp, Udp
+from nettrace.model.xt_target import Target
 
 __all__ = ["temporary_rules"]
 

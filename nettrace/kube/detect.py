@@ -11,7 +11,9 @@ from nettrace.kube.names import XLB_PREFIX
 from nettrace.kube.traits import NEWEST
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known
-from nettrace.model.xt import Jump, Nfacct, SetMatch, XtChain, XtRuleset
+from nettrace.model.xt import XtChain, XtRuleset
+from nettrace.model.xt_match import Nfacct, SetMatch
+from nettrace.model.xt_target import Jump
 
 __all__ = ["detect_mode", "detect_nft_version", "detect_version", "has_kube_proxy"]
 

@@ -14,7 +14,8 @@ from nettrace.kube.names import endpoint_text
 from nettrace.kube.rules import Line, comment, ports, rule
 from nettrace.kube.serving import Serving
 from nettrace.kube.settings import LOOPBACK
-from nettrace.model.xt import Accept, Addrtype, Drop, Match, Negatable, Nfacct, Reject, Target
+from nettrace.model.xt_match import Addrtype, Match, Negatable, Nfacct
+from nettrace.model.xt_target import Accept, Drop, Reject, Target
 
 __all__ = ["Dispatch", "dispatch", "health_check"]
 

@@ -13,18 +13,9 @@ from nettrace.kube.rules import Chain, Line, comment, mark_test, rule, states
 from nettrace.kube.settings import LOOPBACK, Settings
 from nettrace.kube.traits import Traits
 from nettrace.model.owed import RuleNote
-from nettrace.model.xt import (
-    Accept,
-    Addrtype,
-    Drop,
-    Jump,
-    MarkTarget,
-    Masquerade,
-    Negatable,
-    Nfacct,
-    Return,
-    XtRule,
-)
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Addrtype, Negatable, Nfacct
+from nettrace.model.xt_target import Accept, Drop, Jump, MarkTarget, Masquerade, Return
 
 __all__ = ["PURPOSES", "SOURCE", "BuiltinJump", "established", "frame_chains", "frame_note", "jumps"]
 

@@ -10,7 +10,7 @@ ipsetWithIptablesChain, NewProxier and syncEndpoint) of the release branches; th
 
 from msgspec import Struct
 
-from nettrace.model.xt import Jump, Masquerade, Return, Target
+from nettrace.model.xt_target import Jump, Masquerade, Return, Target
 
 __all__ = ["OUT_FILTER", "BySet", "IpvsLayout", "ipvs_layout"]
 

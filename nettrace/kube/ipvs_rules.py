@@ -17,21 +17,9 @@ from nettrace.kube.ipvs_layout import IpvsLayout
 from nettrace.kube.ipvs_sets import COMMENTS, SETS, set_name
 from nettrace.kube.rules import comment, host, mark_test, rule, states
 from nettrace.kube.settings import LOOPBACK, Settings
-from nettrace.model.xt import (
-    Accept,
-    Addrtype,
-    Drop,
-    Extension,
-    MarkTarget,
-    Masquerade,
-    Match,
-    Negatable,
-    Physdev,
-    Reject,
-    Return,
-    SetMatch,
-    XtRule,
-)
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Addrtype, Extension, Match, Negatable, Physdev, SetMatch
+from nettrace.model.xt_target import Accept, Drop, MarkTarget, Masquerade, Reject, Return
 
 __all__ = ["Barred", "ipvs_chains"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from nettrace.kube.expected import Expected
 from nettrace.model.owed import Owed, OwedChain, OwedJump
 from nettrace.model.section import Known
-from nettrace.model.xt import Jump
+from nettrace.model.xt_target import Jump
 
 __all__ = ["owed_tables"]
 

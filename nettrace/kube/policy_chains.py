@@ -13,7 +13,9 @@ from base64 import b32encode
 from collections.abc import Iterable
 from hashlib import sha256
 
-from nettrace.model.xt import Comment, Jump, MarkTarget, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment
+from nettrace.model.xt_target import Jump, MarkTarget
 
 __all__ = [
     "COMES",

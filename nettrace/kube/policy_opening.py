@@ -22,7 +22,9 @@ from nettrace.kube.policy_chains import (
     is_workload_chain,
     refusing_rule,
 )
-from nettrace.model.xt import Accept, Comment, Jump, Mark, MarkTarget, Nflog, Return, Target, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment, Mark
+from nettrace.model.xt_target import Accept, Jump, MarkTarget, Nflog, Return, Target
 
 __all__ = ["Opening", "controller_of", "opening"]
 

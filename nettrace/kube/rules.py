@@ -13,21 +13,9 @@ from msgspec import Struct
 
 from nettrace.model.owed import RuleNote
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import (
-    Comment,
-    Conntrack,
-    Jump,
-    Mark,
-    Match,
-    Negatable,
-    PassThrough,
-    Ports,
-    Statistic,
-    Target,
-    Tcp,
-    Udp,
-    XtRule,
-)
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Comment, Conntrack, Mark, Match, Negatable, Ports, Statistic, Tcp, Udp
+from nettrace.model.xt_target import Jump, PassThrough, Target
 
 __all__ = [
     "Chain",

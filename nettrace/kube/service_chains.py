@@ -12,7 +12,8 @@ from nettrace.kube.rules import Chain, Line, chance, comment, ports, rule
 from nettrace.kube.serving import Serving
 from nettrace.model.addr import in_prefix
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import Addrtype, Dnat, Match, NatRange, Negatable, Recent
+from nettrace.model.xt_match import Addrtype, Match, Negatable, Recent
+from nettrace.model.xt_target import Dnat, NatRange
 
 __all__ = ["chains", "endpoint_chain", "recent"]
 

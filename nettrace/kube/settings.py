@@ -16,7 +16,7 @@ from nettrace.model.addr import family_of, in_prefix, is_loopback, prefix_contai
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube, KubeNode, KubeProxyConfig
 from nettrace.model.section import Known
-from nettrace.model.xt import Negatable
+from nettrace.model.xt_match import Negatable
 
 __all__ = ["LOOPBACK", "LocalDetector", "Settings", "local_detector", "settings"]
 

@@ -23,7 +23,8 @@ from nettrace.kube.service_chains import endpoint_chain, recent
 from nettrace.kube.serving import Serving
 from nettrace.kube.settings import LOOPBACK
 from nettrace.model.addr import in_prefix
-from nettrace.model.xt import Addrtype, Match, Negatable, Physdev, Reject, Target
+from nettrace.model.xt_match import Addrtype, Match, Negatable, Physdev
+from nettrace.model.xt_target import Reject, Target
 
 __all__ = ["xlb_chains", "xlb_dispatch"]
 

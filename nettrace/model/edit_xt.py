@@ -13,17 +13,9 @@ from msgspec.structs import replace
 from nettrace.model.change import ChainDelete, ChainSet, PolicySet, RuleDelete, RuleInsert, RuleReplace
 from nettrace.model.section import Known, Missing, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import (
-    BACKENDS,
-    BUILTIN_CHAINS,
-    Counters,
-    Jump,
-    SetMatch,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import BACKENDS, BUILTIN_CHAINS, Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import SetMatch
+from nettrace.model.xt_target import Jump
 
 __all__ = ["XtChange", "chain_before", "edit_xt"]
 

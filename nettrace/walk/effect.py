@@ -8,7 +8,7 @@ Not here: the targets (targets, extension_targets), the choice of addresses and 
 from typing import NamedTuple
 
 from nettrace.model.step import Verdict
-from nettrace.model.xt import NatRange
+from nettrace.model.xt_target import NatRange
 from nettrace.walk.context import Run
 from nettrace.walk.nat import bind
 from nettrace.walk.skb import Skb

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
-from nettrace.model.xt import NatRange
+from nettrace.model.xt_target import NatRange
 from nettrace.parse.iptables import Option
 from nettrace.walk.context import Run, undecided
 from nettrace.walk.effect import Effect, bound

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from heapq import merge
 
 from nettrace.model.packet import Packet
-from nettrace.model.xt import Tcp, Udp, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Tcp, Udp
 from nettrace.walk.memory import derived
 
 __all__ = ["candidates"]

@@ -1,7 +1,7 @@
 """
 Does a rule match a packet?  Yes, no, or it cannot be told.
 
-Lives here: the header tests and every match of nettrace.model.xt but ``statistic``, which is
+Lives here: the header tests and every match of nettrace.model.xt_match but ``statistic``, which is
 a draw (rules), ``set`` (sets) and ``recent`` (recent).
 Not here: what a rule then does (targets).
 Sources: net/ipv4/netfilter/ip_tables.c (ip_packet_match), net/netfilter/xt_*.c, each named
@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from nettrace.model.addr import in_prefix, is_multicast
-from nettrace.model.xt import (
+from nettrace.model.protocol import base_protocol
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import (
     Addrtype,
     Comment,
     Connmark,
@@ -34,8 +36,6 @@ from nettrace.model.xt import (
     Tcp,
     Udp,
     UnknownMatch,
-    XtRule,
-    base_protocol,
 )
 from nettrace.parse.iptables import extension_options
 from nettrace.walk.context import Run

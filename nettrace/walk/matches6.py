@@ -6,7 +6,7 @@ Not here: IPv4's, and everything that is the same for both (matches).
 """
 
 from nettrace.model.addr import address_value, is_link_local, is_multicast
-from nettrace.model.xt import Addrtype, Negatable, Rpfilter
+from nettrace.model.xt_match import Addrtype, Negatable, Rpfilter
 from nettrace.walk.context import Run
 from nettrace.walk.fib import Failed, FlowKey
 from nettrace.walk.point import Answered, HookPoint

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.step import Stage, Verdict
-from nettrace.model.xt import NatRange
+from nettrace.model.xt_target import NatRange
 from nettrace.walk.context import Run, ended
 from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
 from nettrace.walk.skb import Conn, DrawnPort, Skb, Tup, mirrored

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from nettrace.model import nft_expr as e
 from nettrace.model.packet import PortRange
 from nettrace.model.step import Verdict
-from nettrace.model.xt import Dnat, Masquerade, NatRange, Redirect, Reject, Snat, Target, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Dnat, Masquerade, NatRange, Redirect, Reject, Snat, Target
 from nettrace.walk.context import undecided
 from nettrace.walk.nft_header import address_bytes, address_text, store_payload
 from nettrace.walk.nft_scene import Scene

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 from nettrace.model.addr import address_text, address_value, family_of
 from nettrace.model.recent import RecentEntry, RecentList
-from nettrace.model.xt import Recent
+from nettrace.model.xt_match import Recent
 from nettrace.walk.context import Run
 from nettrace.walk.point import Answered, Unsure
 

@@ -12,20 +12,9 @@ from fractions import Fraction
 from nettrace.model.packet import Packet
 from nettrace.model.section import Missing, Section, SectionKey
 from nettrace.model.step import Stage, Verdict
-from nettrace.model.xt import (
-    Accept,
-    Drop,
-    Jump,
-    Log,
-    Nflog,
-    PassThrough,
-    Return,
-    Statistic,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import Statistic
+from nettrace.model.xt_target import Accept, Drop, Jump, Log, Nflog, PassThrough, Return
 from nettrace.parse.iptables import rule_text
 from nettrace.walk.context import Run, Wanted, ended, undecided
 from nettrace.walk.index import candidates

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from nettrace.model.addr import address_text, address_value, family_of, in_prefix, network_of, prefix_length
 from nettrace.model.ipset import IpSet
 from nettrace.model.packet import Packet, PortRange
-from nettrace.model.xt import SetMatch
+from nettrace.model.xt_match import SetMatch
 from nettrace.parse.iptables import ICMP_NAMES
 from nettrace.walk.context import Run, undecided
 from nettrace.walk.memory import derived

@@ -1,7 +1,7 @@
 """
 What a rule does once it matches.
 
-Lives here: every target of nettrace.model.xt that is not a verdict or a jump (those are in
+Lives here: every target of nettrace.model.xt_target that is not a verdict or a jump (those are in
 rules).
 Not here: translating packets (nat), making the answers of REJECT (icmp).
 Sources: net/netfilter/xt_*.c and net/ipv4/netfilter/ipt_REJECT.c.
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from nettrace.model.step import Verdict
-from nettrace.model.xt import (
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import (
     ConnmarkTarget,
     Ct,
     Dnat,
@@ -33,7 +34,6 @@ from nettrace.model.xt import (
     Target,
     Tcpmss,
     UnknownTarget,
-    XtRule,
 )
 from nettrace.parse.iptables import extension_options
 from nettrace.walk.context import Run, undecided

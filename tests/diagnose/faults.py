@@ -25,7 +25,8 @@ from nettrace.model.links import FdbEntry
 from nettrace.model.packet import PortRange
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import Known
-from nettrace.model.xt import Dnat, Jump, Masquerade, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Dnat, Jump, Masquerade
 from tests.diagnose.worlds import World, cluster, docker_host
 
 __all__ = ["FAULTS", "Fault", "delete", "rule_at"]

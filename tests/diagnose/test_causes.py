@@ -25,7 +25,9 @@ from nettrace.model.finding import Safety
 from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from nettrace.model.xt import Accept, Conntrack, XtChain, XtRuleset, XtTable
+from nettrace.model.xt import XtChain, XtRuleset, XtTable
+from nettrace.model.xt_match import Conntrack
+from nettrace.model.xt_target import Accept
 from nettrace.parse.iptables import parse_rule, rule_text
 from tests.diagnose.asking import candidates, context, diagnosed, first, walked
 from tests.diagnose.faults import FAULTS

@@ -22,7 +22,9 @@ from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Walk
-from nettrace.model.xt import Jump, Statistic, XtChain, XtRule, XtTable
+from nettrace.model.xt import XtChain, XtRule, XtTable
+from nettrace.model.xt_match import Statistic
+from nettrace.model.xt_target import Jump
 from nettrace.parse.iptables import parse_rule
 from tests.diagnose.asking import candidates, context, diagnosed, first, walked
 from tests.diagnose.faults import FAULTS

@@ -16,7 +16,9 @@ from nettrace.kube.iptables import owed_kube_proxy
 from nettrace.kube.rules import probability
 from nettrace.model.kube import Endpoint, Kube, Service
 from nettrace.model.section import Missing, MissingKind
-from nettrace.model.xt import Jump, Statistic, XtRule, XtRuleset
+from nettrace.model.xt import XtRule, XtRuleset
+from nettrace.model.xt_match import Statistic
+from nettrace.model.xt_target import Jump
 from nettrace.parse.iptables import parse_save, save_text
 from tests.kube.test_iptables import CONFIG, FW, NODE, SLICE, SVC, WEB, cluster
 

@@ -10,7 +10,7 @@ from nettrace.model.guide import Check, CheckState
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Process
 from nettrace.model.sockets import Socket
-from nettrace.model.xt import Jump
+from nettrace.model.xt_target import Jump
 from nettrace.parse.iptables import parse_rule
 from tests.diagnose.guided import case, check
 from tests.diagnose.worlds import World, cluster, with_objects

@@ -11,7 +11,8 @@ from nettrace.kube.names import service_chain
 from nettrace.model.kube import Kube
 from nettrace.model.owed import OwedChain
 from nettrace.model.section import Known
-from nettrace.model.xt import Jump, XtChain, XtRuleset
+from nettrace.model.xt import XtChain, XtRuleset
+from nettrace.model.xt_target import Jump
 from nettrace.parse.iptables import parse_save, rule_text, save_text
 from nettrace.parse.manifests import kube_from_documents, parse_documents
 

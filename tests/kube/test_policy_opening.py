@@ -4,7 +4,8 @@ import pytest
 
 from nettrace.kube.policy_chains import PASSED, pod_chain
 from nettrace.kube.policy_opening import Opening, controller_of, opening
-from nettrace.model.xt import Accept, Jump, MarkTarget, Return, XtChain
+from nettrace.model.xt import XtChain
+from nettrace.model.xt_target import Accept, Jump, MarkTarget, Return
 from nettrace.parse.iptables import parse_rule
 
 POD = pod_chain("default", "web", "v1")

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from nettrace.kube.rules import comment, ports, probability, rule
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import Drop, Jump, Negatable, PassThrough, Ports, Tcp, Udp
+from nettrace.model.xt_match import Negatable, Ports, Tcp, Udp
+from nettrace.model.xt_target import Drop, Jump, PassThrough
 
 UNIT = 2**31
 

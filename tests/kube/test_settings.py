@@ -7,7 +7,7 @@ from nettrace.kube.settings import LocalDetector, Settings, settings
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube, KubeNode, KubeProxyConfig
 from nettrace.model.section import NOT_READ, Known
-from nettrace.model.xt import Negatable
+from nettrace.model.xt_match import Negatable
 
 NODE = KubeNode(
     name="n1",

@@ -16,17 +16,9 @@ from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Netns, Process, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket, Tuple
-from nettrace.model.xt import (
-    Accept,
-    Counters,
-    Drop,
-    Negatable,
-    Tcp,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import Negatable, Tcp
+from nettrace.model.xt_target import Accept, Drop
 
 DROP, ACCEPT = XtRule(target=Drop()), XtRule(target=Accept())
 LINK = Link(index=2, name="v0", kind="veth", peer=Peer("pod", 3), port=PortAttrs())

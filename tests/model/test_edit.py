@@ -30,20 +30,9 @@ from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
 from nettrace.model.section import NOT_READ, Known, Missing, SectionKey
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Tuple
-from nettrace.model.xt import (
-    Accept,
-    Comment,
-    Counters,
-    Drop,
-    Jump,
-    Masquerade,
-    Negatable,
-    SetMatch,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import Comment, Negatable, SetMatch
+from nettrace.model.xt_target import Accept, Drop, Jump, Masquerade
 
 DROP = XtRule(src=Negatable("10.1.0.0/16"), target=Drop())
 ACCEPT = XtRule(matches=(Comment("in"),), target=Accept())

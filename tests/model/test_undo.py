@@ -42,22 +42,9 @@ from nettrace.model.section import NOT_READ, Known
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.undo import undo_of
-from nettrace.model.xt import (
-    BUILTIN_CHAINS,
-    Accept,
-    Comment,
-    Drop,
-    Jump,
-    MarkTarget,
-    Masquerade,
-    Negatable,
-    Return,
-    Tcp,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import Comment, Negatable, Tcp
+from nettrace.model.xt_target import Accept, Drop, Jump, MarkTarget, Masquerade, Return
 
 ADDRESSES = ("10.1.0.1", "10.2.0.1", "10.3.0.1", "10.4.0.1")
 DEVICES = ("br0", "v0", "vx0", "eth0.7")

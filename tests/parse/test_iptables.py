@@ -10,38 +10,40 @@ import pytest
 from nettrace.model.errors import UserError
 from nettrace.model.packet import PortRange
 from nettrace.model.section import Known
-from nettrace.model.xt import (
-    Accept,
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import (
     Comment,
     Conntrack,
-    Ct,
-    Dnat,
     Extension,
-    ExtensionTarget,
     Icmp,
-    Jump,
-    Log,
     Mark,
-    MarkTarget,
     Match,
-    NatRange,
     Negatable,
     Nfacct,
+    Ports,
+    Recent,
+    State,
+    Statistic,
+    Tcp,
+    UnknownMatch,
+)
+from nettrace.model.xt_target import (
+    Accept,
+    Ct,
+    Dnat,
+    ExtensionTarget,
+    Jump,
+    Log,
+    MarkTarget,
+    NatRange,
     Nflog,
     Notrack,
     PassThrough,
-    Ports,
-    Recent,
     Reject,
     Snat,
-    State,
-    Statistic,
     Target,
-    Tcp,
     Tcpmss,
-    UnknownMatch,
     UnknownTarget,
-    XtRule,
 )
 from nettrace.parse.iptables import parse_rule, parse_save, rule_args, rule_from_args, rule_text, save_text
 

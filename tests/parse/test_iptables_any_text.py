@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nettrace.model.errors import UserError
-from nettrace.model.xt import Extension, ExtensionTarget, UnknownMatch, UnknownTarget
+from nettrace.model.xt_match import Extension, UnknownMatch
+from nettrace.model.xt_target import ExtensionTarget, UnknownTarget
 from nettrace.parse.iptables import (
     extension_options,
     parse_chain,

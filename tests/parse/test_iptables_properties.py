@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from nettrace.model.errors import UserError
 from nettrace.model.section import Known
-from nettrace.model.xt import Counters, UnknownMatch, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import UnknownMatch
 from nettrace.parse.iptables import (
     parse_chain,
     parse_rule,

@@ -6,17 +6,9 @@ import pytest
 
 from nettrace.model.errors import UserError
 from nettrace.model.section import Known, Missing, MissingKind
-from nettrace.model.xt import (
-    Accept,
-    Comment,
-    Counters,
-    Jump,
-    UnknownTarget,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_match import Comment
+from nettrace.model.xt_target import Accept, Jump, UnknownTarget
 from nettrace.parse.iptables import parse_chain, parse_save, save_text
 
 DUMP = """\

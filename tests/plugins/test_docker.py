@@ -11,7 +11,7 @@ from nettrace.model.change import ChainDelete, ChainSet, RuleDelete, RuleInsert
 from nettrace.model.owed import Owed, OwedJump, OwedRule
 from nettrace.model.section import NOT_READ, Known, SectionKey
 from nettrace.model.snapshot import NodeState, Process, Snapshot
-from nettrace.model.xt import Dnat, Masquerade
+from nettrace.model.xt_target import Dnat, Masquerade
 from nettrace.parse.iptables import parse_rule, rule_text
 from nettrace_plugins.docker import plugin
 from nettrace_plugins.docker.containers import running_containers

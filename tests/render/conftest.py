@@ -11,7 +11,9 @@ from nettrace.model.packet import EPHEMERAL, Packet, PortRange
 from nettrace.model.report import TraceReport
 from nettrace.model.step import Stage, Step, Verdict, Why
 from nettrace.model.walk import Endpoint, Leg, Outcome, Path, Walk
-from nettrace.model.xt import Comment, Jump, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Comment
+from nettrace.model.xt_target import Jump
 
 SYN = Packet(
     src="172.18.0.100",

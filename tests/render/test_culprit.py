@@ -23,7 +23,8 @@ from nettrace.model.routes import NextHop, Route
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Stage, Step, Verdict, Why
 from nettrace.model.walk import Leg
-from nettrace.model.xt import Drop, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Drop
 from nettrace.render.culprit import culprit
 from nettrace.render.document import walk_document
 

@@ -34,7 +34,8 @@ from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.step import Verdict
-from nettrace.model.xt import Jump, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt import XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_target import Jump
 from nettrace.parse.snapshot_file import encode_snapshot
 from nettrace.render import json, schema, svg, text, yaml
 from nettrace.render.check_document import check_document

@@ -12,7 +12,8 @@ from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket, Tuple
-from nettrace.model.xt import Accept, Counters, Jump, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_target import Accept, Jump
 from nettrace.render.page import Look
 from nettrace.render.show_text import policy_rule_text, route_text
 from nettrace.render.shown import show_document

@@ -15,7 +15,9 @@ from nettrace.model.kube import Service, ServicePort
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, Snapshot
-from nettrace.model.xt import Comment, Jump, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment
+from nettrace.model.xt_target import Jump
 from nettrace.parse.snapshot_file import decode_snapshot
 from nettrace.tui.actions import ACTIONS, HELP, VIEWS, footer
 from nettrace.tui.app import NettraceApp

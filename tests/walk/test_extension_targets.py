@@ -8,7 +8,7 @@ from nettrace.model.ipset import IpSet
 from nettrace.model.packet import PortRange
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Verdict
-from nettrace.model.xt import NatRange
+from nettrace.model.xt_target import NatRange
 from nettrace.parse.iptables import parse_rule
 from nettrace.walk.context import Run, Undecided
 from nettrace.walk.limits import Limits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nettrace.model.xt import NatRange
+from nettrace.model.xt_target import NatRange
 from nettrace.walk.context import Run
 from nettrace.walk.jhash import address_words, jhash, jhash2, reciprocal_scale
 from nettrace.walk.limits import Limits

@@ -11,7 +11,8 @@ from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome, Walk
-from nettrace.model.xt import Dnat, XtTable
+from nettrace.model.xt import XtTable
+from nettrace.model.xt_target import Dnat
 from nettrace.parse.iptables import parse_save
 from tests.walk.worlds import World, flow, walked
 

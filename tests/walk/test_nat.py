@@ -11,7 +11,7 @@ from nettrace.model.packet import Packet, PortRange
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
-from nettrace.model.xt import NatRange
+from nettrace.model.xt_target import NatRange
 from nettrace.walk.context import Run
 from nettrace.walk.limits import Limits
 from nettrace.walk.nat import bind, translate

@@ -11,7 +11,7 @@ from nettrace.model.addr import family_of
 from nettrace.model.change import RuleReplace
 from nettrace.model.finding import Evidence, Safety, Severity
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import Negatable
+from nettrace.model.xt_match import Negatable
 
 __all__ = ["CLUSTERCIDR_WRONG", "held_networks", "too_wide"]
 

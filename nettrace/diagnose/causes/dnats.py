@@ -14,7 +14,8 @@ from nettrace.diagnose.difference_xt import shown
 from nettrace.diagnose.look import rule_ref
 from nettrace.model.finding import Evidence
 from nettrace.model.step import Step
-from nettrace.model.xt import Dnat, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Dnat
 
 __all__ = ["Translation", "destination", "met_rules", "translations"]
 

@@ -19,7 +19,9 @@ from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owner import Owner
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Step, Verdict
-from nettrace.model.xt import Accept, Negatable, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Negatable
+from nettrace.model.xt_target import Accept
 
 __all__ = ["NATIVE", "Culprit", "culprits", "passed", "rule_candidate", "told"]
 

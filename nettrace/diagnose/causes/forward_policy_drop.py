@@ -13,7 +13,9 @@ from nettrace.model.owed import OwedRule
 from nettrace.model.packet import Packet
 from nettrace.model.section import Known
 from nettrace.model.step import Step, Verdict
-from nettrace.model.xt import Accept, Comment, Conntrack, Dnat, Negatable, Ports, Tcp, Udp, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment, Conntrack, Negatable, Ports, Tcp, Udp
+from nettrace.model.xt_target import Accept, Dnat
 
 __all__ = ["FORWARD_POLICY_DROP"]
 

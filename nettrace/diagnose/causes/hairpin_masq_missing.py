@@ -8,7 +8,7 @@ from nettrace.diagnose.look import where
 from nettrace.diagnose.making import by_netns, owed_candidate
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedChain
-from nettrace.model.xt import Jump
+from nettrace.model.xt_target import Jump
 
 __all__ = ["HAIRPIN_MASQ_MISSING", "marks_itself"]
 

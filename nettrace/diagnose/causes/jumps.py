@@ -12,7 +12,9 @@ from nettrace.diagnose.making import by_netns, jumps_to, owed_candidate
 from nettrace.model.change import RuleInsert
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedJump, OwedRule
-from nettrace.model.xt import Comment, Jump, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment
+from nettrace.model.xt_target import Jump
 from nettrace.parse.iptables import rule_text
 
 __all__ = ["missing_jump"]

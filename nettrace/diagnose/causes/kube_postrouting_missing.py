@@ -9,7 +9,9 @@ from nettrace.model.change import ChainSet, Change, RuleInsert
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedChain
 from nettrace.model.step import Step
-from nettrace.model.xt import Comment, Jump, Mark, MarkTarget, Masquerade, Return, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment, Mark
+from nettrace.model.xt_target import Jump, MarkTarget, Masquerade, Return
 
 __all__ = ["KUBE_POSTROUTING_MISSING"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.causes.foreign_rules import passed, rule_candidate
-from nettrace.model.xt import Masquerade, Snat
+from nettrace.model.xt_target import Masquerade, Snat
 
 __all__ = ["MASQ_POD_TO_POD"]
 

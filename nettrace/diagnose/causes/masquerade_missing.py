@@ -12,7 +12,9 @@ from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage
-from nettrace.model.xt import Comment, Jump, Masquerade, Negatable, Snat, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Comment, Negatable
+from nettrace.model.xt_target import Jump, Masquerade, Snat
 
 __all__ = ["MASQUERADE_MISSING", "is_masquerade", "masquerading_chains"]
 

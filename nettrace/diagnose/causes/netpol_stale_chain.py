@@ -16,7 +16,9 @@ from nettrace.model.policy_verdict import Decision, DirectionVerdict, PolicyVerd
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Step, Verdict
-from nettrace.model.xt import MarkTarget, SetMatch, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import SetMatch
+from nettrace.model.xt_target import MarkTarget
 from nettrace.parse.iptables import rule_text
 
 __all__ = ["NETPOL_STALE_CHAIN"]

@@ -14,7 +14,7 @@ from nettrace.model.addr import family_of
 from nettrace.model.change import IpvsServiceAdd
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedChain
-from nettrace.model.xt import Jump
+from nettrace.model.xt_target import Jump
 
 __all__ = ["SERVICE_RULES_ABSENT"]
 

@@ -11,7 +11,8 @@ from nettrace.model.finding import Evidence, Safety
 from nettrace.model.recent import RecentEntry, RecentList
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.step import Step
-from nettrace.model.xt import Dnat, Jump, Recent
+from nettrace.model.xt_match import Recent
+from nettrace.model.xt_target import Dnat, Jump
 from nettrace.parse.iptables import rule_text
 
 __all__ = ["SESSION_AFFINITY_STUCK"]

@@ -14,7 +14,9 @@ from nettrace.model.change import ChainSet, RuleReplace
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedChain
 from nettrace.model.section import Known
-from nettrace.model.xt import Dnat, Jump, Match, Statistic, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Match, Statistic
+from nettrace.model.xt_target import Dnat, Jump
 
 __all__ = ["STALE_ENDPOINT_RULE"]
 

@@ -18,7 +18,8 @@ from nettrace.model.owed import OwedChain
 from nettrace.model.packet import PortRange
 from nettrace.model.section import Known
 from nettrace.model.step import Verdict
-from nettrace.model.xt import Dnat, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Dnat
 
 __all__ = ["SVC_WRONG_TARGETPORT"]
 

@@ -19,7 +19,8 @@ from nettrace.model.finding import Evidence
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Path
-from nettrace.model.xt import Jump, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Jump
 
 __all__ = ["MASQUERADE", "TakenForPod", "is_no_pod", "pod_networks", "taken_for_pods"]
 

@@ -25,7 +25,8 @@ from nettrace.model.kube import KubeProxyConfig
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.walk import Outcome, Path, Walk
-from nettrace.model.xt import Jump, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Jump
 
 __all__ = ["kept"]
 

@@ -12,7 +12,8 @@ from nettrace.lab.faults.scene import ALL, BACKEND, Scene
 from nettrace.model.change import ChainSet, Change, RuleDelete, RuleReplace
 from nettrace.model.errors import UserError
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import Dnat, Jump, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Dnat, Jump
 
 __all__ = [
     "kube_postrouting_missing",

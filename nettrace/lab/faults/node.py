@@ -12,7 +12,7 @@ from nettrace.model.change import SysctlSet as Sysctl
 from nettrace.model.errors import UserError
 from nettrace.model.links import FdbEntry, Link
 from nettrace.model.routes import NextHop, Route
-from nettrace.model.xt import Dnat, Masquerade
+from nettrace.model.xt_target import Dnat, Masquerade
 
 __all__ = [
     "bridge_nf_off",

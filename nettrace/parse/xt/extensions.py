@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from nettrace.model.xt import Extension, ExtensionTarget
+from nettrace.model.xt_match import Extension
+from nettrace.model.xt_target import ExtensionTarget
 from nettrace.parse.xt.options import Grammar, Option, option_name, read_options
 from nettrace.parse.xt.words import words
 

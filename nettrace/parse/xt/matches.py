@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from nettrace.model.xt import Extension, Match, UnknownMatch
+from nettrace.model.xt_match import Extension, Match, UnknownMatch
 from nettrace.parse.xt import matches_header, matches_other, matches_state
 from nettrace.parse.xt.extensions import EXTENSION_MATCHES, extension_options
 from nettrace.parse.xt.options import Grammar, read_options

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import Addrtype, Icmp, Match, Multiport, Negatable, Physdev, Ports, Tcp, Udp
+from nettrace.model.xt_match import Addrtype, Icmp, Match, Multiport, Negatable, Physdev, Ports, Tcp, Udp
 from nettrace.parse.xt.options import Given, Grammar, flag, negatable, ports
 from nettrace.parse.xt.values import (
     negatable_text,

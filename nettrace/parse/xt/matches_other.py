@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from nettrace.model.xt import Comment, Limit, Match, Nfacct, Recent, SetMatch, Statistic
+from nettrace.model.xt_match import Comment, Limit, Match, Nfacct, Recent, SetMatch, Statistic
 from nettrace.parse.xt.options import Given, Grammar, flag, negatable, value
 from nettrace.parse.xt.values import negated, number
 from nettrace.parse.xt.words import quote

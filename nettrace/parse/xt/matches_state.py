@@ -7,7 +7,7 @@ Lives here: a grammar and a writer for each.
 from collections.abc import Callable
 from typing import Any
 
-from nettrace.model.xt import Connmark, Conntrack, Mark, Match, Negatable, Rpfilter, State
+from nettrace.model.xt_match import Connmark, Conntrack, Mark, Match, Negatable, Rpfilter, State
 from nettrace.parse.xt.options import Given, Grammar, flag, negatable, ports, value
 from nettrace.parse.xt.values import mark_text, masked_mark, negatable_text, negated, ordered, ports_text
 

@@ -8,7 +8,7 @@ Not here: which options there are (matches*, targets*).
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from nettrace.model.xt import Negatable, Ports
+from nettrace.model.xt_match import Negatable, Ports
 from nettrace.parse.xt.values import port_range
 
 __all__ = ["Given", "Grammar", "Option", "flag", "negatable", "option_name", "ports", "read_options", "value"]

@@ -9,7 +9,9 @@ import re
 from functools import lru_cache
 
 from nettrace.model.errors import UserError
-from nettrace.model.xt import Match, Negatable, PassThrough, Target, UnknownMatch, UnknownTarget, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Match, Negatable, UnknownMatch
+from nettrace.model.xt_target import PassThrough, Target, UnknownTarget
 from nettrace.parse.xt.loose import regroup
 from nettrace.parse.xt.matches import MATCHES, match_text, parse_match
 from nettrace.parse.xt.targets import AS_TEXT, parse_target, target_text

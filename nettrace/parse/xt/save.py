@@ -14,18 +14,8 @@ from msgspec.structs import replace
 
 from nettrace.model.errors import UserError
 from nettrace.model.section import Known, Missing, MissingKind, Section
-from nettrace.model.xt import (
-    BUILTIN_CHAINS,
-    TABLES,
-    Counters,
-    ExtensionTarget,
-    Jump,
-    UnknownTarget,
-    XtChain,
-    XtRule,
-    XtRuleset,
-    XtTable,
-)
+from nettrace.model.xt import BUILTIN_CHAINS, TABLES, Counters, XtChain, XtRule, XtRuleset, XtTable
+from nettrace.model.xt_target import ExtensionTarget, Jump, UnknownTarget
 from nettrace.parse.xt.chain import whole_lines
 from nettrace.parse.xt.rule import read_rule, rule_text
 

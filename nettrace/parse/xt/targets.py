@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from nettrace.model.xt import (
+from nettrace.model.xt_target import (
     Accept,
     Ct,
     Drop,

@@ -8,7 +8,7 @@ typed; the other spellings are read as libxt_MARK.c and libxt_CONNMARK.c turn th
 from collections.abc import Callable
 from typing import Any
 
-from nettrace.model.xt import ConnmarkTarget, MarkTarget, Target
+from nettrace.model.xt_target import ConnmarkTarget, MarkTarget, Target
 from nettrace.parse.xt.options import Given, Grammar, Option, flag, value
 from nettrace.parse.xt.values import mark, masked_mark, masked_mark_text, number
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import Dnat, Masquerade, Redirect, Snat, Target
+from nettrace.model.xt_target import Dnat, Masquerade, Redirect, Snat, Target
 from nettrace.parse.xt.options import Given, Grammar, flag, value
 from nettrace.parse.xt.values import nat_range, nat_range_text, port_range
 

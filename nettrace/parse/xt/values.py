@@ -11,7 +11,8 @@ from ipaddress import ip_address, ip_network
 
 from nettrace.model.addr import family_of
 from nettrace.model.packet import PortRange
-from nettrace.model.xt import NatRange, Negatable, Ports
+from nettrace.model.xt_match import Negatable, Ports
+from nettrace.model.xt_target import NatRange
 
 __all__ = [
     "address",

@@ -12,7 +12,9 @@ from nettrace.model.change import RuleDelete
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRule
 from nettrace.model.section import Known
-from nettrace.model.xt import Comment, Dnat, Jump, XtChain, XtRule
+from nettrace.model.xt import XtChain, XtRule
+from nettrace.model.xt_match import Comment
+from nettrace.model.xt_target import Dnat, Jump
 from nettrace_plugins.cni.owes import HOSTPORT, PORTMAP, UNMAPPED
 
 __all__ = ["HOSTPORT_PORTMAP_MISSING", "HOSTPORT_RULES_FLUSHED", "HOSTPORT_RULE_STALE"]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from nettrace.model.owed import Owed, OwedChain, OwedRule
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import BACKENDS, Dnat, XtRule
+from nettrace.model.xt import BACKENDS, XtRule
+from nettrace.model.xt_target import Dnat
 from nettrace.parse.iptables import parse_rule
 from nettrace_plugins.cni.attached import (
     Attached,

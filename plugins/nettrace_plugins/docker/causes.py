@@ -11,7 +11,7 @@ from nettrace.diagnose.rules import addressed_to
 from nettrace.model.change import Change, RuleInsert, RuleReplace
 from nettrace.model.finding import Safety
 from nettrace.model.owed import OwedRule
-from nettrace.model.xt import Dnat
+from nettrace.model.xt_target import Dnat
 from nettrace_plugins.docker.owes import CHAIN, OWNER
 
 __all__ = ["DOCKER_DNAT_MISSING"]

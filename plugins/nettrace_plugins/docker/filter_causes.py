@@ -15,7 +15,8 @@ from nettrace.model.change import Change, RuleDelete
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRule
 from nettrace.model.step import Verdict
-from nettrace.model.xt import Accept, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_target import Accept
 from nettrace.parse.iptables import rule_text
 from nettrace_plugins.docker.containers import Container, running_containers
 from nettrace_plugins.docker.filtering import PORTS

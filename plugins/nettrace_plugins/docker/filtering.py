@@ -11,7 +11,9 @@ from nettrace.model.owed import Owed, OwedJump, OwedRule
 from nettrace.model.packet import PortRange
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import BACKENDS, Accept, Jump, Negatable, Ports, Tcp, Udp, XtRule
+from nettrace.model.xt import BACKENDS, XtRule
+from nettrace.model.xt_match import Negatable, Ports, Tcp, Udp
+from nettrace.model.xt_target import Accept, Jump
 from nettrace_plugins.docker.containers import running_containers
 from nettrace_plugins.docker.layout import BEFORE_28, SINCE_28
 from nettrace_plugins.docker.owes import OWNER, bridge_of

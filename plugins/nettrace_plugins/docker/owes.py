@@ -14,20 +14,9 @@ from nettrace.model.owed import Owed, OwedJump, OwedRule
 from nettrace.model.packet import PortRange
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import (
-    BACKENDS,
-    Addrtype,
-    Dnat,
-    Jump,
-    Masquerade,
-    NatRange,
-    Negatable,
-    Ports,
-    Snat,
-    Tcp,
-    Udp,
-    XtRule,
-)
+from nettrace.model.xt import BACKENDS, XtRule
+from nettrace.model.xt_match import Addrtype, Negatable, Ports, Tcp, Udp
+from nettrace.model.xt_target import Dnat, Jump, Masquerade, NatRange, Snat
 from nettrace_plugins.docker.containers import (
     Container,
     Network,

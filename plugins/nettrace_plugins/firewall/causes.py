@@ -9,7 +9,9 @@ from nettrace.model.change import RuleInsert
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.section import Known
 from nettrace.model.step import Step, Verdict
-from nettrace.model.xt import Accept, Negatable, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Negatable
+from nettrace.model.xt_target import Accept
 from nettrace_plugins.firewall.facts import forward_policy
 from nettrace_plugins.firewall.owners import UFW
 

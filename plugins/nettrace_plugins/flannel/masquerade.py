@@ -10,19 +10,9 @@ from collections.abc import Iterator
 
 from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import (
-    BACKENDS,
-    Comment,
-    Jump,
-    Mark,
-    Masquerade,
-    Match,
-    Negatable,
-    Return,
-    Target,
-    XtChain,
-    XtRule,
-)
+from nettrace.model.xt import BACKENDS, XtChain, XtRule
+from nettrace.model.xt_match import Comment, Mark, Match, Negatable
+from nettrace.model.xt_target import Jump, Masquerade, Return, Target
 from nettrace_plugins.flannel.facts import SUBNET_ENV, SubnetEnv, subnet_env
 from nettrace_plugins.flannel.peers import OWNER
 

@@ -14,7 +14,9 @@ from nettrace.model.ipset import IpSet
 from nettrace.model.owed import Owed, OwedIpset, OwedRoute, OwedRule
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import Accept, Comment, Masquerade, Negatable, SetMatch, XtRule
+from nettrace.model.xt import XtRule
+from nettrace.model.xt_match import Comment, Negatable, SetMatch
+from nettrace.model.xt_target import Accept, Masquerade
 from nettrace_plugins.kube_router.facts import (
     BRIDGE,
     RouterNode,

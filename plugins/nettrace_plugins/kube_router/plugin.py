@@ -10,7 +10,8 @@ from nettrace.model.links import Link
 from nettrace.model.owed import Owed
 from nettrace.model.section import Known, SectionKey
 from nettrace.model.snapshot import NodeState, Snapshot
-from nettrace.model.xt import BACKENDS, Comment, XtChain
+from nettrace.model.xt import BACKENDS, XtChain
+from nettrace.model.xt_match import Comment
 from nettrace.plugin_api import Detection, Topology, hookimpl
 from nettrace_plugins.kube_router.bgp import KUBE_ROUTER_BGP_DOWN
 from nettrace_plugins.kube_router.facts import (

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 
 from nettrace.model.owed import Owed, OwedChain, OwedJump, OwedRule
 from nettrace.model.snapshot import Snapshot
-from nettrace.model.xt import BACKENDS, Jump, SetMatch, XtRule
+from nettrace.model.xt import BACKENDS, XtRule
+from nettrace.model.xt_match import SetMatch
+from nettrace.model.xt_target import Jump
 from nettrace.parse.iptables import parse_rule
 from nettrace_plugins.weave.facts import cni_file, has_npc, network, runs_on
 from nettrace_plugins.weave.names import BRIDGE, EGRESS, MAIN, MASQUERADE, NO_MASQUERADE
