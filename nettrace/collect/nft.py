@@ -18,7 +18,8 @@ from nettrace.collect.nf_tables import Base, ChainSeen, TableSeen, is_xt
 from nettrace.collect.nft_rules import read_all_rules, read_elements, read_rules, read_sets, steadily
 from nettrace.collect.session import Session
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftSet, NftTable, split_path
-from nettrace.model.nft_expr import DynsetExpr, LookupExpr, ObjrefExpr
+from nettrace.model.nft_expr import DynsetExpr, LookupExpr
+from nettrace.model.nft_statement import ObjrefExpr
 from nettrace.model.section import NOT_READ, Known, MissingKind, Section
 
 __all__ = ["deepen", "outline"]

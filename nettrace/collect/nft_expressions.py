@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from nettrace.collect import nft_numbers as n
 from nettrace.collect.wire import attributes, be32, be64, each, text
 from nettrace.model import nft_expr as e
+from nettrace.model import nft_statement as s
 from nettrace.model.nft import FAMILIES
 
 __all__ = ["decode_data", "decode_expression", "decode_verdict", "expression_name"]
@@ -74,20 +75,20 @@ def _payload(found: _Found) -> e.Expression:
     base = n.BASES[be32(found[2])]
     offset, length = be32(found[3]), be32(found[4])
     if 5 in found:
-        return e.PayloadSetExpr(be32(found[5]), base, offset, length)
+        return s.PayloadSetExpr(be32(found[5]), base, offset, length)
     return e.PayloadExpr(be32(found[1]), base, offset, length)
 
 
 def _meta(found: _Found) -> e.Expression:
     key = n.META[be32(found[2])]
-    return e.MetaSetExpr(be32(found[3]), key) if 3 in found else e.MetaExpr(be32(found[1]), key)
+    return s.MetaSetExpr(be32(found[3]), key) if 3 in found else e.MetaExpr(be32(found[1]), key)
 
 
 def _ct(found: _Found) -> e.Expression:
     key = n.CT[be32(found[2])]
     direction = ("original", "reply")[found[3][0]] if 3 in found else None
     if 4 in found:
-        return e.CtSetExpr(be32(found[4]), key, direction)
+        return s.CtSetExpr(be32(found[4]), key, direction)
     return e.CtExpr(be32(found[1]), key, direction)
 
 
@@ -168,7 +169,7 @@ def _exthdr(found: _Found) -> e.Expression:
     op = n.EXTHDR[_number(found, 6)]
     kind, offset, length = found[2][0], _number(found, 3), _number(found, 4)
     if 1 not in found:
-        return e.ExthdrSetExpr(sreg=_register(found, 7), op=op, option=kind, offset=offset, length=length)
+        return s.ExthdrSetExpr(sreg=_register(found, 7), op=op, option=kind, offset=offset, length=length)
     present = bool(_number(found, 5) & 1)
     return e.ExthdrExpr(
         dreg=be32(found[1]), op=op, option=kind, offset=offset, length=length, present=present
@@ -200,7 +201,7 @@ def _immediate(found: _Found) -> e.Expression:
 
 
 def _log(found: _Found) -> e.Expression:
-    return e.LogExpr(
+    return s.LogExpr(
         prefix=text(found.get(2, b"")),
         group=int.from_bytes(found[1][:2], "big") if 1 in found else None,
         level=_register(found, 5),
@@ -209,7 +210,7 @@ def _log(found: _Found) -> e.Expression:
 
 
 def _nat(found: _Found) -> e.Expression:
-    return e.NatExpr(
+    return s.NatExpr(
         kind=("snat", "dnat")[be32(found[1])],
         family=FAMILIES.get(be32(found[2]), str(be32(found[2]))),
         addr_min=_register(found, 3),
@@ -222,16 +223,16 @@ def _nat(found: _Found) -> e.Expression:
 
 def _masq(found: _Found) -> e.Expression:
     flags = _flags(_number(found, 1), n.NAT_FLAGS)
-    return e.MasqExpr(port_min=_register(found, 2), port_max=_register(found, 3), flags=flags)
+    return s.MasqExpr(port_min=_register(found, 2), port_max=_register(found, 3), flags=flags)
 
 
 def _redir(found: _Found) -> e.Expression:
     flags = _flags(_number(found, 3), n.NAT_FLAGS)
-    return e.RedirExpr(port_min=_register(found, 1), port_max=_register(found, 2), flags=flags)
+    return s.RedirExpr(port_min=_register(found, 1), port_max=_register(found, 2), flags=flags)
 
 
 def _reject(found: _Found) -> e.Expression:
-    return e.RejectExpr(n.REJECTS[be32(found[1])], found[2][0] if 2 in found else 0)
+    return s.RejectExpr(n.REJECTS[be32(found[1])], found[2][0] if 2 in found else 0)
 
 
 def _queue(found: _Found) -> e.Expression:
@@ -239,7 +240,7 @@ def _queue(found: _Found) -> e.Expression:
         return int.from_bytes(found[kind][:2], "big") if kind in found else None
 
     flags = short(3) or 0
-    return e.QueueExpr(
+    return s.QueueExpr(
         number=short(1),
         total=short(2) or 1,
         bypass=bool(flags & 1),
@@ -250,11 +251,11 @@ def _queue(found: _Found) -> e.Expression:
 
 def _tproxy(found: _Found) -> e.Expression:
     family = FAMILIES.get(_number(found, 1), "inet")
-    return e.TproxyExpr(family=family, addr=_register(found, 2), port=_register(found, 3))
+    return s.TproxyExpr(family=family, addr=_register(found, 2), port=_register(found, 3))
 
 
 def _objref(found: _Found) -> e.Expression:
-    return e.ObjrefExpr(
+    return s.ObjrefExpr(
         kind=_number(found, 1),
         name=text(found.get(2, b"")),
         set=text(found.get(4, b"")),
@@ -264,7 +265,7 @@ def _objref(found: _Found) -> e.Expression:
 
 def _synproxy(found: _Found) -> e.Expression:
     mss = int.from_bytes(found.get(1, b"\0\0")[:2], "big")
-    return e.SynproxyExpr(mss, found.get(2, b"\0")[0], _number(found, 3))
+    return s.SynproxyExpr(mss, found.get(2, b"\0")[0], _number(found, 3))
 
 
 _DECODERS: Mapping[str, Callable[[_Found], e.Expression]] = {
@@ -272,17 +273,17 @@ _DECODERS: Mapping[str, Callable[[_Found], e.Expression]] = {
     "byteorder": _byteorder,
     "cmp": _cmp,
     "connlimit": _connlimit,
-    "counter": lambda found: e.CounterExpr(),
+    "counter": lambda found: s.CounterExpr(),
     "ct": _ct,
-    "dup": lambda found: e.DupExpr(addr=_register(found, 1), device=_register(found, 2)),
+    "dup": lambda found: s.DupExpr(addr=_register(found, 1), device=_register(found, 2)),
     "dynset": _dynset,
     "exthdr": _exthdr,
     "fib": _fib,
-    "flow_offload": lambda found: e.FlowOffloadExpr(text(found[1])),
-    "fwd": lambda found: e.FwdExpr(device=_register(found, 1), addr=_register(found, 2)),
+    "flow_offload": lambda found: s.FlowOffloadExpr(text(found[1])),
+    "fwd": lambda found: s.FwdExpr(device=_register(found, 1), addr=_register(found, 2)),
     "hash": _hash,
     "immediate": _immediate,
-    "last": lambda found: e.LastExpr(),
+    "last": lambda found: s.LastExpr(),
     "limit": _limit,
     "log": _log,
     "lookup": _lookup,
@@ -290,7 +291,7 @@ _DECODERS: Mapping[str, Callable[[_Found], e.Expression]] = {
     "match": lambda found: e.XtMatchExpr(text(found[1]), be32(found[2]), found[3].hex()),
     "meta": _meta,
     "nat": _nat,
-    "notrack": lambda found: e.NotrackExpr(),
+    "notrack": lambda found: s.NotrackExpr(),
     "numgen": _numgen,
     "objref": _objref,
     "payload": _payload,

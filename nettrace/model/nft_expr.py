@@ -1,10 +1,12 @@
 """
 What nftables rules are made of: expressions that read, compare and write registers.
 
-Lives here: one frozen type per expression of the kernel, ``UnknownExpr`` for all others.
+Lives here: one frozen type per expression of the kernel that does nothing else, ``UnknownExpr``
+for those that nettrace does not know.
 Registers bear the kernel's numbers: 0 the verdict, 1 to 4 of 16 bytes, 8 to 23 of 4 bytes over
 the same store.  Bytes are hexadecimal text, as they lie in the register.
-Not here: rules and chains (nettrace.model.nft), what they evaluate to (nettrace.walk).
+Not here: expressions that do something to a packet (nettrace.model.nft_statement), rules and
+chains (nettrace.model.nft), what they evaluate to (nettrace.walk).
 Source: include/uapi/linux/netfilter/nf_tables.h.
 """
 
@@ -12,47 +14,50 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from nettrace.model.nft_statement import (
+    CounterExpr,
+    CtSetExpr,
+    DupExpr,
+    ExthdrSetExpr,
+    FlowOffloadExpr,
+    FwdExpr,
+    LastExpr,
+    LogExpr,
+    MasqExpr,
+    MetaSetExpr,
+    NatExpr,
+    NotrackExpr,
+    ObjrefExpr,
+    PayloadSetExpr,
+    QueueExpr,
+    RedirExpr,
+    RejectExpr,
+    SynproxyExpr,
+    TproxyExpr,
+)
+
 __all__ = [
     "BitwiseExpr",
     "ByteorderExpr",
     "CmpExpr",
     "ConnlimitExpr",
-    "CounterExpr",
     "CtExpr",
-    "CtSetExpr",
-    "DupExpr",
     "DynsetExpr",
     "Expression",
     "ExthdrExpr",
-    "ExthdrSetExpr",
     "FibExpr",
-    "FlowOffloadExpr",
-    "FwdExpr",
     "HashExpr",
     "ImmediateExpr",
-    "LastExpr",
     "LimitExpr",
-    "LogExpr",
     "LookupExpr",
-    "MasqExpr",
     "MetaExpr",
-    "MetaSetExpr",
-    "NatExpr",
     "NftVerdict",
-    "NotrackExpr",
     "NumgenExpr",
-    "ObjrefExpr",
     "PayloadExpr",
-    "PayloadSetExpr",
-    "QueueExpr",
     "QuotaExpr",
     "RangeExpr",
-    "RedirExpr",
-    "RejectExpr",
     "RtExpr",
     "SocketExpr",
-    "SynproxyExpr",
-    "TproxyExpr",
     "UnknownExpr",
     "XtMatchExpr",
     "XtTargetExpr",
@@ -243,7 +248,7 @@ class ConnlimitExpr(Struct, frozen=True, tag="connlimit"):
     invert: bool = False
 
 
-# --- doing -----------------------------------------------------------------------------
+# --- registers, and what is not of nf_tables itself ----------------------------------------
 
 
 class ImmediateExpr(Struct, frozen=True, tag="immediate", kw_only=True):
@@ -252,151 +257,6 @@ class ImmediateExpr(Struct, frozen=True, tag="immediate", kw_only=True):
     dreg: int
     data: str = ""
     verdict: NftVerdict | None = None
-
-
-class PayloadSetExpr(Struct, frozen=True, tag="payload_set"):
-    """Write into a header."""
-
-    sreg: int
-    base: str
-    offset: int
-    length: int
-
-
-class MetaSetExpr(Struct, frozen=True, tag="meta_set"):
-    """``meta KEY set``."""
-
-    sreg: int
-    key: str
-
-
-class CtSetExpr(Struct, frozen=True, tag="ct_set"):
-    """``ct KEY set``."""
-
-    sreg: int
-    key: str
-    direction: str | None = None
-
-
-class ExthdrSetExpr(Struct, frozen=True, tag="exthdr_set", kw_only=True):
-    """Write an option of TCP; without ``sreg`` strip it."""
-
-    sreg: int | None
-    op: str
-    option: int
-    offset: int = 0
-    length: int = 0
-
-
-class CounterExpr(Struct, frozen=True, tag="counter"):
-    """Counts; what it counted is not part of the rule."""
-
-
-class LastExpr(Struct, frozen=True, tag="last"):
-    """Remembers when it was met."""
-
-
-class LogExpr(Struct, frozen=True, tag="log", kw_only=True):
-    """``log``."""
-
-    prefix: str = ""
-    group: int | None = None
-    level: int | None = None
-    flags: int = 0
-
-
-class NatExpr(Struct, frozen=True, tag="nat", kw_only=True):
-    """``kind`` is snat or dnat; registers of addresses and ports; flags of random persistent ..."""
-
-    kind: str
-    family: str
-    addr_min: int | None = None
-    addr_max: int | None = None
-    port_min: int | None = None
-    port_max: int | None = None
-    flags: frozenset[str] = frozenset()
-
-
-class MasqExpr(Struct, frozen=True, tag="masq", kw_only=True):
-    """``masquerade``."""
-
-    port_min: int | None = None
-    port_max: int | None = None
-    flags: frozenset[str] = frozenset()
-
-
-class RedirExpr(Struct, frozen=True, tag="redir", kw_only=True):
-    """``redirect``."""
-
-    port_min: int | None = None
-    port_max: int | None = None
-    flags: frozenset[str] = frozenset()
-
-
-class RejectExpr(Struct, frozen=True, tag="reject"):
-    """``kind`` is icmp (with *code* of the family), tcp-reset or icmpx (with a *code* of both)."""
-
-    kind: str
-    code: int = 0
-
-
-class NotrackExpr(Struct, frozen=True, tag="notrack"):
-    """``notrack``."""
-
-
-class QueueExpr(Struct, frozen=True, tag="queue", kw_only=True):
-    """``queue``."""
-
-    number: int | None = None
-    total: int = 1
-    bypass: bool = False
-    fanout: bool = False
-    sreg: int | None = None
-
-
-class TproxyExpr(Struct, frozen=True, tag="tproxy", kw_only=True):
-    """``tproxy``."""
-
-    family: str
-    addr: int | None = None
-    port: int | None = None
-
-
-class ObjrefExpr(Struct, frozen=True, tag="objref", kw_only=True):
-    """A named object: its ``kind`` (the kernel's number) and ``name``, or looked up in the map ``set``."""
-
-    kind: int = 0
-    name: str = ""
-    set: str = ""
-    sreg: int | None = None
-
-
-class DupExpr(Struct, frozen=True, tag="dup", kw_only=True):
-    """``dup``: a copy goes elsewhere."""
-
-    addr: int | None = None
-    device: int | None = None
-
-
-class FwdExpr(Struct, frozen=True, tag="fwd", kw_only=True):
-    """``fwd``: the packet itself leaves by another device."""
-
-    device: int | None = None
-    addr: int | None = None
-
-
-class SynproxyExpr(Struct, frozen=True, tag="synproxy"):
-    """``synproxy``."""
-
-    mss: int = 0
-    wscale: int = 0
-    flags: int = 0
-
-
-class FlowOffloadExpr(Struct, frozen=True, tag="flow_offload"):
-    """``flow add @TABLE``: later packets go past the hooks."""
-
-    table: str
 
 
 class XtMatchExpr(Struct, frozen=True, tag="match"):

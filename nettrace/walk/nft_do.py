@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from nettrace.model import nft_expr as e
+from nettrace.model import nft_statement as s
 from nettrace.model.packet import PortRange
 from nettrace.model.step import Verdict
 from nettrace.model.xt import XtRule
@@ -50,11 +51,11 @@ _CT_HARMLESS = frozenset({"label", "event", "secmark", "helper"})
 
 def harmless(expr: e.Expression) -> bool:
     """Does it leave the packet, its connection and the verdict as they are?"""
-    if isinstance(expr, e.MetaSetExpr):
+    if isinstance(expr, s.MetaSetExpr):
         return expr.key in _META_HARMLESS
-    if isinstance(expr, e.CtSetExpr):
+    if isinstance(expr, s.CtSetExpr):
         return expr.key in _CT_HARMLESS
-    return type(expr) in (e.CounterExpr, e.LastExpr, e.LogExpr, e.DupExpr)
+    return type(expr) in (s.CounterExpr, s.LastExpr, s.LogExpr, s.DupExpr)
 
 
 def _certain(scene: Scene, value: Value, what: str) -> bytes:
@@ -67,7 +68,7 @@ def _number(scene: Scene, value: Value, what: str) -> int:
     return int.from_bytes(_certain(scene, value, what), scene.byteorder)  # type: ignore[arg-type]
 
 
-def _meta_set(scene: Scene, registers: Registers, expr: e.MetaSetExpr, place: Place) -> Deed:
+def _meta_set(scene: Scene, registers: Registers, expr: s.MetaSetExpr, place: Place) -> Deed:
     if expr.key == "mark":
         old = scene.skb.packet.mark
         new = _number(scene, registers.load(expr.sreg, 4), "the mark")
@@ -78,7 +79,7 @@ def _meta_set(scene: Scene, registers: Registers, expr: e.MetaSetExpr, place: Pl
     undecided(f"{scene.where} sets meta {expr.key}, which is not followed")
 
 
-def _ct_set(scene: Scene, registers: Registers, expr: e.CtSetExpr, place: Place) -> Deed:
+def _ct_set(scene: Scene, registers: Registers, expr: s.CtSetExpr, place: Place) -> Deed:
     conn = scene.skb.conn
     if expr.key == "mark":
         if conn is None:
@@ -92,7 +93,7 @@ def _ct_set(scene: Scene, registers: Registers, expr: e.CtSetExpr, place: Place)
     undecided(f"{scene.where} sets ct {expr.key}, which is not followed")
 
 
-def _payload_set(scene: Scene, registers: Registers, expr: e.PayloadSetExpr, place: Place) -> Deed:
+def _payload_set(scene: Scene, registers: Registers, expr: s.PayloadSetExpr, place: Place) -> Deed:
     before = scene.skb.packet
     said = store_payload(scene.skb, expr.base, expr.offset, registers.load(expr.sreg, expr.length))
     if said is None:
@@ -102,7 +103,7 @@ def _payload_set(scene: Scene, registers: Registers, expr: e.PayloadSetExpr, pla
     return Deed(note="header rewritten" if scene.skb.packet != before else "")
 
 
-def _exthdr_set(scene: Scene, registers: Registers, expr: e.ExthdrSetExpr, place: Place) -> Deed:
+def _exthdr_set(scene: Scene, registers: Registers, expr: s.ExthdrSetExpr, place: Place) -> Deed:
     """nft_exthdr_tcp_set_eval: an MSS is only ever made smaller."""
     skb = scene.skb
     if expr.op != "tcpopt" or skb.packet.proto != "tcp":
@@ -119,7 +120,7 @@ def _exthdr_set(scene: Scene, registers: Registers, expr: e.ExthdrSetExpr, place
     return Deed(note=f"MSS {skb.mss}")
 
 
-def _notrack(scene: Scene, registers: Registers, expr: e.NotrackExpr, place: Place) -> Deed:
+def _notrack(scene: Scene, registers: Registers, expr: s.NotrackExpr, place: Place) -> Deed:
     if scene.skb.conn is None:
         scene.skb.state = "UNTRACKED"
     return Deed(note="not tracked")
@@ -140,7 +141,7 @@ def _is_random(flags: frozenset[str]) -> bool:
     return bool(flags & {"random", "fully-random"})
 
 
-def _nat(scene: Scene, registers: Registers, expr: e.NatExpr, place: Place) -> Deed:
+def _nat(scene: Scene, registers: Registers, expr: s.NatExpr, place: Place) -> Deed:
     """nft_nat_eval; of a rule for the other family nothing comes (nft_nat_inet_eval)."""
     if {"ip": 2, "ip6": 10}.get(expr.family, scene.pf) != scene.pf:
         return _NOTHING
@@ -172,12 +173,12 @@ def _netmap(address: bytes, low: bytes, high: bytes) -> bytes:
     return bytes((a & (x ^ y)) | (x & ~(x ^ y) & 0xFF) for a, x, y in zip(address, low, high, strict=True))
 
 
-def _masq(scene: Scene, registers: Registers, expr: e.MasqExpr, place: Place) -> Deed:
+def _masq(scene: Scene, registers: Registers, expr: s.MasqExpr, place: Place) -> Deed:
     ports = _ports(scene, registers, expr.port_min, expr.port_max)
     return _as_xt(scene, Masquerade(ports=ports, random=_is_random(expr.flags)), place, "masquerade")
 
 
-def _redir(scene: Scene, registers: Registers, expr: e.RedirExpr, place: Place) -> Deed:
+def _redir(scene: Scene, registers: Registers, expr: s.RedirExpr, place: Place) -> Deed:
     ports = _ports(scene, registers, expr.port_min, expr.port_max)
     return _as_xt(scene, Redirect(ports=ports, random=_is_random(expr.flags)), place, "redirect")
 
@@ -212,7 +213,7 @@ _ICMP6 = {
 _ICMPX = {2: (0, 3, 1, 13), 10: (0, 4, 3, 1)}
 
 
-def _reject(scene: Scene, registers: Registers, expr: e.RejectExpr, place: Place) -> Deed:
+def _reject(scene: Scene, registers: Registers, expr: s.RejectExpr, place: Place) -> Deed:
     if scene.pf not in (2, 10) or scene.point.hook == "ingress":
         undecided(f"{scene.where} rejects in a bridge or at a device, which is not followed")
     if expr.kind == "tcp-reset":
@@ -229,25 +230,25 @@ def _reject(scene: Scene, registers: Registers, expr: e.RejectExpr, place: Place
 # --- beyond the walk -----------------------------------------------------------------------
 
 
-def _queue(scene: Scene, registers: Registers, expr: e.QueueExpr, place: Place) -> Deed:
+def _queue(scene: Scene, registers: Registers, expr: s.QueueExpr, place: Place) -> Deed:
     undecided(f"{scene.where} hands the packet to a program of user space, which decides")
 
 
-def _tproxy(scene: Scene, registers: Registers, expr: e.TproxyExpr, place: Place) -> Deed:
+def _tproxy(scene: Scene, registers: Registers, expr: s.TproxyExpr, place: Place) -> Deed:
     undecided(f"{scene.where} hands the packet to a transparent proxy, which is not followed")
 
 
-def _fwd(scene: Scene, registers: Registers, expr: e.FwdExpr, place: Place) -> Deed:
+def _fwd(scene: Scene, registers: Registers, expr: s.FwdExpr, place: Place) -> Deed:
     undecided(f"{scene.where} sends the packet by another device, which is not followed")
 
 
-def _synproxy(scene: Scene, registers: Registers, expr: e.SynproxyExpr, place: Place) -> Deed:
+def _synproxy(scene: Scene, registers: Registers, expr: s.SynproxyExpr, place: Place) -> Deed:
     if scene.skb.packet.proto != "tcp":
         return Deed(breaks=True)
     undecided(f"{scene.where} answers for the server (synproxy), which is not followed")
 
 
-def _flow_offload(scene: Scene, registers: Registers, expr: e.FlowOffloadExpr, place: Place) -> Deed:
+def _flow_offload(scene: Scene, registers: Registers, expr: s.FlowOffloadExpr, place: Place) -> Deed:
     """nft_flow_offload_eval: only an established connection is taken past the hooks."""
     if scene.skb.conn is None or scene.skb.state != "ESTABLISHED":
         return _NOTHING
@@ -275,24 +276,24 @@ def _unknown(scene: Scene, registers: Registers, expr: e.UnknownExpr, place: Pla
 
 
 DEEDS: dict[type, Callable[[Scene, Registers, Any, Place], Deed]] = {
-    e.CounterExpr: lambda *_: _NOTHING,
-    e.CtSetExpr: _ct_set,
-    e.DupExpr: lambda *_: _NOTHING,
-    e.ExthdrSetExpr: _exthdr_set,
-    e.FlowOffloadExpr: _flow_offload,
-    e.FwdExpr: _fwd,
-    e.LastExpr: lambda *_: _NOTHING,
-    e.LogExpr: lambda *_: _NOTHING,
-    e.MasqExpr: _masq,
-    e.MetaSetExpr: _meta_set,
-    e.NatExpr: _nat,
-    e.NotrackExpr: _notrack,
-    e.PayloadSetExpr: _payload_set,
-    e.QueueExpr: _queue,
-    e.RedirExpr: _redir,
-    e.RejectExpr: _reject,
-    e.SynproxyExpr: _synproxy,
-    e.TproxyExpr: _tproxy,
+    s.CounterExpr: lambda *_: _NOTHING,
+    s.CtSetExpr: _ct_set,
+    s.DupExpr: lambda *_: _NOTHING,
+    s.ExthdrSetExpr: _exthdr_set,
+    s.FlowOffloadExpr: _flow_offload,
+    s.FwdExpr: _fwd,
+    s.LastExpr: lambda *_: _NOTHING,
+    s.LogExpr: lambda *_: _NOTHING,
+    s.MasqExpr: _masq,
+    s.MetaSetExpr: _meta_set,
+    s.NatExpr: _nat,
+    s.NotrackExpr: _notrack,
+    s.PayloadSetExpr: _payload_set,
+    s.QueueExpr: _queue,
+    s.RedirExpr: _redir,
+    s.RejectExpr: _reject,
+    s.SynproxyExpr: _synproxy,
+    s.TproxyExpr: _tproxy,
     e.UnknownExpr: _unknown,
     e.XtTargetExpr: _xt_target,
 }

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from nettrace.model import nft_expr as e
+from nettrace.model import nft_statement as s
 from nettrace.model.nft import NftElement, NftRule, NftTable
 from nettrace.model.step import Verdict
 from nettrace.walk.context import undecided
@@ -278,7 +279,7 @@ class _Rule:
         elif expr.invert:
             raise _Broken
 
-    def on_objref(self, expr: e.ObjrefExpr) -> None:
+    def on_objref(self, expr: s.ObjrefExpr) -> None:
         kind = expr.kind
         if expr.sreg is not None:
             found = self._found(expr.set, expr.sreg)
@@ -356,7 +357,7 @@ _STEPS: dict[type, Callable[[_Rule, Any], Outcome | None]] = {
     e.ImmediateExpr: _Rule.on_immediate,
     e.LimitExpr: _Rule.on_limit,
     e.LookupExpr: _Rule.on_lookup,
-    e.ObjrefExpr: _Rule.on_objref,
+    s.ObjrefExpr: _Rule.on_objref,
     e.QuotaExpr: _Rule.on_quota,
     e.RangeExpr: _Rule.on_range,
     e.XtMatchExpr: _Rule.on_xt_match,

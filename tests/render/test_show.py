@@ -7,7 +7,8 @@ from nettrace.model.ipvs import RealServer, VirtualServer
 from nettrace.model.kube import Endpoint, EndpointPort, EndpointSlice, Kube, Service, ServicePort
 from nettrace.model.links import Address, Link, Peer, VxlanAttrs
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
-from nettrace.model.nft_expr import CounterExpr, ImmediateExpr, NftVerdict
+from nettrace.model.nft_expr import ImmediateExpr, NftVerdict
+from nettrace.model.nft_statement import CounterExpr
 from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, Snapshot

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from nettrace.model import nft_expr as e
+from nettrace.model import nft_statement as s
 from nettrace.model.nft import NftBase, NftChain, NftElement, NftRule, NftRuleset, NftSet, NftTable
 from nettrace.model.section import Known
 
@@ -31,7 +32,7 @@ def mark_set(value: int) -> tuple[e.Expression, ...]:
     """``meta mark set VALUE``."""
     return (
         e.ImmediateExpr(dreg=1, data=value.to_bytes(4, "little").hex()),
-        e.MetaSetExpr(1, "mark"),
+        s.MetaSetExpr(1, "mark"),
     )
 
 
@@ -46,7 +47,7 @@ def dnat(address: str, port: int) -> tuple[e.Expression, ...]:
     return (
         e.ImmediateExpr(dreg=1, data=data),
         e.ImmediateExpr(dreg=2, data=f"{port:04x}"),
-        e.NatExpr(kind="dnat", family="ip", addr_min=1, addr_max=1, port_min=2, port_max=2),
+        s.NatExpr(kind="dnat", family="ip", addr_min=1, addr_max=1, port_min=2, port_max=2),
     )
 
 

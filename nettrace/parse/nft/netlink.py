@@ -8,6 +8,7 @@ Source: libnftnl's snprintf functions, which this follows where a reader gains b
 import msgspec
 
 from nettrace.model import nft_expr as e
+from nettrace.model import nft_statement as s
 
 __all__ = ["expression_text"]
 
@@ -23,7 +24,7 @@ def _inside(expr: e.Expression) -> str:
             return f"payload load {expr.length}b @ {expr.base} + {expr.offset} => reg {expr.dreg}"
         case e.MetaExpr() | e.CtExpr() | e.RtExpr() | e.SocketExpr():
             return f"{_tag(expr)} load {expr.key} => reg {expr.dreg}"
-        case e.MetaSetExpr() | e.CtSetExpr():
+        case s.MetaSetExpr() | s.CtSetExpr():
             return f"{_tag(expr).removesuffix('_set')} set {expr.key} with reg {expr.sreg}"
         case e.CmpExpr():
             return f"cmp {expr.op} reg {expr.sreg} 0x{expr.data}"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nettrace.model import nft_expr as e
+from nettrace.model import nft_statement as s
 from nettrace.model.nft import NftRule, NftTable
 from nettrace.parse.nft.matches import Matches, Term, Unreadable, option_text
 from nettrace.parse.nft.netlink import expression_text, verdict_text
@@ -59,7 +60,7 @@ class _Writer(Matches):
             data = f" : {self.value(self.get(expr.sreg_data), kind)}"
         self.words.append(f"{expr.op} @{expr.set} {{ {key}{timeout}{more}{data} }}")
 
-    def objref(self, expr: e.ObjrefExpr) -> None:
+    def objref(self, expr: s.ObjrefExpr) -> None:
         kinds = {1: "counter", 2: "quota", 3: "ct helper set", 4: "limit", 7: "ct timeout set"}
         kinds |= {8: "meta secmark set", 9: "ct expectation set", 10: "synproxy"}
         if expr.sreg is not None:
@@ -79,16 +80,16 @@ class _Writer(Matches):
         data = bytes.fromhex(expr.data)
         self.put(expr.dreg, Term("", len(data), "", data))
 
-    def meta_set(self, expr: e.MetaSetExpr) -> None:
+    def meta_set(self, expr: s.MetaSetExpr) -> None:
         kind = META_TYPES.get(expr.key, (4, "host"))[1]
         self.words.append(f"meta {expr.key} set {self.value(self.get(expr.sreg), kind)}")
 
-    def ct_set(self, expr: e.CtSetExpr) -> None:
+    def ct_set(self, expr: s.CtSetExpr) -> None:
         kind = CT_TYPES.get(expr.key, (4, "host"))[1]
         words = ["ct", expr.direction or "", expr.key, "set", self.value(self.get(expr.sreg), kind)]
         self.words.append(" ".join(word for word in words if word))
 
-    def payload_set(self, expr: e.PayloadSetExpr) -> None:
+    def payload_set(self, expr: s.PayloadSetExpr) -> None:
         term = self.get(expr.sreg)
         header = {"link": "ether", "network": self.network, "transport": self.transport or "th"}.get(
             expr.base, ""
@@ -113,7 +114,7 @@ class _Writer(Matches):
         self._drop_implied("network")
         return f"{header} {name} set {constant(bytes((value,)), kind, self.byteorder)}"
 
-    def exthdr_set(self, expr: e.ExthdrSetExpr) -> None:
+    def exthdr_set(self, expr: s.ExthdrSetExpr) -> None:
         name = option_text(expr.op, expr.option, expr.offset, expr.length)
         if expr.sreg is None:
             self.words.append(f"reset {name.removesuffix(' size')}")
@@ -139,13 +140,13 @@ class _Writer(Matches):
     def connlimit(self, expr: e.ConnlimitExpr) -> None:
         self.words.append(f"ct count {'over ' if expr.invert else ''}{expr.count}")
 
-    def log(self, expr: e.LogExpr) -> None:
+    def log(self, expr: s.LogExpr) -> None:
         words = ["log"]
         words += [f'prefix "{expr.prefix}"'] if expr.prefix else []
         words += [f"group {expr.group}"] if expr.group is not None else []
         self.words.append(" ".join(words))
 
-    def nat(self, expr: e.NatExpr) -> None:
+    def nat(self, expr: s.NatExpr) -> None:
         length = 4 if expr.family == "ip" else 16
         words = [expr.kind, expr.family if self.table.family != expr.family else ""]
         address = self._range(expr.addr_min, expr.addr_max, "ipv4_addr" if length == 4 else "ipv6_addr")
@@ -172,15 +173,15 @@ class _Writer(Matches):
         shown = ",".join(name for name in ("random", "fully-random", "persistent") if name in flags)
         return " ".join(word for word in (*words, shown) if word)
 
-    def masq(self, expr: e.MasqExpr) -> None:
+    def masq(self, expr: s.MasqExpr) -> None:
         port = self._range(expr.port_min, expr.port_max, "inet_service")
         self.words.append(self._nat_words(["masquerade", f"to :{port}" if port else ""], expr.flags))
 
-    def redir(self, expr: e.RedirExpr) -> None:
+    def redir(self, expr: s.RedirExpr) -> None:
         port = self._range(expr.port_min, expr.port_max, "inet_service")
         self.words.append(self._nat_words(["redirect", f"to :{port}" if port else ""], expr.flags))
 
-    def reject(self, expr: e.RejectExpr) -> None:
+    def reject(self, expr: s.RejectExpr) -> None:
         if expr.kind == "tcp-reset":
             self.words.append("reject with tcp reset")
         elif expr.kind == "icmpx":
@@ -193,7 +194,7 @@ class _Writer(Matches):
             self.words.append("reject" if plain else f"reject with {'icmpv6' if six else 'icmp'} {code}")
             self._drop_implied("network")
 
-    def queue(self, expr: e.QueueExpr) -> None:
+    def queue(self, expr: s.QueueExpr) -> None:
         flags = ",".join(name for name, on in (("bypass", expr.bypass), ("fanout", expr.fanout)) if on)
         to = (
             f" to {expr.number}" + (f"-{expr.number + expr.total - 1}" if expr.total > 1 else "")
@@ -202,7 +203,7 @@ class _Writer(Matches):
         )
         self.words.append(f"queue{f' flags {flags}' if flags else ''}{to}")
 
-    def dup(self, expr: e.DupExpr) -> None:
+    def dup(self, expr: s.DupExpr) -> None:
         where = [
             self.value(self.get(one), kind)
             for one, kind in ((expr.addr, "ipv4_addr"), (expr.device, "host"))
@@ -210,7 +211,7 @@ class _Writer(Matches):
         ]
         self.words.append("dup to " + " device ".join(where))
 
-    def fwd(self, expr: e.FwdExpr) -> None:
+    def fwd(self, expr: s.FwdExpr) -> None:
         if expr.device is None:
             raise Unreadable
         self.words.append(f"fwd to {self.value(self.get(expr.device), 'host')}")
@@ -233,36 +234,36 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     e.ByteorderExpr: _Writer.byteorder_,
     e.CmpExpr: _Writer.cmp,
     e.ConnlimitExpr: _Writer.connlimit,
-    e.CounterExpr: lambda writer, _: writer.word("counter"),
+    s.CounterExpr: lambda writer, _: writer.word("counter"),
     e.CtExpr: _Writer.ct,
-    e.CtSetExpr: _Writer.ct_set,
-    e.DupExpr: _Writer.dup,
+    s.CtSetExpr: _Writer.ct_set,
+    s.DupExpr: _Writer.dup,
     e.DynsetExpr: _Writer.dynset,
     e.ExthdrExpr: _Writer.exthdr,
-    e.ExthdrSetExpr: _Writer.exthdr_set,
+    s.ExthdrSetExpr: _Writer.exthdr_set,
     e.FibExpr: _Writer.fib,
-    e.FlowOffloadExpr: lambda writer, expr: writer.word(f"flow add @{expr.table}"),
-    e.FwdExpr: _Writer.fwd,
+    s.FlowOffloadExpr: lambda writer, expr: writer.word(f"flow add @{expr.table}"),
+    s.FwdExpr: _Writer.fwd,
     e.HashExpr: _Writer.hash,
     e.ImmediateExpr: _Writer.immediate,
-    e.LastExpr: lambda writer, _: writer.word("last"),
+    s.LastExpr: lambda writer, _: writer.word("last"),
     e.LimitExpr: _Writer.limit,
-    e.LogExpr: _Writer.log,
+    s.LogExpr: _Writer.log,
     e.LookupExpr: _Writer.lookup,
-    e.MasqExpr: _Writer.masq,
+    s.MasqExpr: _Writer.masq,
     e.MetaExpr: _Writer.meta,
-    e.MetaSetExpr: _Writer.meta_set,
-    e.NatExpr: _Writer.nat,
-    e.NotrackExpr: lambda writer, _: writer.word("notrack"),
+    s.MetaSetExpr: _Writer.meta_set,
+    s.NatExpr: _Writer.nat,
+    s.NotrackExpr: lambda writer, _: writer.word("notrack"),
     e.NumgenExpr: _Writer.numgen,
-    e.ObjrefExpr: _Writer.objref,
+    s.ObjrefExpr: _Writer.objref,
     e.PayloadExpr: _Writer.payload,
-    e.PayloadSetExpr: _Writer.payload_set,
-    e.QueueExpr: _Writer.queue,
+    s.PayloadSetExpr: _Writer.payload_set,
+    s.QueueExpr: _Writer.queue,
     e.QuotaExpr: _Writer.quota,
     e.RangeExpr: _Writer.range,
-    e.RedirExpr: _Writer.redir,
-    e.RejectExpr: _Writer.reject,
+    s.RedirExpr: _Writer.redir,
+    s.RejectExpr: _Writer.reject,
     e.RtExpr: _Writer.rt,
     e.SocketExpr: _Writer.socket,
 }
