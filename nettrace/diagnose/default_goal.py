@@ -18,11 +18,10 @@ from nettrace.diagnose.policies import Judge, source_of
 from nettrace.diagnose.rules import addressed_to
 from nettrace.diagnose.services import (
     Entrance,
+    called_endpoints,
     calls_itself,
-    endpoints_of,
     entrance,
     index_services,
-    node_name,
 )
 from nettrace.kube.services import prefixes_of_family
 from nettrace.model.addr import family_of, in_prefix, is_loopback
@@ -115,11 +114,7 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
     refused = _not_served(snapshot, flow, service)
     if refused:
         return Goal(because=refused, owed=False)
-    origin = snapshot.namespaces.get(flow.origin.netns)
-    own = calls_itself(snapshot, flow, service)
-    entered = holder_of(snapshot, flow.packet.dst) if service.way == "node" and not own else None
-    node = node_name(snapshot, entered) or (origin.node if origin is not None else "")
-    backends = endpoints_of(snapshot, service, node, own=own)
+    backends = called_endpoints(snapshot, flow, service)
     if not backends:
         return Goal(because=f"{service.words} has no ready endpoint", owed=False)
     ends: set[tuple[str, int | None]] = set()
@@ -133,7 +128,8 @@ def _service_goal(snapshot: Snapshot, flow: Flow, service: Entrance, owed: Seque
         ends.add((backend.address, None if silent else backend.port))
         if netns is None and (pod is None or pod.node_name not in snapshot.nodes):
             away.append(backend.address)
-    kept = service.way != "cluster" and service.port.external_local and not own
+    local = service.way != "cluster" and service.port.external_local
+    kept = local and not calls_itself(snapshot, flow, service)
     outside = beyond(snapshot, away)
     return Goal(
         because=service.words,

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from nettrace.diagnose.goal import innermost, last_packet, original_source
 from nettrace.diagnose.look import addresses_in
-from nettrace.diagnose.services import calls_itself, endpoints_of, entrance, index_services
+from nettrace.diagnose.services import called_endpoints, entrance, index_services
 from nettrace.kube.policy import decide
 from nettrace.kube.policy_chains import refuses
 from nettrace.kube.policy_ends import cluster_of
@@ -105,9 +105,7 @@ def _pairs(snapshot: Snapshot, walk: Walk, path: Path) -> tuple[_Pair, ...]:
         return (_Pair(src, path.endpoint.address, path.endpoint.port),)
     found = entrance(snapshot, index_services(snapshot.kube, family_of(packet.dst)), packet)
     if found is not None:
-        origin = snapshot.namespaces.get(walk.flow.origin.netns)
-        own = calls_itself(snapshot, walk.flow, found)
-        backends = endpoints_of(snapshot, found, origin.node if origin is not None else "", own=own)
+        backends = called_endpoints(snapshot, walk.flow, found)
         return tuple(_Pair(src, one.address, one.port) for one in backends[:_ENDPOINTS])
     return (_Pair(src, packet.dst, _single(packet)),)
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from nettrace.diagnose.look import addresses_in, where
 from nettrace.diagnose.policies import Judge
-from nettrace.diagnose.services import Entrance, endpoints_of, entrance, index_services
+from nettrace.diagnose.services import Entrance, called_endpoints, endpoints_of, entrance, index_services
 from nettrace.kube.policy import isolating
 from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
 from nettrace.model.addr import family_of, in_prefix, is_loopback, network_of
@@ -173,7 +173,7 @@ def _hosts(snapshot: Snapshot, flow: Flow, nodes: Collection[str]) -> list[_Host
     service = entrance(snapshot, index, flow.packet)
     ends = {flow.packet.dst}
     if service is not None:
-        ends |= {backend.address for backend in endpoints_of(snapshot, service, "")}
+        ends |= {backend.address for backend in called_endpoints(snapshot, flow, service)}
     found = [host for host in found if host.node in nodes]
     found.sort(key=lambda h: (h.netns != flow.origin.netns and h.address not in ends, h.node, h.netns))
     taken: dict[str, list[_Host]] = {}

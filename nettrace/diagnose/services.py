@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from nettrace.diagnose.goal import innermost
-from nettrace.diagnose.look import addresses_in
+from nettrace.diagnose.look import addresses_in, holder_of
 from nettrace.kube.endpoints import Backend, backends, choose, index_slices
 from nettrace.kube.ipvs_owed import in_ipvs_mode
 from nettrace.kube.services import ProxiedPort, addresses_of_family, proxied_ports
@@ -26,6 +26,7 @@ from nettrace.model.walk import Walk
 __all__ = [
     "Entrance",
     "ServiceIndex",
+    "called_endpoints",
     "calls_itself",
     "endpoints_of",
     "entrance",
@@ -109,6 +110,20 @@ def endpoints_of(snapshot: Snapshot, found: Entrance, node: str, *, own: bool = 
     choice = choose(everyone, found.port, node=node, zone_hints=False, node_hints=False)
     local = found.port.internal_local if found.way == "cluster" else found.port.external_local and not own
     return choice.local if local else choice.cluster
+
+
+def called_endpoints(snapshot: Snapshot, flow: Flow, found: Entrance) -> tuple[Backend, ...]:
+    """
+    Return the endpoints that *flow*, which is for *found*, may reach.
+
+    Traffic policy Local goes by the node whose address is called at a node port, otherwise by the
+    caller's.
+    """
+    origin = snapshot.namespaces.get(flow.origin.netns)
+    own = calls_itself(snapshot, flow, found)
+    entered = holder_of(snapshot, flow.packet.dst) if found.way == "node" and not own else None
+    node = node_name(snapshot, entered) or (origin.node if origin is not None else "")
+    return endpoints_of(snapshot, found, node, own=own)
 
 
 def calls_itself(snapshot: Snapshot, flow: Flow, found: Entrance) -> bool:

@@ -272,3 +272,16 @@ def test_what_cannot_be_told_any_more_is_worse() -> None:
     world = cluster()
     unknown = world.edited(rule("-m nosuchmatch --it -j ACCEPT"))
     assert walk_twice(world, unknown, CLIENT, OTHER) == "connected in 0% instead of 100%"
+
+
+def test_the_ends_of_a_local_service_are_among_those_that_are_asked() -> None:
+    """With externalTrafficPolicy Local too: the called node's, for the node itself those of all nodes."""
+    world = cluster()
+    assert isinstance(world.snapshot.kube.services, Known)
+    first, *others = world.snapshot.kube.services.value
+    local = replace(first, external_traffic_policy="Local")
+    kube = replace(world.snapshot.kube, services=Known((local, *others)))
+    world = World(replace(world.snapshot, kube=kube), world.names)
+    for source in ("internet", "node/node-b"):
+        called = {flow.packet.dst for flow in flows_of(world, source, "node/node-b:30080")}
+        assert {"10.244.2.11", "10.244.2.12"} <= called, source
