@@ -162,7 +162,8 @@ class Browsing(Watching):
         def show(ports: tuple[PortRows, ...]) -> None:
             self._service = service
             pane = self.lines("rows")
-            pane.show(endpoint_list(ports, self.look_of("rows"), live=self.session.live))
+            probe = self.key("probe") if self.session.live else ""
+            pane.show(endpoint_list(ports, self.look_of("rows"), probe=probe, back=self.key("back")))
             self._name_rows()
             self.set_focus(pane)
 

@@ -154,7 +154,7 @@ class Panes(Frame):
 
     def show_probe(self, at: int | None = 0) -> None:
         """Show what the last probe saw."""
-        found = probe_list(self.session.document, self.folded, self.look_of("seen"))
+        found = probe_list(self.session.document, self.folded, self.look_of("seen"), probe=self.key("probe"))
         self.lines("seen").show(found, at=at)
 
     # --- views ---------------------------------------------------------------------------

@@ -17,10 +17,10 @@ from nettrace.tui.entries import Entry, Listed
 __all__ = ["probe_list"]
 
 
-def probe_list(document: WalkDocument | None, folded: Collection[str], look: Look) -> Listed:
-    """Return what a probe showed; what to do where none was sent."""
+def probe_list(document: WalkDocument | None, folded: Collection[str], look: Look, *, probe: str) -> Listed:
+    """Return what a probe showed; where none was sent, that the key *probe* sends it."""
     if document is None or document.observed is None:
-        return Listed([Entry(line("no packet has been sent yet: p sends the real one and compares"))])
+        return Listed([Entry(line(f"no packet has been sent yet: {probe} sends the real one and compares"))])
     observed = document.observed
     entries = [Entry(line(Span("observed  ", Style.HEAD), observed_text(observed)))]
     entries.extend(Entry(spans) for spans in _agreement(document, look))

@@ -16,8 +16,12 @@ from nettrace.tui.entries import Entry, Listed
 __all__ = ["endpoint_list"]
 
 
-def endpoint_list(ports: Sequence[PortRows], look: Look, *, live: bool) -> Listed:
-    """Return the ports of a Service, each with a line an endpoint; what does not agree is a problem."""
+def endpoint_list(ports: Sequence[PortRows], look: Look, *, probe: str, back: str) -> Listed:
+    """
+    Return the ports of a Service, each with a line an endpoint; what does not agree is a problem.
+
+    *probe* is the key that connects to them, "" where nothing can be; *back* the key that goes back.
+    """
     entries: list[Entry] = []
     for port in ports:
         if entries:
@@ -54,8 +58,8 @@ def endpoint_list(ports: Sequence[PortRows], look: Look, *, live: bool) -> Liste
         for words, style in said:
             for number, piece in enumerate(wrapped(words, look.width - 2)):
                 entries.append(Entry(line(Span(("  " if number else "") + piece, style)), problem=not number))
-    told = "p connects to each of them" if live else "a snapshot file: nothing can be connected to"
-    entries.extend((Entry(()), Entry(line(Span(f"{told}; esc goes back", Style.DIM)))))
+    told = f"{probe} connects to each of them" if probe else "a snapshot file: nothing can be connected to"
+    entries.extend((Entry(()), Entry(line(Span(f"{told}; {back} goes back", Style.DIM)))))
     return Listed(entries)
 
 

@@ -11,7 +11,7 @@ from nettrace.tui.actions import ACTIONS, footer, help_lines
 from nettrace.tui.app import NettraceApp
 from nettrace.tui.keys import actions_of_user, config_file, with_keys
 from nettrace.tui.session import Where
-from tests.tui.driving import SNAPSHOT, app_of, play, rest, screen, selected
+from tests.tui.driving import SNAPSHOT, app_of, play, rest, screen, selected, type_text, words
 
 
 @pytest.fixture
@@ -93,6 +93,26 @@ def test_the_application_heeds_them(config: Path) -> None:
         assert app.query_one("#ask").display
 
     play(act, app=NettraceApp(Where(from_files=[SNAPSHOT]), actions=table))
+
+
+def test_what_is_shown_tells_of_the_users_keys(config: Path) -> None:
+    """The probe's pane and a Service's endpoints name the keys that were given, not those of the table."""
+    config.write_text("[keys]\nprobe = 'f3'\nback = 'f4'\n")
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        app.action_do("view_probe")
+        await rest(pilot)
+        assert "f3 sends the real one" in words(app, "seen")
+        app.obey("show services")
+        await rest(pilot)
+        await pilot.press("slash")
+        await type_text(pilot, "default/hostnames")
+        await pilot.press("enter", "enter")
+        await rest(pilot)
+        assert "f4 goes back" in words(app, "rows")
+
+    play(act, app=NettraceApp(Where(from_files=[SNAPSHOT]), actions=actions_of_user()))
 
 
 def test_what_is_typed_at_once_loses_no_key() -> None:
