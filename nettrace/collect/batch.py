@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nettrace.collect import nft, xt
@@ -21,6 +21,7 @@ from nettrace.collect.hook_programs import read_hook_programs
 from nettrace.collect.ipsets import read_ipsets
 from nettrace.collect.ipvs import read_ipvs, read_ipvs_connections
 from nettrace.collect.links import read_links
+from nettrace.collect.machine_bpf import MachineBpf
 from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.nf_tables import TableSeen, list_tables
 from nettrace.collect.peers import Candidates
@@ -44,13 +45,14 @@ class Shared(Struct, frozen=True):
     What all namespaces of one collection share.
 
     Who peers may be, the processes of the machine, and by inode the name under /run/netns and the
-    resolv.conf that somebody knows of.
+    resolv.conf that somebody knows of, and the BPF of the machine.
     """
 
     candidates: Candidates
     processes: Sequence[Running]
     names: Mapping[int, str] = {}
     resolv_confs: Mapping[int, str] = {}
+    bpf: MachineBpf = field(default_factory=MachineBpf)
 
 
 class _Batch:
@@ -86,8 +88,8 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "sysctls": lambda batch: read_sysctls(),
     "sockets": lambda batch: read_sockets(batch.session, batch.owners),
     "socket_programs": lambda batch: (
-        *read_socket_programs(batch.inode, batch.shared.processes),
-        *read_hook_programs(batch.session),
+        *read_socket_programs(batch.inode, batch.shared.processes, batch.shared.bpf),
+        *read_hook_programs(batch.session, batch.shared.bpf),
     ),
     "conntrack": lambda batch: read_conntrack(batch.session),
     "ipsets": lambda batch: read_ipsets(batch.session),

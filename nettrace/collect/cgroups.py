@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from nettrace.collect.bpf import attached, described, program_ids, program_info
+from nettrace.collect.bpf import attached, described
 from nettrace.collect.failure import CollectError
+from nettrace.collect.machine_bpf import MachineBpf
 from nettrace.collect.processes import Running
 from nettrace.model.bpf import BpfProgram
 from nettrace.model.section import MissingKind
@@ -41,11 +42,11 @@ _HOOKS = {
     32: "getsockname6",
     34: "sock_release",
 }
-#: enum bpf_prog_type: CGROUP_SKB, CGROUP_SOCK, SOCK_OPS, CGROUP_SOCK_ADDR
-_KINDS = frozenset({8, 9, 13, 18})
 
 
-def read_socket_programs(inode: int, processes: Iterable[Running]) -> tuple[BpfProgram, ...]:
+def read_socket_programs(
+    inode: int, processes: Iterable[Running], machine: MachineBpf
+) -> tuple[BpfProgram, ...]:
     """
     Return the programs that are run for sockets of the processes in the namespace *inode*.
 
@@ -53,7 +54,7 @@ def read_socket_programs(inode: int, processes: Iterable[Running]) -> tuple[BpfP
     for nettrace's own.  OSError: EPERM without CAP_SYS_ADMIN; CollectError where such programs are
     loaded and the cgroups that they may be on cannot be seen.
     """
-    if not _any_loaded():
+    if not machine.any_for_sockets():
         return ()
     mounted = _mounted()
     paths = {path for one in processes if one.netns == inode if (path := _cgroup_of(str(one.pid)))}
@@ -63,15 +64,6 @@ def read_socket_programs(inode: int, processes: Iterable[Running]) -> tuple[BpfP
     for path in sorted(paths):
         found += _on(mounted, path)
     return tuple(found)
-
-
-def _any_loaded() -> bool:
-    try:
-        return any((info := program_info(number)) and info.type in _KINDS for number in program_ids())
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EINVAL):
-            return False  # a kernel without BPF, or older than such programs
-        raise
 
 
 def _mounted() -> tuple[Path, str]:

@@ -1,8 +1,8 @@
 """
 Programs at netfilter's hooks: BPF that no table of rules shows (BPF_LINK_TYPE_NETFILTER, Linux 6.4).
 
-Lives here: finding their links, and which of them are of the session's namespace.
-Not here: bpf(2) itself (bpf), rules (xt, nft).
+Lives here: which of the machine's are of the session's namespace.
+Not here: finding the machine's (machine_bpf), bpf(2) itself (bpf), rules (xt, nft).
 Source: net/netfilter/nf_bpf_link.c, nfnetlink_hook.c; include/uapi/linux/netfilter/nfnetlink_hook.h.
 """
 
@@ -12,18 +12,14 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from nettrace.collect.bpf import HookLink, described, hook_links
+from nettrace.collect.bpf import HookLink
+from nettrace.collect.machine_bpf import MachineBpf
 from nettrace.collect.modules import has_module
 from nettrace.collect.session import Session
 from nettrace.collect.wire import attribute, attributes, be32, nfgenmsg
 from nettrace.model.bpf import BpfProgram
 
 __all__ = ["bpf_hooks", "read_hook_programs"]
-
-#: NFPROTO_IPV4 and _IPV6, of which alone there are such programs, as nftables calls them.
-_FAMILIES = {2: "ip", 10: "ip6"}
-#: enum nf_inet_hooks
-_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 
 _MODULE = "nfnetlink_hook"
 _GET_HOOKS = 12 << 8  # NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET
@@ -32,7 +28,7 @@ _INFO_DESC, _INFO_TYPE = 1, 2
 _BPF, _BPF_ID = 2, 1  # NFNL_HOOK_TYPE_BPF, NFNLA_HOOK_BPF_ID
 
 
-def read_hook_programs(session: Session) -> tuple[BpfProgram, ...]:
+def read_hook_programs(session: Session, machine: MachineBpf) -> tuple[BpfProgram, ...]:
     """
     Return the programs at the netfilter hooks of the session's namespace.
 
@@ -40,21 +36,25 @@ def read_hook_programs(session: Session) -> tuple[BpfProgram, ...]:
     the module not loaded, which asking would do) all the machine's are returned as not ``placed``.
     OSError: EPERM without CAP_SYS_ADMIN.
     """
-    links = [link for link in hook_links() if link.family in _FAMILIES and link.hook < len(_HOOKS)]
-    if not links:
+    found = machine.at_hooks()
+    if not found:
         return ()
     if not has_module(_MODULE):
-        return tuple(_program(link, placed=False) for link in links)
+        return tuple(_at(link, program, placed=False) for link, program in found)
     here = {
         (family, hook, *one)
-        for family, hook in sorted({(link.family, link.hook) for link in links})
+        for family, hook in sorted({(link.family, link.hook) for link, _ in found})
         for one in _standing(session, family, hook)
     }
     return tuple(
-        _program(link, placed=True)
-        for link in links
+        _at(link, program, placed=True)
+        for link, program in found
         if (link.family, link.hook, link.priority, link.program) in here
     )
+
+
+def _at(link: HookLink, program: BpfProgram, *, placed: bool) -> BpfProgram:
+    return replace(program, priority=link.priority, placed=placed)
 
 
 def _standing(session: Session, family: int, hook: int) -> set[tuple[int, int]]:
@@ -80,8 +80,3 @@ def bpf_hooks(payloads: Iterable[bytes]) -> set[tuple[int, int]]:
             (priority,) = struct.unpack(">i", about[_PRIORITY])
             found.add((priority, be32(number)))
     return found
-
-
-def _program(link: HookLink, *, placed: bool) -> BpfProgram:
-    hook = f"netfilter {_FAMILIES[link.family]} {_HOOKS[link.hook]}"
-    return replace(described(hook, link.program), priority=link.priority, placed=placed)

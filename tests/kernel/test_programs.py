@@ -10,6 +10,7 @@ from nettrace.app.ask import ask
 from nettrace.app.context import Context
 from nettrace.app.plugins import load_plugins
 from nettrace.app.trace import diagnosis_of
+from nettrace.collect import machine_bpf
 from nettrace.collect.bpf import hook_links
 from nettrace.collect.discover import Handle
 from nettrace.collect.modules import has_module
@@ -324,3 +325,29 @@ def test_netem(netns: Bed) -> None:
     a.run("tc", "qdisc", "add", "dev", "v1", "root", "netem", "delay", "10ms")
     assert programs(a, "v0") == ("netem loss",)
     assert programs(a, "v1") == ()
+
+
+def test_the_machines_programs_are_looked_for_once(netns: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many namespaces are read together, links and programs of the machine are listed once."""
+    asked: list[str] = []
+
+    def watched(name: str) -> None:
+        real = getattr(machine_bpf, name)
+
+        def asks() -> object:
+            asked.append(name)
+            return real()
+
+        monkeypatch.setattr(machine_bpf, name, asks)
+
+    watched("hook_links")
+    watched("program_ids")
+    spaces = [netns.new(name) for name in "abc"]
+    handles = [Handle(name=space.name, path=space.path, inode=space.inode) for space in spaces]
+    with Reader(handles) as reader:
+        keys = [SectionKey(handle.name, "socket_programs") for handle in handles]
+        found = reader.read(keys, reader.skeleton())
+        assert all(isinstance(found.section(key), Known) for key in keys)
+        assert sorted(asked) == ["hook_links", "program_ids"]
+        reader.read(keys, found)
+        assert len(asked) == 4
