@@ -13,6 +13,7 @@ from nettrace.collect.failure import CollectError
 from nettrace.collect.modules import has_module
 from nettrace.collect.session import Session
 from nettrace.collect.wire import attributes, be32, nfgenmsg
+from nettrace.model.protocol import protocol_name
 from nettrace.model.section import MissingKind
 from nettrace.model.sockets import ConntrackEntry, Tuple
 
@@ -70,7 +71,6 @@ _SCTP_STATES = (
     "shutdown_recd",
     "shutdown_ack_sent",
 )
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 #: Protocol -> its attribute in CTA_PROTOINFO, and its states; the state is the first attribute there.
 _STATES = {"tcp": (1, _TCP_STATES), "sctp": (3, _SCTP_STATES)}
 
@@ -140,7 +140,7 @@ def _tuple(payload: bytes) -> tuple[str, Tuple]:
         return next((int.from_bytes(layer4[kind], "big") for kind in kinds if kind in layer4), None)
 
     protocol = layer4[_NUM][0]
-    return _PROTOCOLS.get(protocol, str(protocol)), Tuple(
+    return protocol_name(protocol), Tuple(
         src=src,
         dst=dst,
         sport=number(_SPORT),

@@ -20,6 +20,7 @@ from typing import Any
 
 from nettrace.collect.modules import has_module
 from nettrace.model.ipvs import IpvsConnection, RealServer, VirtualServer
+from nettrace.model.protocol import protocol_name
 
 __all__ = ["read_ipvs", "read_ipvs_connections"]
 
@@ -27,7 +28,6 @@ __all__ = ["read_ipvs", "read_ipvs_connections"]
 _FORWARDING = {0: "masq", 1: "local", 2: "tunnel", 3: "route", 4: "bypass"}
 _FORWARDING_MASK = 7
 _TUNNELS = {0: "ipip", 1: "gue", 2: "gre"}
-_PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 
 # IP_VS_SVC_F_*
 _PERSISTENT, _ONE_PACKET, _FIRST_OF_SCHEDULER = 0x1, 0x4, 0x8
@@ -93,7 +93,7 @@ def _virtual(found: Mapping[str, Any], dests: Iterable[Mapping[str, Any]]) -> Vi
     return VirtualServer(
         address="" if mark else str(found["ADDR"]),
         port=0 if mark else found["PORT"],
-        proto="" if mark else _PROTOCOLS.get(proto, str(proto)),
+        proto="" if mark else protocol_name(proto),
         scheduler=scheduler,
         persistent=found["TIMEOUT"] if flags & _PERSISTENT else None,
         flags=tuple(_flags(flags, scheduler)),

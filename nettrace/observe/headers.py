@@ -14,10 +14,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.protocol import protocol_name
 
 __all__ = ["Layer", "layers", "packet_of"]
 
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 _IN_IP = frozenset({4, 41})
 #: IANA's port of VXLAN, and that of Linux before there was one.
@@ -128,7 +128,7 @@ def _past_extensions(protocol: int, body: bytes) -> tuple[int, bytes, bool]:
 
 def _layer(ip: _Ip, mark: int, *, quoted: bool) -> Layer:
     body = ip.body if ip.first else b""
-    proto = _PROTOCOLS.get(ip.protocol, str(ip.protocol))
+    proto = protocol_name(ip.protocol)
     with_ports = proto in ("tcp", "udp", "sctp") and len(body) >= 4
     sport, dport = struct.unpack_from(">HH", body) if with_ports else (None, None)
     is_icmp = proto in ("icmp", "icmpv6") and len(body) >= 2

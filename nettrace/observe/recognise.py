@@ -15,10 +15,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.protocol import protocol_name
 
 __all__ = ["Recogniser", "Whose", "read_headers", "read_packet"]
 
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 _ECHO_REQUEST, _ECHO_REPLY = (8, 128), (0, 129)
 _UDP_HEADER, _VXLAN_HEADER, _ETHERNET = 8, 8, 14
@@ -60,7 +60,7 @@ def read_headers(network: bytes, transport: bytes, mark: int = 0) -> Packet | No
         tos = (network[0] & 0xF) << 4 | network[1] >> 4
     else:
         return None
-    proto = _PROTOCOLS.get(protocol, str(protocol))
+    proto = protocol_name(protocol)
     with_ports = proto in ("tcp", "udp", "sctp") and len(transport) >= 4
     sport, dport = struct.unpack_from(">HH", transport) if with_ports else (None, None)
     is_icmp = proto in ("icmp", "icmpv6") and len(transport) >= 8

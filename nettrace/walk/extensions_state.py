@@ -10,12 +10,13 @@ Sources: net/netfilter/xt_*.c, each called as the match.
 from collections.abc import Callable
 
 from nettrace.model.addr import in_prefix, network_of
+from nettrace.model.protocol import protocol_number
 from nettrace.model.sockets import Socket
 from nettrace.walk.context import Run
 from nettrace.walk.extensions import Options, Test
 from nettrace.walk.ipvs_conns import by_sent
 from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
-from nettrace.walk.octets import PROTOCOLS, length_of
+from nettrace.walk.octets import length_of
 from nettrace.walk.point import Answered, HookPoint, Unsure
 from nettrace.walk.skb import Skb, tuple_of
 
@@ -133,7 +134,7 @@ def _ipvs(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
         return Unsure("which connection controls another is not walked")
     ways = {"GATE": "route", "IPIP": "tunnel", "MASQ": "masq"}
     said: dict[str, Callable[[str], bool]] = {
-        "--vproto": lambda value: value in (skb.packet.proto, str(PROTOCOLS.get(skb.packet.proto))),
+        "--vproto": lambda value: value in (skb.packet.proto, str(protocol_number(skb.packet.proto))),
         "--vport": lambda value: bound.asked.dport is not None and str(bound.asked.dport.single) == value,
         "--vaddr": lambda value: in_prefix(bound.asked.dst, value),
         "--vmethod": lambda value: bound.forwarding == ways.get(value),

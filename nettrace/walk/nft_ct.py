@@ -7,7 +7,8 @@ Source: net/netfilter/nft_ct.c.
 """
 
 from nettrace.model import nft_expr as e
-from nettrace.walk.nft_header import address_bytes, protocol_number
+from nettrace.model.protocol import protocol_number
+from nettrace.walk.nft_header import address_bytes
 from nettrace.walk.nft_scene import Loaded, Scene
 from nettrace.walk.nft_value import Value, port_value, unknown
 from nettrace.walk.skb import Conn, Skb, Tup
@@ -41,7 +42,7 @@ def load_ct(scene: Scene, expr: e.CtExpr) -> Loaded:
         case "l3proto":
             return Value(bytes((2 if ":" not in tup.src else 10,)))
         case "protocol":
-            return Value(bytes((protocol_number(skb.packet),))) if skb.state != "RELATED" else _protocol(tup)
+            return Value(bytes((protocol_number(tup.proto),)))
         case "saddr" | "ip_saddr" | "ip6_saddr":
             return _address(expr.key, tup.src)
         case "daddr" | "ip_daddr" | "ip6_daddr":
@@ -58,12 +59,6 @@ def _address(key: str, text: str) -> Loaded:
     wanted = {"ip_": 4, "ip6": 16}.get(key[:3])
     data = address_bytes(text)
     return Value(data) if wanted in (None, len(data)) else None
-
-
-def _protocol(tup: Tup) -> Value:
-    numbers = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
-    number = numbers.get(tup.proto)
-    return Value(bytes((number,))) if number is not None else unknown(1, "the connection's protocol decides")
 
 
 def _tuple_port(tup: Tup, *, source: bool) -> Value:

@@ -12,22 +12,20 @@ import ipaddress
 from msgspec.structs import replace
 
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.protocol import protocol_number
 from nettrace.walk.nft_value import Soft, Value, join, port_value, unknown
 from nettrace.walk.skb import BROADCAST, Skb
 
 __all__ = [
     "ARP",
-    "PROTOCOLS",
     "address_bytes",
     "address_text",
     "ethertype",
     "load_payload",
-    "protocol_number",
     "size_value",
     "store_payload",
 ]
 
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 #: What a walk's packet of ARP has for a protocol.
 ARP = "arp"
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
@@ -43,11 +41,6 @@ def address_bytes(address: str) -> bytes:
 def address_text(data: bytes) -> str:
     """The canonical text of an address of 4 or 16 bytes."""
     return str(ipaddress.ip_address(data))
-
-
-def protocol_number(packet: Packet) -> int:
-    """Return the number of the packet's transport protocol."""
-    return PROTOCOLS[packet.proto] if packet.proto in PROTOCOLS else int(packet.proto)
 
 
 def load_payload(skb: Skb, base: str, offset: int, length: int, *, sized: bool = True) -> Value | None:
@@ -142,7 +135,7 @@ def size_value(size: int, *, sized: bool = True) -> Value:
 
 def _network(packet: Packet, *, sized: bool = True) -> Value:
     source, target = address_bytes(packet.src), address_bytes(packet.dst)
-    number = protocol_number(packet)
+    number = protocol_number(packet.proto)
     if packet.family == 4:
         return join(
             (

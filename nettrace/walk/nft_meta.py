@@ -9,7 +9,8 @@ Source: net/netfilter/nft_meta.c.
 from collections.abc import Callable
 
 from nettrace.model import nft_expr as e
-from nettrace.walk.nft_header import ARP, ethertype, protocol_number
+from nettrace.model.protocol import protocol_number
+from nettrace.walk.nft_header import ARP, ethertype
 from nettrace.walk.nft_scene import Loaded, Scene, index_value, name_value
 from nettrace.walk.nft_value import Value, unknown
 
@@ -41,7 +42,7 @@ def _bridge_of(scene: Scene, device: str | None) -> Loaded:
 
 def _l4proto(scene: Scene) -> Loaded:
     packet = scene.skb.packet
-    return Value(bytes((protocol_number(packet),))) if packet.proto != ARP else None
+    return Value(bytes((protocol_number(packet.proto),))) if packet.proto != ARP else None
 
 
 def _device_type(scene: Scene, device: str | None) -> Loaded:

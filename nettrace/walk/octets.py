@@ -10,28 +10,12 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from nettrace.model.packet import Packet, PortRange
+from nettrace.model.protocol import protocol_number
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import namespace
 from nettrace.walk.skb import Skb
 
-__all__ = ["PROTOCOLS", "Octets", "Word", "length_of", "octets", "tcp_option", "uses_ecn"]
-
-#: Numbers of protocols by the names that packets carry.
-PROTOCOLS = {
-    "icmp": 1,
-    "ipip": 4,
-    "tcp": 6,
-    "udp": 17,
-    "dccp": 33,
-    "gre": 47,
-    "esp": 50,
-    "ah": 51,
-    "icmpv6": 58,
-    "ipcomp": 108,
-    "sctp": 132,
-    "mh": 135,
-    "udplite": 136,
-}
+__all__ = ["Octets", "Word", "length_of", "octets", "tcp_option", "uses_ecn"]
 
 _MOST = 65535
 #: What Linux adds to a SYN's TCP header: MSS, SACK permitted, timestamps, window scale.
@@ -160,10 +144,6 @@ def octets(run: Run, skb: Skb) -> Octets:
     return Octets(bytes(build.values), bytes(build.known), least, most)
 
 
-def _protocol(packet: Packet) -> int:
-    return PROTOCOLS[packet.proto] if packet.proto in PROTOCOLS else int(packet.proto)
-
-
 def _ipv4(build: _Build, packet: Packet, least: int, most: int) -> None:
     build.add(0x45)
     build.add(packet.tos)
@@ -171,7 +151,7 @@ def _ipv4(build: _Build, packet: Packet, least: int, most: int) -> None:
     build.add(0, 2, 0)
     build.add(0x4000 if packet.df else 0, 2)
     build.add(packet.ttl)
-    build.add(_protocol(packet))
+    build.add(protocol_number(packet.proto))
     build.add(0, 2, 0)
     for address in (packet.src, packet.dst):
         build.add(int(ip_address(address)), 4)
@@ -180,7 +160,7 @@ def _ipv4(build: _Build, packet: Packet, least: int, most: int) -> None:
 def _ipv6(build: _Build, packet: Packet, least: int, most: int) -> None:
     build.add(6 << 28 | packet.tos << 20, 4, 0xFFF00000)
     build.add(least - 40, 2, None if least == most else 0)
-    build.add(_protocol(packet))
+    build.add(protocol_number(packet.proto))
     build.add(packet.ttl)
     for address in (packet.src, packet.dst):
         build.add(int(ip_address(address)), 16)
