@@ -56,6 +56,8 @@ _SCARCE = (
     *("mac", "owner", "socket", "tcpmss", "TCPMSS", "TCPOPTSTRIP"),
     *("hash:net,iface", "bitmap:port", "hash:ip", "hash:ip,port,net"),
 )
+#: IPv6's own are in a third of the networks.
+_SCARCE6 = (*_SCARCE, "icmp6", "icmp6", "ipv6header")
 
 #: Source ports come from below the ephemeral ones, so that none is used twice in a run of 10,000.
 _SPORTS = (1025, 32000)
@@ -97,7 +99,7 @@ class Generator:
         for label in sorted(places):
             kind = self.random.random()
             sets: tuple[str, ...] = ()
-            focus = self.pick(*_SCARCE) if self.maybe(0.6) else ""
+            focus = self.pick(*(_SCARCE6 if bench.family == 6 else _SCARCE)) if self.maybe(0.6) else ""
             if self.maybe(0.45) or focus in SET_KINDS:
                 sets, changes = drawn_sets(self, bench, label, focus)
                 made += changes
@@ -258,8 +260,8 @@ class Rules:
             if self.focus and draw.maybe(0.5):
                 line = self.pieces.scarce(self.focus, table, chain)
                 lines += [f"-A {chain} {line}"] if line else []
-            if table == "filter" and draw.maybe(0.12):  # the handshake passes, and what comes then does not
-                end = draw.pick("DROP", "REJECT --reject-with tcp-reset")
+            if table == "filter" and draw.maybe(0.15):  # the handshake passes, and what comes then does not
+                end = draw.pick("DROP", "REJECT --reject-with tcp-reset", "REJECT --reject-with tcp-reset")
                 lines.append(f"-A {chain} -p tcp -m tcp --tcp-flags PSH PSH -j {end}")
             for _ in range(round(draw.random.choice((1, 2, 3, 4, 5, 6)) * self.density)):
                 lines.append(self.rule(table, chain, chain))

@@ -35,6 +35,8 @@ SET_KINDS = {
 _PREFIX = "o-"
 #: Whose lists the kernel tidies up in its own time, so that probes disturb each other.
 _COUNTING = ("connlimit",)
+#: The protocol that a rule has to name before a match of the extension.
+_PROTO_OF = {"tcpmss": "tcp", "socket": "tcp", "icmp6": "icmpv6"}
 #: Extensions whose matches few places take, or that seldom fit.
 _WEIGHTY, _SELDOM = ("owner", "socket", "tcpmss"), 4
 #: A TTL that is raised at each turn of a loop keeps the packet in it for ever.
@@ -165,7 +167,7 @@ class Pieces:
                 sides[min(1, len(sides) - 1)] = "dst"
             proto = draw.pick("-p tcp ", "-p udp ") if "port" in what else ""
             return f"{proto}-m set {draw.negated()}--match-set {name} {','.join(sides)} {note}"
-        proto = "tcp" if what in ("tcpmss", "socket") else ""
+        proto = _PROTO_OF.get(what, "")
         found = _by_name(
             [
                 one
