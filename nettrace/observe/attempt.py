@@ -101,6 +101,19 @@ class Try:
             ) from error
         return found
 
+    def send(self, data: bytes) -> None:
+        """
+        Send a packet; one that the device itself refuses is lost, like one on its way.
+
+        Of ENOBUFS a program learns only where it has asked for IP_RECVERR, as a probe does for other errors'
+        sake, and only if the neighbour was known at once (udp_send_skb, raw_sendmsg, net_xmit_errno).
+        """
+        try:
+            self.sock.send(data)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
     def start(self) -> None:
         """Open the socket and send what is to be sent."""
         raise NotImplementedError

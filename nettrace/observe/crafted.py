@@ -141,7 +141,7 @@ class CraftedTry(Try):
             bytes.fromhex(one.replace(":", "")) for one in (self.arrival.dest_mac, self.arrival.source_mac)
         ]
         kind = _IPV6 if self.version == 6 else _IPV4
-        self.sock.send(b"".join(macs) + struct.pack(">H", kind) + self._packet)
+        self.send(b"".join(macs) + struct.pack(">H", kind) + self._packet)
 
     def ready(self) -> None:
         """Packets came; most are somebody else's."""

@@ -50,7 +50,7 @@ class EchoTry(Try):
         found.setsockopt(level, option, 1)
         found.connect((self.dst, 0))
         self._cookie = self.tag[:8] if self.tag is not None else os.urandom(8)
-        found.send(self._request())
+        self.send(self._request())
         self._end = self.due
         self.due = min(self.due, time.monotonic() + _AGAIN)
         self.events = selectors.EVENT_READ
@@ -96,6 +96,8 @@ class EchoTry(Try):
                 continue
             if len(quoted) >= 16 and quoted[8:16] != self._cookie:
                 continue
+            if self._raw and len(quoted) >= 6 and quoted[4:6] != self._cookie[:2]:
+                continue  # NAT has changed the identifier, and did not translate the error back
             for its_level, kind, data in ancillary:
                 if (its_level, kind) == (level, option):
                     code = struct.unpack_from("=I", data)[0]
@@ -107,7 +109,7 @@ class EchoTry(Try):
             super().late()
             return
         self.due = self._end
-        self.sock.send(self._request())
+        self.send(self._request())
 
 
 def _checksum(packet: bytes) -> int:

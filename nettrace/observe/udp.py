@@ -38,7 +38,7 @@ class UdpTry(Try):
             self._payload = (self.tag or b"nettrace") + b"\n"
             length = self.shape.payload(self.version, len(self._payload))
             self._payload = self._payload[:length].ljust(length, b".")
-        found.send(self._payload)
+        self.send(self._payload)
         self._end = self.due
         self.due = min(self.due, time.monotonic() + _AGAIN)
         self.events = selectors.EVENT_READ
@@ -60,7 +60,7 @@ class UdpTry(Try):
             super().late()
             return
         self.due = self._end
-        self.sock.send(self._payload)
+        self.send(self._payload)
 
 
 def _question(tag: bytes | None = None) -> bytes:

@@ -106,7 +106,9 @@ def ip_receive(run: Run, skb: Skb) -> Next:
     if skb.packet.family == 6:
         take_frame6(run, ns, skb)
     if skb.prerouted:
-        skb.prerouted = False
+        # put together inside the bridge; how large the fragments were is forgotten here (ip6_rcv_core
+        # clears IP6CB, ip_rcv_core IPCB), so what leaves again is one packet if it fits
+        skb.prerouted, skb.fragments = False, None
     else:
         run_hook(run, skb, HookPoint(ns, "prerouting", skb.device, None))
     return Next.ROUTE_IN

@@ -352,7 +352,9 @@ def _first(client: socket.socket, probe: Probe, state: _State) -> None:
     except BlockingIOError:
         pass
     except OSError as error:
-        if error.errno != errno.EINPROGRESS:
+        # ENOBUFS, of what the device refuses, is told to who asked for IP_RECVERR alone, and only where the
+        # neighbour was known at once (net_xmit_errno)
+        if error.errno not in (errno.EINPROGRESS, errno.ENOBUFS):
             _failed(state, error)
 
 
@@ -366,6 +368,8 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
     found = poll.poll(0)
     if not found and (probe.proto != "tcp" or state.talking):
         return False
+    if probe.proto.startswith("icmp"):
+        return _echoed(client, probe, state)
     # An error that comes while connect() holds the socket is only noted (sk_err_soft), and reported when
     # the SYN that is sent a second later has the same fate; whoever asks is told of it before.
     error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -381,18 +385,34 @@ def _turn(client: socket.socket, probe: Probe, state: _State) -> bool:
             state.done = (Outcome.CONNECTED, None)
         return True
     try:
-        data = client.recv(65536)
+        client.recv(65536)
     except BlockingIOError:
         return _errors(client, probe, state)
     except OSError as failure:
         _failed(state, failure)
         return True
-    if probe.proto.startswith("icmp"):
-        message, kind = (data, 129) if probe.proto == "icmpv6" else (data[20:], 0)
-        number = probe.icmp_id.to_bytes(2, "big")
-        if (message[0], message[4:6], message[8:16]) != (kind, number, probe.payload[:8]):
-            return True  # its own request, or another's answer: raw sockets see all
     state.done = (Outcome.CONNECTED, None)
+    return True
+
+
+def _echoed(client: socket.socket, probe: Probe, state: _State) -> bool:
+    """
+    Take an answer to an echo, or an error about it.
+
+    Raw sockets hear everybody's, errors by the address alone (raw_icmp_error): those that quote another
+    identifier are passed over, as ping(8) does, and so is what SO_ERROR says of them.
+    """
+    if _errors(client, probe, state):
+        return True
+    client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    try:
+        data = client.recv(65536)
+    except OSError:
+        return True  # an error that came just now: the queue has it
+    message, kind = (data, 129) if probe.proto == "icmpv6" else (data[20:], 0)
+    number = probe.icmp_id.to_bytes(2, "big")
+    if (message[0], message[4:6], message[8:16]) == (kind, number, probe.payload[:8]):
+        state.done = (Outcome.CONNECTED, None)
     return True
 
 
@@ -422,9 +442,12 @@ def _send_full_size(connection: socket.socket) -> None:
 
 def _errors(client: socket.socket, probe: Probe, state: _State) -> bool:
     try:
-        _, ancillary, _, _ = client.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+        quoted, ancillary, _, _ = client.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
     except OSError:
         return False
+    number = probe.icmp_id.to_bytes(2, "big")
+    if probe.proto.startswith("icmp") and len(quoted) >= 6 and quoted[4:6] != number:
+        return True
     for level, kind, data in ancillary:
         if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
             code = struct.unpack_from("=I", data)[0]

@@ -68,7 +68,7 @@ def _differences(
 ) -> list[str]:
     found = []
     outcome, error = (path.outcome, path.errno) if seen is not None and seen.talked else _connecting(path)
-    if seen is not None and (outcome, error) != (seen.outcome, seen.errno) and not _full(path, seen):
+    if seen is not None and (outcome, error) != (seen.outcome, seen.errno):
         found.append(
             f"outcome: walk {path.outcome} {path.errno or ''}, kernel {seen.outcome} {seen.errno or ''}"
         )
@@ -134,13 +134,6 @@ def _handshake(path: Path, end: tuple[str, ...]) -> int:
 def _floods(step: Step) -> bool:
     """Does a bridge send this by all its ports?  Each copy passes the hooks; the walk follows one of them."""
     return step.stage is Stage.BRIDGE and step.verdict == "flood"
-
-
-def _full(path: Path, seen: Seen) -> bool:
-    """Did the device itself refuse?  The client hears of it once the neighbour is known (net_xmit_errno)."""
-    last = path.request.last
-    at_home = last is not None and last.stage is Stage.TRANSMIT and last.netns == path.request.steps[0].netns
-    return seen.errno == "ENOBUFS" and path.outcome is Outcome.TIMEOUT and at_home
 
 
 def _goes_on(path: Path) -> bool:

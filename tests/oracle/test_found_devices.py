@@ -1,0 +1,96 @@
+"""Cases on which the walk and the kernel once differed about what a device takes, refuses or gives."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from tests.oracle.case import Probe, State
+from tests.oracle.test_found import Benches
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def benches() -> Iterator[Benches]:
+    """The networks, as they are asked for."""
+    found = Benches()
+    with found.stack:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("topology", "loader", "proto", "to", "dst"),
+    [
+        ("vxlan", "iptables-restore", "icmp", "10.244.2.2", "10.244.1.2"),
+        ("vxlan-6", "ip6tables-restore", "icmpv6", "fd00:244:2::2", "fd00:244:1::2"),
+    ],
+)
+def test_what_a_bridge_put_together_leaves_whole(
+    benches: Benches, topology: str, loader: str, proto: str, to: str, dst: str
+) -> None:
+    """
+    br_netfilter has connections see whole packets, and the host forgets that there were fragments.
+
+    So what fitted the sender's device comes back too large for it.
+    """
+    rules = f"*nat\n-A PREROUTING -j DNAT --to-destination {to}\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
+    if topology == "vxlan":  # the tunnel's own packets go their way
+        rules = rules.replace("-j", "! -p udp -j")
+    state = State(
+        topology=topology,
+        rules=(("node1", loader, rules),),
+        commands=(("pod2", "ip link set eth0 mtu 1300", "ip link set eth0 mtu 1450"),),
+    )
+    probe = Probe(source="pod2", dst=dst, proto=proto, size=1400, df=False, icmp_id=200)
+    assert benches.agreed(state, probe).walk.verdict == "TOO_BIG"
+
+
+@pytest.mark.parametrize(("proto", "port"), [("udp", 53), ("icmp", None)])
+def test_what_a_device_refuses_is_lost(benches: Benches, proto: str, port: int | None) -> None:
+    """A known neighbour or not: a sender that waits for an answer waits (ENOBUFS without IP_RECVERR)."""
+    rules = (
+        "add table netdev dev\n"
+        'add chain netdev dev egress { type filter hook egress device "eth0" priority 0; policy accept; }\n'
+        "add rule netdev dev egress ether type ip drop\n"
+    )
+    state = State(
+        topology="pods",
+        rules=(("pod1", "nft -f -", rules),),
+        commands=(
+            (
+                "pod1",
+                "ip neigh replace 10.244.1.3 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",
+                "ip neigh del 10.244.1.3 dev eth0",
+            ),
+        ),
+    )
+    sport = 3001 if port else None
+    probe = Probe(source="pod1", dst="10.244.1.3", proto=proto, dport=port, sport=sport, icmp_id=9)
+    for dst in ("10.244.1.3", "10.244.1.1"):
+        pair = benches.agreed(state, replace(probe, dst=dst))
+        assert (pair.walk.verdict, pair.walk.paths[0].errno) == ("DROPPED_BY_RULE", None)
+
+
+def test_an_error_about_another_s_echo_is_nobody_s(benches: Benches) -> None:
+    """Raw sockets hear errors by their address; whose identifier NAT has changed is not told of this one."""
+    untracked = "*raw\n-A PREROUTING -j CT --notrack\nCOMMIT\n"
+    state = State(
+        topology="pods",
+        rules=(
+            (
+                "pod1",
+                "iptables-restore",
+                f"{untracked}*nat\n-A POSTROUTING -j MASQUERADE --random-fully\nCOMMIT\n",
+            ),
+            (
+                "node",
+                "iptables-restore",
+                "*filter\n-A FORWARD -j REJECT --reject-with icmp-net-unreachable\nCOMMIT\n",
+            ),
+        ),
+    )
+    probe = Probe(source="pod1", dst="192.168.50.100", proto="icmp", icmp_id=13770)
+    pair = benches.agreed(state, probe)
+    assert (pair.walk.verdict, pair.walk.outcome) == ("REJECTED", "timeout")
