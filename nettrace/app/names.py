@@ -13,7 +13,7 @@ from nettrace.app.context import Context
 from nettrace.app.remember import Question
 from nettrace.kube.resolve import resolve
 from nettrace.kube.service_names import aliased
-from nettrace.model.addr import canonical_address
+from nettrace.model.addr import is_address
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Service
 from nettrace.model.lookup import Lookup
@@ -60,20 +60,12 @@ def _foreign(context: Context, target: Target) -> str | None:
         if len(named) == 1:
             service = aliased(named[0], services)
             return service.external_name if service.type == "ExternalName" else None
-    if target.kind not in ("host", None) or target.namespace is not None or _is_address(target.name):
+    if target.kind not in ("host", None) or target.namespace is not None or is_address(target.name):
         return None
     pods = kube.pods.value if isinstance(kube.pods, Known) else ()
     known = {*context.snapshot.namespaces, *context.snapshot.nodes, *(pod.name for pod in pods)}
     known |= {container.name for pod in pods for container in pod.containers}
     return target.name if "." in target.name and target.name not in known else None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        canonical_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _address(context: Context, client: str, name: str) -> tuple[str, str]:

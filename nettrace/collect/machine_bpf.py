@@ -12,10 +12,10 @@ from threading import Lock
 from nettrace.collect.bpf import HookLink, described, hook_links, program_ids, program_info
 from nettrace.model.bpf import BpfProgram
 
-__all__ = ["HOOK_FAMILIES", "MachineBpf"]
+__all__ = ["MachineBpf"]
 
 #: NFPROTO_IPV4 and _IPV6, of which alone there are such programs, as nftables calls them.
-HOOK_FAMILIES = {2: "ip", 10: "ip6"}
+_FAMILIES = {2: "ip", 10: "ip6"}
 #: enum nf_inet_hooks
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 #: enum bpf_prog_type: CGROUP_SKB, CGROUP_SOCK, SOCK_OPS, CGROUP_SOCK_ADDR
@@ -41,7 +41,7 @@ class MachineBpf:
                 self._at_hooks = tuple(
                     (link, described(f"netfilter {family} {_HOOKS[link.hook]}", link.program))
                     for link in hook_links()
-                    if (family := HOOK_FAMILIES.get(link.family)) and link.hook < len(_HOOKS)
+                    if (family := _FAMILIES.get(link.family)) and link.hook < len(_HOOKS)
                 )
             return self._at_hooks
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from nettrace.kube.inside import SEVERAL, container_netns, told_pods
 from nettrace.kube.service_names import aliased, headless_ends
-from nettrace.model.addr import ANY4, canonical_address, is_loopback
+from nettrace.model.addr import ANY4, canonical_address, is_address, is_loopback
 from nettrace.model.errors import UserError
 from nettrace.model.flow import ObjectRef
 from nettrace.model.kube import Pod, Service
@@ -58,7 +58,7 @@ def arriving_end(snapshot: Snapshot, source: Target, at: str) -> End:
     links = known(snapshot, SectionKey(netns, "links")) or ()
     if device not in {link.name for link in links}:
         refuse(f"{netns} has no device {device!r}", "nettrace show links", where=at)
-    if not _is_address(source.name):
+    if not is_address(source.name):
         refuse(
             f"{source.text!r} is not an address", "what arrives has one: ip/203.0.113.9", where=source.text
         )
@@ -97,7 +97,7 @@ def find_end(snapshot: Snapshot, target: Target, *, as_source: bool) -> End:
 
 def _guess(snapshot: Snapshot, target: Target, *, as_source: bool) -> End:
     """Resolve a target without a kind: an address, or whatever bears that name."""
-    if _is_address(target.name):
+    if is_address(target.name):
         return _ip(snapshot, target)
     if target.name == "internet" and target.namespace is None:
         return _internet(snapshot, target)
@@ -129,14 +129,6 @@ def _named(snapshot: Snapshot, target: Target, finders: Iterable[Finder]) -> lis
         if all(end.netns is None or end.netns != other.netns for other in found):
             found.append(end)
     return found
-
-
-def _is_address(text: str) -> bool:
-    try:
-        canonical_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _pod(snapshot: Snapshot, target: Target) -> End:
@@ -255,7 +247,7 @@ def _internet(snapshot: Snapshot, target: Target) -> End:
 
 
 def _host(snapshot: Snapshot, target: Target) -> End:
-    if _is_address(target.name):
+    if is_address(target.name):
         return _ip(snapshot, target)
     for finder in (_node, _netns, _container):
         try:
@@ -270,7 +262,7 @@ def _host(snapshot: Snapshot, target: Target) -> End:
 
 
 def _ip(snapshot: Snapshot, target: Target) -> End:
-    if not _is_address(target.name):
+    if not is_address(target.name):
         refuse(
             f"{target.name!r} is not an address", "write ip/10.0.0.1:80, ip/[fd00::1]:80", where=target.text
         )

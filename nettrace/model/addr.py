@@ -18,6 +18,7 @@ __all__ = [
     "canonical_prefix",
     "family_of",
     "in_prefix",
+    "is_address",
     "is_link_local",
     "is_loopback",
     "is_multicast",
@@ -53,6 +54,15 @@ def _prefix(text: str) -> tuple[int, int, int]:
 def canonical_address(text: str) -> str:
     """Return the one spelling of an IPv4 or IPv6 address; ValueError if it is none."""
     return str(ip_address(text))
+
+
+def is_address(text: str) -> bool:
+    """Is it an IPv4 or IPv6 address, in any spelling?"""
+    try:
+        canonical_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=65536)

@@ -10,7 +10,9 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from nettrace.collect.nft_numbers import VERDICTS
 from nettrace.collect.wire import attributes, be32, be64, text
+from nettrace.model.nft import FAMILIES
 from nettrace.model.packet import Packet
 from nettrace.observe.recognise import read_headers
 
@@ -20,18 +22,6 @@ _TRACE = 10 << 8 | 17
 _TABLE, _CHAIN, _HANDLE, _TYPE, _VERDICT, _ID = 1, 2, 3, 4, 5, 6
 _NETWORK_HEADER, _TRANSPORT_HEADER, _IIF, _OIF, _MARK, _POLICY = 8, 9, 10, 12, 14, 16
 _TYPE_POLICY, _TYPE_RETURN, _TYPE_RULE = 1, 2, 3
-_VERDICTS = {
-    0: "drop",
-    1: "accept",
-    2: "stolen",
-    3: "queue",
-    0xFFFFFFFF: "continue",
-    0xFFFFFFFE: "break",
-    0xFFFFFFFD: "jump",
-    0xFFFFFFFC: "goto",
-    0xFFFFFFFB: "return",
-}
-_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 
 class TraceEvent(NamedTuple):
@@ -81,7 +71,7 @@ def _event(family: int, found: Mapping[int, bytes]) -> TraceEvent:
     is_tcp = packet is not None and packet.proto == "tcp" and len(transport) >= 12
     return TraceEvent(
         id=number(_ID),
-        family=_FAMILIES.get(family, str(family)),
+        family=FAMILIES.get(family, str(family)),
         table=text(found.get(_TABLE, b"")),
         chain=text(found.get(_CHAIN, b"")),
         handle=be64(found[_HANDLE]) if _HANDLE in found else None,
@@ -106,9 +96,9 @@ def _identification(network: bytes) -> int:
 def _verdict(found: Mapping[int, bytes]) -> str:
     kind = be32(found[_TYPE]) if _TYPE in found else 0
     if kind == _TYPE_POLICY:
-        return f"policy {_VERDICTS.get(be32(found[_POLICY]), '?') if _POLICY in found else 'accept'}"
+        return f"policy {VERDICTS.get(be32(found[_POLICY]), '?') if _POLICY in found else 'accept'}"
     if _HANDLE not in found or _VERDICT not in found:
         return ""
     parts = attributes(found[_VERDICT])
-    word = _VERDICTS.get(be32(parts[1]), str(be32(parts[1])))
+    word = VERDICTS.get(be32(parts[1]), str(be32(parts[1])))
     return f"{word} {text(parts[2])}" if 2 in parts else word

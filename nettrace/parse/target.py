@@ -8,12 +8,12 @@ Not here: whether such a thing exists (nettrace.kube.resolve).
 """
 
 import re
-from ipaddress import ip_address
 from typing import NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nettrace.model.addr import canonical_address, is_address
 from nettrace.model.errors import UserError
 
 __all__ = ["KINDS", "PROTOCOLS", "IngressTarget", "Target", "parse_ingress", "parse_target"]
@@ -106,7 +106,7 @@ def parse_target(text: str) -> Target:
         proto=proto,
         text=given,
     )
-    if _is_address(name) or kind == "ip":
+    if is_address(name) or kind == "ip":
         return _address(target)
     if not _NAME.fullmatch(name):
         _fail(f"`{name}` is not a name", given)
@@ -128,7 +128,7 @@ def _take_protocol(segments: list[str], given: str) -> str | None:
     if len(segments) < 2:
         return None
     before = segments[-2]
-    behind_port = ":" in before and not _is_address(before)
+    behind_port = ":" in before and not is_address(before)
     echo = last in _ECHO and (len(segments) > 2 or before.lower() not in _WORDS)
     if last not in PROTOCOLS:
         if behind_port:
@@ -137,7 +137,7 @@ def _take_protocol(segments: list[str], given: str) -> str | None:
     if behind_port and last in _ECHO:
         _fail(f"{last} has no ports", given, f"write {given.rsplit(':', 1)[0]}/{last}")
     if not (behind_port or echo or len(segments) > 3):
-        if _is_address(before):
+        if is_address(before):
             _fail("the port is missing", given, f"write {_bracketed(before)}:PORT/{last}")
         return None
     segments.pop()
@@ -149,14 +149,14 @@ def _split_port(text: str, given: str) -> tuple[str, int | str | None]:
     found = _BRACKETS.fullmatch(text)
     if found is not None:
         name, port_text = found[1], found[2]
-        if ":" not in name or not _is_address(name):
+        if ":" not in name or not is_address(name):
             _fail(f"`{name}` in brackets is not an IPv6 address", given)
-    elif _is_address(text) or ":" not in text:
+    elif is_address(text) or ":" not in text:
         name, port_text = text, None
     else:
         name, _, port_text = text.rpartition(":")
         if ":" in name:
-            hint = f"write [{name}]:{port_text}" if _is_address(name) else f"write one of {_FORMS}"
+            hint = f"write [{name}]:{port_text}" if is_address(name) else f"write one of {_FORMS}"
             _fail(f"`{text}` is neither an address nor NAME:PORT", given, hint)
     return name, None if port_text is None else _port(port_text, given)
 
@@ -173,7 +173,7 @@ def _port(text: str, given: str) -> int | str:
 
 def _address(target: Target) -> Target:
     name, given = target.name, target.text
-    if not _is_address(name):
+    if not is_address(name):
         _fail(f"`{name}` is not an IP address", given, "write ip/10.0.0.1:80 or ip/[fd00::1]:80")
     if "%" in name:
         bare = name.partition("%")[0]
@@ -182,11 +182,11 @@ def _address(target: Target) -> Target:
         _fail("an address has no namespace", given, f"write {_bracketed(name)}:PORT")
     if isinstance(target.port, str):
         _fail(f"an address has no port called {target.port}", given, "give the port's number")
-    return replace(target, kind=target.kind or "ip", name=str(ip_address(name)))
+    return replace(target, kind=target.kind or "ip", name=canonical_address(name))
 
 
 def _check_namespace(kind: str | None, namespace: str, given: str) -> None:
-    if _is_address(namespace):
+    if is_address(namespace):
         _fail(f"`{given}` is not a target: a prefix is not one address", given)
     if not _NAME.fullmatch(namespace):
         _fail(
@@ -196,14 +196,6 @@ def _check_namespace(kind: str | None, namespace: str, given: str) -> None:
         )
     if kind is not None and kind not in _NAMESPACED:
         _fail(f"a {kind} is in no namespace", given, f"write {kind}/NAME")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _bracketed(address: str) -> str:

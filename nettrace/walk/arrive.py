@@ -106,13 +106,7 @@ def input_route(run: Run, ns: Namespace, skb: Skb, device: str) -> Decision | Re
     forwarding, switch = ns.conf(device, "forwarding")
     if isinstance(found, Failed):
         if not forwarding and not found.blackhole:
-            return Refusal(
-                Verdict.NOT_FORWARDED,
-                f"{switch} is 0, and {dst} is not an address of {ns.name}",
-                f"{ns.name}/sysctls/{switch}",
-                f"{switch} = 0",
-                "EHOSTUNREACH",
-            )
+            return _not_forwarded(ns, dst, switch)
         verdict = Verdict.BLACKHOLED if found.blackhole else Verdict.NO_ROUTE
         return Refusal(verdict, found.text, found.ref, found.text, found.errno)
     route = found.route
@@ -124,13 +118,7 @@ def input_route(run: Run, ns: Namespace, skb: Skb, device: str) -> Decision | Re
             return refused
         return Decision("local", "lo", None, route, found.hop, came_in=True)
     if not forwarding:
-        return Refusal(
-            Verdict.NOT_FORWARDED,
-            f"{switch} is 0, and {dst} is not an address of {ns.name}",
-            f"{ns.name}/sysctls/{switch}",
-            f"{switch} = 0",
-            "EHOSTUNREACH",
-        )
+        return _not_forwarded(ns, dst, switch)
     if route.type != "unicast":
         return Refusal(Verdict.MARTIAN, f"{dst} has a {route.type} route", found.ref, found.text)
     hop = select_hop(run, ns, found, key)
@@ -140,6 +128,16 @@ def input_route(run: Run, ns: Namespace, skb: Skb, device: str) -> Decision | Re
     if refused is not None:
         return refused
     return Decision("unicast", hop.device, hop.via, route, hop, came_in=True)
+
+
+def _not_forwarded(ns: Namespace, dst: str, switch: str) -> Refusal:
+    return Refusal(
+        Verdict.NOT_FORWARDED,
+        f"{switch} is 0, and {dst} is not an address of {ns.name}",
+        f"{ns.name}/sysctls/{switch}",
+        f"{switch} = 0",
+        "EHOSTUNREACH",
+    )
 
 
 def _martian(ns: Namespace, src: str, dst: str, localnet: tuple[int, str]) -> Refusal | None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
 from nettrace.diagnose.goal import innermost
-from nettrace.diagnose.look import connected, unheard, where
+from nettrace.diagnose.look import connected, where
 from nettrace.diagnose.making import owed_candidate
-from nettrace.diagnose.refusing import refusing_tcp
+from nettrace.diagnose.sessions import apart, names_of
 from nettrace.model.addr import in_prefix
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
@@ -57,26 +57,22 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
         )
     ]
     idle = [one for one in ends if _without_bird(one)]
-    mute = [one for one in ends if one not in idle and unheard(snapshot, one.netns, BGP_PORT)]
     for one in idle:
         evidence.append(Evidence(ref=f"node:{one.name}/processes", text="no process bird", note=one.name))
-    for one in mute:
-        text = f"nobody listens on TCP port {BGP_PORT}"
-        evidence.append(Evidence(ref=f"{one.netns}/sockets", text=text, note=one.name))
-    blocks = [found for one in ends for found in refusing_tcp(snapshot, one.netns, BGP_PORT)]
-    evidence += blocks
+    found = apart(snapshot, ends, BGP_PORT, known=[one.name for one in idle])
+    evidence += found.evidence
     why = ""
     lasting = (
         "calicoctl node status, on both nodes, says in which state the session is; BIRD's log is in the "
         "container calico-node"
     )
     if idle:
-        names = " and ".join(one.name for one in idle)
+        names = names_of(idle)
         why = f": BIRD does not run on {names}"
         lasting = f"restart calico-node on {names}; see in its log why BIRD ended"
-    elif mute:
-        why = f": nobody listens for it on {' and '.join(one.name for one in mute)}"
-    elif blocks:
+    elif found.mute:
+        why = f": nobody listens for it on {names_of(found.mute)}"
+    elif found.blocks:
         why = f": a rule drops TCP port {BGP_PORT}"
         lasting = (
             f"let TCP port {BGP_PORT} through between the nodes: take the rule away, or accept it before"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference
-from nettrace.diagnose.look import connected, unheard, where
+from nettrace.diagnose.look import connected, where
 from nettrace.diagnose.making import owed_candidate
-from nettrace.diagnose.refusing import refusing_tcp
+from nettrace.diagnose.sessions import apart, names_of
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.owed import OwedRoute
 from nettrace.model.section import SectionKey
@@ -51,21 +51,16 @@ def _candidate(context: Context, difference: Difference, here: NodeState, peer: 
             note=f"BGP between {here.name} and {peer.name}",
         )
     ]
-    mute = [one for one in ends if unheard(snapshot, one.netns, BGP_PORT)]
-    evidence += [
-        Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {BGP_PORT}", note=one.name)
-        for one in mute
-    ]
-    blocks = [found for one in ends for found in refusing_tcp(snapshot, one.netns, BGP_PORT)]
-    evidence += blocks
+    found = apart(snapshot, ends, BGP_PORT)
+    evidence += found.evidence
     why, lasting = (
         "",
         "see kube-router's log on both nodes: `gobgp neighbor` in its container shows the sessions",
     )
-    if mute:
-        names = " and ".join(one.name for one in mute)
+    if found.mute:
+        names = names_of(found.mute)
         why, lasting = f": nobody listens for it on {names}", f"start kube-router on {names}; see its log"
-    elif blocks:
+    elif found.blocks:
         why = f": a rule drops TCP port {BGP_PORT}"
         lasting = (
             f"let TCP port {BGP_PORT} through between the nodes: take the rule away, or accept it before"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from nettrace.diagnose.cause import Candidate, Cause, Context
 from nettrace.diagnose.difference import Difference, differences
-from nettrace.diagnose.look import connected, unheard, where
+from nettrace.diagnose.look import connected, where
 from nettrace.diagnose.making import owed_candidate
-from nettrace.diagnose.refusing import refusing_tcp
+from nettrace.diagnose.sessions import apart, names_of
 from nettrace.model.finding import Evidence, Safety
 from nettrace.model.links import FdbEntry
 from nettrace.model.owed import OwedFdb
@@ -82,18 +82,13 @@ def _candidate(
             note=f"Weave's routers on {here.name} and {peer.name}",
         )
     ]
-    mute = [one for one in ends if unheard(snapshot, one.netns, PORT)]
-    evidence += [
-        Evidence(ref=f"{one.netns}/sockets", text=f"nobody listens on TCP port {PORT}", note=one.name)
-        for one in mute
-    ]
-    blocks = [found for one in ends for found in refusing_tcp(snapshot, one.netns, PORT)]
-    evidence += blocks
+    found = apart(snapshot, ends, PORT)
+    evidence += found.evidence
     why, lasting = "", "see `weave status connections` in the weave container, and its log; restart its pod"
-    if mute:
-        names = " and ".join(one.name for one in mute)
+    if found.mute:
+        names = names_of(found.mute)
         why, lasting = f": its router does not run on {names}", f"restart the weave-net pod of {names}"
-    elif blocks:
+    elif found.blocks:
         why = f": a rule drops TCP port {PORT}"
         lasting = (
             f"let TCP port {PORT} and UDP ports {PORT} and {PORT + 1} through between the nodes: take the "
