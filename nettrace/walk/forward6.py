@@ -58,7 +58,7 @@ def forward6(run: Run, skb: Skb) -> Next:
             send_error6(run, skb, UNREACHABLE, NOT_NEIGHBOUR)
         ended(Verdict.MARTIAN, reason)
     mtu = max(mtu_of6(run, skb), MIN_MTU)
-    if min(packet.size, skb.fragments or packet.size) > mtu:
+    if min(packet.size, skb.fragments or packet.size) > mtu and not skb.ignore_df:
         _drop(run, skb, f"{ns.name}/links/{route.device}", f"mtu {mtu}", "nobody on the way fragments IPv6")
         send_error6(run, skb, PACKET_TOO_BIG, 0, mtu=mtu)
         ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {route.device}'s MTU {mtu} in {ns.name}")

@@ -230,7 +230,7 @@ def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
     skb.route = None
     skb.own = skb.carries_own = False
     skb.physin = skb.physout = None
-    skb.prerouted = False
+    skb.prerouted = skb.ignore_df = False
     skb.in_port = None
     if far.name != ns.name:
         skb.packet = replace(skb.packet, mark=0)

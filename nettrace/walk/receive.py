@@ -108,7 +108,7 @@ def ip_receive(run: Run, skb: Skb) -> Next:
     if skb.prerouted:
         # put together inside the bridge; how large the fragments were is forgotten here (ip6_rcv_core
         # clears IP6CB, ip_rcv_core IPCB), so what leaves again is one packet if it fits
-        skb.prerouted, skb.fragments = False, None
+        skb.prerouted, skb.ignore_df, skb.fragments = False, skb.fragments is not None, None
     else:
         run_hook(run, skb, HookPoint(ns, "prerouting", skb.device, None))
     return Next.ROUTE_IN

@@ -204,8 +204,9 @@ class Skb:
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
     ``refused`` is what br_netfilter found in place of a route, for the host to act on.
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
-    fragments are that it travels in; ``ipvs`` that IPVS has done with it in this namespace
-    (ipvs_property).
+    fragments are that it travels in; ``ignore_df`` that conntrack put it together from fragments of a size
+    that is forgotten, so that it may be taken apart again here; ``ipvs`` that IPVS has done with it in
+    this namespace (ipvs_property).
     """
 
     packet: Packet
@@ -235,6 +236,7 @@ class Skb:
     prefers: str | None = None
     hops: bool = False
     fragments: int | None = None
+    ignore_df: bool = False
     refused: Refusal | None = None
     ipvs: bool = False
 

@@ -102,6 +102,7 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
     skb.forget_conntrack()
     skb.carries_own = skb.own or skb.carries_own
     skb.own, skb.bound, skb.mss, skb.fragments = False, far.via, None, None
+    skb.ignore_df = False
     skb.in_port = skb.physin = skb.physout = None
     decided = output_route(run, ns, skb)
     if isinstance(decided, Failed):

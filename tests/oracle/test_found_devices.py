@@ -47,6 +47,20 @@ def test_what_a_bridge_put_together_leaves_whole(
     assert benches.agreed(state, probe).walk.verdict == "TOO_BIG"
 
 
+def test_what_a_bridge_put_together_may_be_taken_apart(benches: Benches) -> None:
+    """Of a packet that came in fragments nobody is told that it is too big (skb->ignore_df)."""
+    state = State(
+        topology="vxlan-6",
+        commands=(
+            ("node2", "ip link set flannel.1 mtu 1300", "ip link set flannel.1 mtu 1450"),
+            ("pod2", "ip link set eth0 mtu 1300", "ip link set eth0 mtu 1450"),
+        ),
+    )
+    probe = Probe(source="pod2", dst="fd00:244:1::2", proto="icmpv6", size=1400, df=False, icmp_id=206)
+    pair = benches.agreed(state, probe)  # the answer, which is whole, does not fit where the request fitted
+    assert [leg.verdict for leg in pair.walk.paths[0].legs] == ["DELIVERED", "TOO_BIG"]
+
+
 @pytest.mark.parametrize(("proto", "port"), [("udp", 53), ("icmp", None)])
 def test_what_a_device_refuses_is_lost(benches: Benches, proto: str, port: int | None) -> None:
     """A known neighbour or not: a sender that waits for an answer waits (ENOBUFS without IP_RECVERR)."""
