@@ -46,6 +46,7 @@ _FORWARDABLE = ("__dev_forward_skb2", "__dev_forward_skb", "dev_forward_skb", "v
 REASONS: Mapping[Verdict, Kernel] = {
     Verdict.DELIVERED: _kernel(),
     Verdict.NOT_LISTENING: _kernel("NO_SOCKET", "IP_NOPROTO", at=("icmpv6_rcv", "tcp_v6_conn_request")),
+    Verdict.BAD_CHECKSUM: _kernel("UDP_CSUM", "TCP_CSUM", surely=True),
     Verdict.UNEXPECTED: _kernel("NO_SOCKET", "TCP_FLAGS", "TCP_RESET", at=("icmpv6_rcv",)),
     Verdict.REJECTED: _kernel("NETFILTER_DROP", surely=True),
     Verdict.DROPPED_BY_RULE: _kernel("NETFILTER_DROP", surely=True),

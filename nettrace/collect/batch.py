@@ -24,6 +24,7 @@ from nettrace.collect.links import read_links
 from nettrace.collect.machine_bpf import MachineBpf
 from nettrace.collect.neighbours import read_addresses, read_fdb, read_neighbours
 from nettrace.collect.nf_tables import TableSeen, list_tables
+from nettrace.collect.offloads import read_offloads
 from nettrace.collect.peers import Candidates
 from nettrace.collect.processes import Owner, Running, socket_owners
 from nettrace.collect.recent import read_recent
@@ -96,6 +97,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "ipvs": lambda batch: read_ipvs(),
     "ipvs_connections": lambda batch: read_ipvs_connections(),
     "recent": lambda batch: read_recent(),
+    "offloads": lambda batch: read_offloads(),
     "resolver": lambda batch: batch.resolver,
     "nft": lambda batch: nft.outline(batch.session, batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),

@@ -177,14 +177,19 @@ def _ipip(data: Any, names: dict[int, str]) -> IpipAttrs:
 
 
 def _vxlan(data: Any, names: dict[int, str]) -> VxlanAttrs:
+    local6, group6 = data.get_attr("IFLA_VXLAN_LOCAL6"), data.get_attr("IFLA_VXLAN_GROUP6")
+    sums = not data.get_attr("IFLA_VXLAN_UDP_ZERO_CSUM6_TX")
+    if not (local6 or group6):
+        sums = data.get_attr("IFLA_VXLAN_UDP_CSUM") in (None, 1)
     return VxlanAttrs(
         vni=data.get_attr("IFLA_VXLAN_ID") or 0,
-        local=data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6"),
+        local=data.get_attr("IFLA_VXLAN_LOCAL") or local6,
         device=names.get(data.get_attr("IFLA_VXLAN_LINK") or 0),
-        group=data.get_attr("IFLA_VXLAN_GROUP") or data.get_attr("IFLA_VXLAN_GROUP6"),
+        group=data.get_attr("IFLA_VXLAN_GROUP") or group6,
         port=data.get_attr("IFLA_VXLAN_PORT"),
         learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")),
         df=_DF.get(data.get_attr("IFLA_VXLAN_DF") or 0, "unset"),
         ttl=data.get_attr("IFLA_VXLAN_TTL") or 0,
         special=tuple(word for word in ("proxy", "rsc") if data.get_attr(f"IFLA_VXLAN_{word.upper()}")),
+        udp_checksum=sums,
     )

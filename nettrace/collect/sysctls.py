@@ -99,6 +99,7 @@ _IPVS = (
 #: Absent unless nf_conntrack is there.
 _NETFILTER = (
     "nf_conntrack_buckets",
+    "nf_conntrack_checksum",
     "nf_conntrack_count",
     "nf_conntrack_max",
     "nf_conntrack_tcp_be_liberal",

@@ -23,6 +23,7 @@ from nettrace.model.ipvs import VirtualServer
 from nettrace.model.late import changed
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftElement, NftRule, NftRuleset, NftSet
+from nettrace.model.offloads import DeviceOffloads
 from nettrace.model.packet import EPHEMERAL
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, Section, SectionKey
@@ -245,6 +246,10 @@ def _conntrack(_entries: Any) -> list[Any]:
     return []
 
 
+def _offloads(devices: tuple[DeviceOffloads, ...]) -> dict[str, Any]:
+    return {one.device: _plain(one) for one in devices}
+
+
 def _ipsets(sets: tuple[IpSet, ...]) -> dict[str, Any]:
     return {one.name: {**_plain(one), "members": sorted(one.members)} for one in sets}
 
@@ -349,6 +354,7 @@ _SECTIONS: dict[str, Any] = {
     "ipvs": _ipvs,
     "ipvs_connections": _conntrack,
     "recent": _conntrack,
+    "offloads": _offloads,
     "nft": _nft,
     "processes": _processes,
 }

@@ -74,6 +74,7 @@ class VxlanAttrs(Struct, frozen=True, kw_only=True):
     df: str = "unset"  # of the outer packet: ``unset``, ``set`` or ``inherit``
     ttl: int = 0  # of the outer packet, 0: what the namespace or the route says
     special: tuple[str, ...] = ()  # ``proxy``, ``rsc``: switches that answer for others
+    udp_checksum: bool = True  # the outer packet has one (``udpcsum``, ``noudp6zerocsumtx``)
 
 
 class IpipAttrs(Struct, frozen=True, kw_only=True):

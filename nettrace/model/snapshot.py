@@ -17,6 +17,7 @@ from nettrace.model.ipvs import IpvsConnection, VirtualServer
 from nettrace.model.kube import Kube
 from nettrace.model.links import Address, FdbEntry, Link, Neighbour
 from nettrace.model.nft import NftRuleset, split_path
+from nettrace.model.offloads import DeviceOffloads
 from nettrace.model.recent import RecentList
 from nettrace.model.relay import Relay
 from nettrace.model.resolver import Resolver
@@ -87,6 +88,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     ipvs: Section[tuple[VirtualServer, ...]] = NOT_READ
     ipvs_connections: Section[tuple[IpvsConnection, ...]] = NOT_READ
     recent: Section[tuple[RecentList, ...]] = NOT_READ
+    offloads: Section[tuple[DeviceOffloads, ...]] = NOT_READ
     nft: Section[NftRuleset] = NOT_READ
     resolver: Section[Resolver] = NOT_READ
     relays: Section[tuple[Relay, ...]] = NOT_READ  # what plugins make of the other sections

@@ -55,6 +55,7 @@ class Verdict(StrEnum):
     TOO_BIG = "TOO_BIG"  # DF and larger than the MTU
     TTL_EXCEEDED = "TTL_EXCEEDED"
     INVALID = "INVALID"  # conntrack called it INVALID and it could not go on
+    BAD_CHECKSUM = "BAD_CHECKSUM"  # the receiver found its checksum wrong
     NOT_LISTENING = "NOT_LISTENING"  # no socket: answered with RST or ICMP port-unreachable
     UNEXPECTED = "UNEXPECTED"  # an answer that no socket waits for: answered with RST or lost
     LOOP = "LOOP"

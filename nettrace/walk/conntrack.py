@@ -14,11 +14,15 @@ from msgspec.structs import replace as struct_replace
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Stage
+from nettrace.walk.checksum import is_wrong
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import namespace
 from nettrace.walk.skb import Conn, Skb, Tup, Zone, mirrored, tuple_of
 
 __all__ = ["clashes", "confirm", "entry_of", "track"]
+
+#: Are checksums looked at in PREROUTING (nf_ip_checksum)?
+_CHECKED = "net.netfilter.nf_conntrack_checksum"
 
 #: ICMP types that begin a connection (valid_new of both files).
 _BEGIN = {"icmp": (8, 13, 15, 17), "icmpv6": (128, 139)}
@@ -50,6 +54,9 @@ def _track(run: Run, skb: Skb, hook: str) -> None:
         return
     if packet.is_icmp_error:
         _track_error(run, skb, hook)
+        return
+    if hook == "prerouting" and is_wrong(skb) and namespace(run, skb.netns).number(_CHECKED):
+        _invalid(run, skb, hook, "has a wrong checksum")
         return
     tup = tuple_of(packet)
     conn, reply = _find(run, skb.netns, tup, packet, _zone(skb))

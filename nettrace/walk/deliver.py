@@ -12,6 +12,7 @@ from typing import NoReturn
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk import icmp6
+from nettrace.walk.checksum import received
 from nettrace.walk.context import Delivery, Run, ended, undecided
 from nettrace.walk.icmp import PORT_UNREACHABLE, PROTOCOL_UNREACHABLE, send_error, send_reset
 from nettrace.walk.icmp6 import send_error6
@@ -32,6 +33,7 @@ _ECHO_REQUEST6 = 128
 def deliver(run: Run, skb: Skb) -> Next:
     """Give the packet to who waits for it; otherwise end the leg, with the answer the kernel gives."""
     ns = namespace(run, skb.netns)
+    received(run, skb)
     packet = skb.packet
     tunnels = tunnel_at(ns, packet)
     if tunnels:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from nettrace.model.links import IpipAttrs, Link
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk.checksum import into_tunnel
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, PORT_UNREACHABLE, send_error
 from nettrace.walk.namespace import Namespace, namespace
@@ -98,6 +99,7 @@ def _wrap(run: Run, ns: Namespace, skb: Skb, attributes: IpipAttrs, far: str) ->
         inner=inner,
         ttl=attributes.ttl or inner.ttl,
     )
+    into_tunnel(skb)
     carried = Flowing(IPIP, inner, skb.source_mac, skb.dest_mac, skb.mss, skb.fragments)
     skb.packet, kept = outer, (skb.packet, skb.own, skb.bound)
     skb.own, skb.bound = False, attributes.device

@@ -13,6 +13,7 @@ from nettrace.model.addr import is_loopback
 from nettrace.model.packet import Packet
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk import icmp6
+from nettrace.walk.checksum import into_tunnel
 from nettrace.walk.conntrack import confirm
 from nettrace.walk.context import Run, Stolen, ended, undecided
 from nettrace.walk.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, send_error
@@ -211,6 +212,7 @@ def _wrap(run: Run, skb: Skb, point: HookPoint, bound: Bound, route: Decision) -
     before = skb.packet
     if bound.tracked:
         confirm(run, skb)
+    into_tunnel(skb)
     skb.inner.append(Flowing(IPIP, inner, "", "", skb.mss, skb.fragments))
     skb.forget_conntrack()
     skb.carries_own, skb.own = skb.own or skb.carries_own, False

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk import checksum
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.forward6 import mtu_of6
 from nettrace.walk.hooks import netdev_hook, run_hook
@@ -108,6 +109,7 @@ def transmit(run: Run, skb: Skb) -> Next:
     link = ns.link(skb.device)
     on_device(ns, link)
     netdev_hook(run, skb, ns, link.name, "egress")
+    checksum.leaves(run, ns, skb, link.name)
     if not link.up:
         _down(run, ns, skb, link, f"{link.name} is down")
     if link.kind == "loopback":

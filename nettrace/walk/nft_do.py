@@ -18,8 +18,9 @@ from nettrace.model.packet import PortRange
 from nettrace.model.step import Verdict
 from nettrace.model.xt import XtRule
 from nettrace.model.xt_target import Dnat, Masquerade, NatRange, Redirect, Reject, Snat, Target
+from nettrace.walk.checksum import spoil
 from nettrace.walk.context import undecided
-from nettrace.walk.nft_header import address_bytes, address_text, store_payload
+from nettrace.walk.nft_header import address_bytes, address_text, store_payload, writes_checksum
 from nettrace.walk.nft_scene import Scene
 from nettrace.walk.nft_value import Registers, Value
 from nettrace.walk.targets import Place, apply_target
@@ -95,7 +96,11 @@ def _ct_set(scene: Scene, registers: Registers, expr: s.CtSetExpr, place: Place)
 
 def _payload_set(scene: Scene, registers: Registers, expr: s.PayloadSetExpr, place: Place) -> Deed:
     before = scene.skb.packet
-    said = store_payload(scene.skb, expr.base, expr.offset, registers.load(expr.sreg, expr.length))
+    value = registers.load(expr.sreg, expr.length)
+    if writes_checksum(scene.skb, expr.base, expr.offset, value):
+        spoil(scene.run, scene.point.ns, scene.skb, scene.where)
+        return Deed(note="checksum written over")
+    said = store_payload(scene.skb, expr.base, expr.offset, value)
     if said is None:
         return Deed(breaks=True)
     if said:

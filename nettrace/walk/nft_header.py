@@ -24,13 +24,14 @@ __all__ = [
     "load_payload",
     "size_value",
     "store_payload",
+    "writes_checksum",
 ]
 
 #: What a walk's packet of ARP has for a protocol.
 ARP = "arp"
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 #: Where the transport header has its checksum.
-_CHECKSUM_AT = {"tcp": 16, "udp": 6, "icmp": 2, "icmpv6": 2}
+_CHECKSUM_AT = {"tcp": 16, "udp": 6}
 
 
 def address_bytes(address: str) -> bytes:
@@ -256,10 +257,17 @@ def store_payload(skb: Skb, base: str, offset: int, value: Value) -> str | None:
                 changed = replace(changed, **{name: PortRange(port, port)})
         skb.packet = changed
         return ""
-    if base == "transport" and offset == _CHECKSUM_AT.get(packet.proto) and len(new) == 2:
-        # with CHECKSUM_PARTIAL a network card fills it in anew, and behind a veth nobody looks at it
-        return "a checksum, and whether the device's offloads leave one to be found wrong is not read"
     return "what is written is no field that the walk knows"
+
+
+def writes_checksum(skb: Skb, base: str, offset: int, value: Value) -> bool:
+    """
+    Is it the checksum of TCP or UDP, and nothing else, that is written?
+
+    A zero is not meant: in UDP it says that there is none.
+    """
+    at = _CHECKSUM_AT.get(skb.packet.proto)
+    return base == "transport" and offset == at and len(value.data) == 2 and any(value.data)
 
 
 def _beside_label(packet: Packet, base: str, offset: int, value: Value) -> int | None:

@@ -130,6 +130,7 @@ def _state(run: Run, skb: Skb) -> tuple[Any, ...]:
         {place: dict(inside) for place, inside in run.elements.items()},
         skb.template,
         skb.ipvs,
+        skb.spoiled,
         run.drawn,
     )
 
@@ -138,7 +139,7 @@ def _restore(run: Run, skb: Skb, state: tuple[Any, ...]) -> None:
     skb.packet, skb.mss, skb.state, skb.reply, skb.route, macs, held, conn, steps, answers, elements = state[
         :11
     ]
-    skb.template, skb.ipvs, run.drawn = state[11:]
+    skb.template, skb.ipvs, skb.spoiled, run.drawn = state[11:]
     skb.source_mac, skb.dest_mac = macs
     skb.conn = held
     if held is not None and conn is not None:
@@ -151,10 +152,10 @@ def _restore(run: Run, skb: Skb, state: tuple[Any, ...]) -> None:
 
 def _seen(end: Ended | Undecided | None, skb: Skb, state: tuple[Any, ...]) -> tuple[Any, ...]:
     """What of an order's result is the same to everybody else."""
-    packet, mss, tracked, reply, route, macs, _, conn, _, answers, elements, template, _, _ = state
+    packet, mss, tracked, reply, route, macs, _, conn, _, answers, elements, template, _, spoiled, _ = state
     held = None if conn is None else (conn.original, conn.reply, conn.mark, conn.src_done, conn.dst_done)
     if isinstance(end, Ended) and end.verdict in (Verdict.DROPPED_BY_RULE, Verdict.DENIED):
         return (end.verdict,)
     verdict = end.verdict if isinstance(end, Ended) else end
     told = tuple(one.packet for one in answers)
-    return verdict, packet, mss, tracked, reply, route, macs, held, told, elements, template
+    return verdict, packet, mss, tracked, reply, route, macs, held, told, elements, template, spoiled

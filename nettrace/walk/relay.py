@@ -15,6 +15,7 @@ from nettrace.model.links import Link
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.relay import Relay
 from nettrace.model.step import Stage, Verdict
+from nettrace.walk.checksum import into_tunnel
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.output import output_route
@@ -101,6 +102,7 @@ def _wrap(run: Run, ns: Namespace, skb: Skb, inner: Packet, relay: Relay) -> Fai
         size=skb.largest + _OVERHEAD,
         inner=replace(inner, mark=0),
     )
+    into_tunnel(skb)
     # the program reads single packets: those of a fragmented one are carried one by one
     skb.inner.append(Flowing(RELAYED, replace(inner, mark=0), "", "", skb.mss, skb.fragments))
     skb.packet = outer

@@ -21,6 +21,7 @@ __all__ = [
     "Flowing",
     "Refusal",
     "Skb",
+    "Spoiled",
     "Tup",
     "Zone",
     "fragment_size",
@@ -182,6 +183,18 @@ class Flowing(NamedTuple):
     fragments: int | None = None
 
 
+class Spoiled(NamedTuple):
+    """
+    A checksum that a rule, at ``where``, wrote.
+
+    ``partial``: a device is still to finish it (CHECKSUM_PARTIAL), and until then nobody looks at it; False:
+    it is wrong; None: that is not known.
+    """
+
+    where: str
+    partial: bool | None
+
+
 @dataclass(slots=True, eq=False)
 class Skb:
     """
@@ -206,7 +219,7 @@ class Skb:
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
     fragments are that it travels in; ``ignore_df`` that conntrack put it together from fragments of a size
     that is forgotten, so that it may be taken apart again here; ``ipvs`` that IPVS has done with it in
-    this namespace (ipvs_property).
+    this namespace (ipvs_property); ``spoiled`` that a rule wrote its checksum.
     """
 
     packet: Packet
@@ -239,6 +252,7 @@ class Skb:
     ignore_df: bool = False
     refused: Refusal | None = None
     ipvs: bool = False
+    spoiled: Spoiled | None = None
 
     @property
     def largest(self) -> int:

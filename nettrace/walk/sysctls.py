@@ -48,6 +48,7 @@ SYSCTLS: tuple[str, ...] = (
     "net.ipv4.vs.schedule_icmp",
     "net.ipv4.vs.sloppy_tcp",
     "net.ipv4.vs.snat_reroute",
+    "net.netfilter.nf_conntrack_checksum",
     "net.netfilter.nf_conntrack_tcp_be_liberal",
     "net.netfilter.nf_conntrack_tcp_loose",
     "net.bridge.bridge-nf-call-iptables",
@@ -92,6 +93,7 @@ DEFAULTS: dict[str, str] = {
     "net.ipv4.tcp_window_scaling": "1",
     "net.ipv4.vs.expire_nodest_conn": "0",
     "net.ipv4.vs.pmtu_disc": "1",
+    "net.netfilter.nf_conntrack_checksum": "1",
     "net.netfilter.nf_conntrack_tcp_be_liberal": "0",
     "net.netfilter.nf_conntrack_tcp_loose": "1",
     # without br_netfilter the switch does not exist and bridged packets meet no ip hooks

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from nettrace.model.addr import family_of
 from nettrace.model.links import FdbEntry, Link, VxlanAttrs
 from nettrace.model.packet import Packet, PortRange
+from nettrace.walk.checksum import into_tunnel
 from nettrace.walk.context import Carried, Run, undecided
 from nettrace.walk.namespace import Namespace
 from nettrace.walk.output import output_route
@@ -83,6 +84,7 @@ def _far(ns: Namespace, attributes: VxlanAttrs, entry: FdbEntry) -> Far:
 
 def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) -> Failed | None:
     """Put the frame into its outer packet and route that; Failed where there is no route."""
+    into_tunnel(skb)
     inner = skb.packet
     ports = ns.sysctl("net.ipv4.ip_local_port_range").split()
     outer = Packet(

@@ -8,7 +8,7 @@ from tests.acceptance.leaves import LEAVES, Leaf
 from tests.acceptance.leaves_network import NETWORK_LEAVES
 from tests.acceptance.leaves_settings import SETTINGS_LEAVES
 
-__all__ = ["ALL_LEAVES", "ANOTHER_NAME", "ANOTHER_TEST", "NO_LEAF", "OPEN", "SAMPLE", "TREE"]
+__all__ = ["ALL_LEAVES", "ANOTHER_NAME", "ANOTHER_TEST", "NO_LEAF", "SAMPLE", "TREE"]
 
 ALL_LEAVES: tuple[Leaf, ...] = (*LEAVES, *NETWORK_LEAVES, *SETTINGS_LEAVES)
 
@@ -142,9 +142,4 @@ NO_LEAF = {
     "snat-port-race": "a race of two connections: not to be made at will",
     "conntrack-invalid-rst": "resets in the middle of a transfer: debug transfers nothing large",
     "svc-ping-clusterip": "debug never pings a Service's address",
-}
-
-#: What a lab could have and debug does not tell yet.
-OPEN = {
-    "vxlan-checksum-offload": "who notices a wrong checksum is up to devices' offloads, which are not read",
 }

@@ -89,6 +89,21 @@ def _made_anew(*, vni: int, port: int) -> Callable[[Scene], list[tuple[str, str]
     return inject
 
 
+def wrong_checksum(scene: Scene) -> list[tuple[str, str]]:
+    """A rule writes into the tunnel's outer checksum, and the device below leaves none to the next one."""
+    near = _near(scene)
+    rule = "udp dport 8472 udp checksum set 0x1234"
+    chain = "type filter hook postrouting priority 0"
+    table = f"nft 'table ip spoils {{ chain post {{ {chain}; {rule}; }}; }}'"
+    off = (
+        "python3 -c 'import array, fcntl, socket, struct\n"
+        'value = array.array("B", struct.pack("II", 0x17, 0))\n'  # ETHTOOL_STXCSUM: ethtool -K eth0 tx off
+        'request = struct.pack("16sP16x", b"eth0", value.buffer_info()[0])\n'
+        "fcntl.ioctl(socket.socket(), 0x8946, request)'"
+    )
+    return [(near, f"{off}; {table}")]
+
+
 def old_address(scene: Scene) -> list[tuple[str, str]]:
     """The peer's VTEP is looked for at an address that nobody has."""
     near = _near(scene)
@@ -178,6 +193,7 @@ NETWORK_LEAVES = (
     Leaf("vtep-mac-mismatch", "path", shell=other_vtep_mac, mended=True),
     Leaf("vni-mismatch", "path", shell=_made_anew(vni=2, port=8472)),
     Leaf("vxlan-port-mismatch", "path", shell=_made_anew(vni=1, port=4789)),
+    Leaf("vxlan-checksum-offload", "path", shell=wrong_checksum),
     Leaf("fdb-stale-remote", "path", shell=old_address, mended=True),
     Leaf("flannel-arp-missing", "path", shell=no_neighbour, mended=True),
     Leaf("rp-filter-strict", "path", shell=faults.rp_filter_strict, mended=True),

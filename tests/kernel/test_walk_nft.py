@@ -1,15 +1,10 @@
 """Native nftables against the kernel: rule sets loaded by nft, walked, tried, watched rule by rule."""
 
-import array
-import fcntl
 import os
-import socket
-import struct
 from collections.abc import Iterator
 
 import pytest
 
-from nettrace.collect.netns import in_netns
 from nettrace.model.walk import Outcome
 from tests.kernel.bed import Bed
 from tests.kernel.native import load, watched
@@ -118,40 +113,3 @@ def test_translation(net: Net, source: str, dst: str, port: int | None, proto: s
     TOPOLOGIES["router"](net)
     load(net, "r", NAT)
     assert watched(net, net.flow(source, dst, port, proto)).outcome is outcome
-
-
-CHECKSUM = """
-table ip spoils {
-  chain post {
-    type filter hook postrouting priority 0
-    udp dport 7 udp checksum set 0x1234
-  }
-}
-"""
-_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
-
-
-def _offload_checksums(net: Net, label: str, device: str, *, on: bool) -> None:
-    """ethtool -K DEVICE tx on|off."""
-    value = array.array("B", struct.pack("II", _ETHTOOL_STXCSUM, on))
-    request = struct.pack("16sP16x", device.encode(), value.buffer_info()[0])
-
-    def told() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-            fcntl.ioctl(control, _SIOCETHTOOL, request)
-
-    in_netns(net[label].path, told)
-
-
-def test_a_checksum_that_a_rule_writes(net: Net) -> None:
-    """The receiver drops it only where the sender's device has no offload: the walk leaves it open."""
-    TOPOLOGIES["router"](net)
-    load(net, "client", CHECKSUM)
-    flow = net.flow("client", "10.2.0.2", 7, "udp")
-    answer = net.walked(flow)
-    assert answer.outcome is Outcome.UNKNOWN
-    assert all("a checksum" in path.reason and "spoils" in path.reason for path in answer.paths)
-    for on, outcome in ((True, Outcome.CONNECTED), (False, Outcome.TIMEOUT)):
-        _offload_checksums(net, "client", "eth0", on=on)
-        observed = net.tried(flow, timeout=0.6)
-        assert [one.outcome for one in observed.attempts] == [outcome]

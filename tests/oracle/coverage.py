@@ -23,6 +23,7 @@ _ELSEWHERE = {
     Verdict.REFUSED: "the walk says NOT_LISTENING or REJECTED, which tell more",
     Verdict.INVALID: "only an ICMP error that quotes nothing",
     Verdict.UNKNOWN: "is not compared",
+    Verdict.BAD_CHECKSUM: "takes a device's offload to be off: tests/kernel/test_walk_checksum.py",
 }
 
 

@@ -121,6 +121,7 @@ from nettrace.diagnose.causes.veth_detached import VETH_DETACHED
 from nettrace.diagnose.causes.veth_host_down import VETH_HOST_DOWN
 from nettrace.diagnose.causes.vni_mismatch import VNI_MISMATCH
 from nettrace.diagnose.causes.vtep_mac_mismatch import VTEP_MAC_MISMATCH
+from nettrace.diagnose.causes.vxlan_checksum_offload import VXLAN_CHECKSUM_OFFLOAD
 from nettrace.diagnose.causes.vxlan_port_mismatch import VXLAN_PORT_MISMATCH
 from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
 
@@ -142,6 +143,7 @@ CAUSES: tuple[Cause, ...] = (
     MARTIAN_LOCAL_SOURCE,
     POD_WRONG_NETMASK,
     VNI_MISMATCH,
+    VXLAN_CHECKSUM_OFFLOAD,
     VTEP_MAC_MISMATCH,
     VXLAN_PORT_MISMATCH,
     NFT_TABLE_GONE,
