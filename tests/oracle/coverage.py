@@ -40,6 +40,8 @@ _NO_OUTCOME = {
 def _tag(one: Any) -> str:
     """Return the tag of a match or a target, or the name of what is kept as text."""
     tag = str(one.__struct_config__.tag)
+    if tag == "icmp":
+        return str(one.proto)  # one struct for icmp and icmp6
     return str(one.name) if tag == "extension" else tag
 
 

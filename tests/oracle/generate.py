@@ -53,7 +53,7 @@ TARGETS = frozenset(
 
 #: What few places take or few packets meet: many states have a rule of one of these in front.
 _SCARCE = (
-    *("mac", "owner", "socket", "tcpmss", "TCPMSS", "TCPOPTSTRIP"),
+    *("mac", "owner", "owner", "socket", "tcpmss", "TCPMSS", "TCPOPTSTRIP"),
     *("hash:net,iface", "bitmap:port", "hash:ip", "hash:ip,port,net"),
 )
 #: IPv6's own are in a third of the networks.
@@ -117,8 +117,8 @@ class Generator:
             label, name, values = self.random.choice(bench.sysctls)
             sysctls[label, name] = self.random.choice(values)
         menu = self.random.sample(bench.menu, self.random.choice((0, 0, 1, 1, 2, 3)))
-        if self.maybe(0.4):
-            menu.append(self.random.choice((*bench.rare, *bench.loops, *bench.loops)))
+        if self.maybe(0.5):
+            menu.append(self.random.choice((*bench.rare, *bench.loops, *bench.loops, *bench.loops)))
         commands: dict[tuple[str, str], Change] = {}
         for line in menu:
             for change in (line,) if isinstance(line, Change) else line:
@@ -260,7 +260,7 @@ class Rules:
             if self.focus and draw.maybe(0.5):
                 line = self.pieces.scarce(self.focus, table, chain)
                 lines += [f"-A {chain} {line}"] if line else []
-            if table == "filter" and draw.maybe(0.15):  # the handshake passes, and what comes then does not
+            if table == "filter" and draw.maybe(0.25):  # the handshake passes, and what comes then does not
                 end = draw.pick("DROP", "REJECT --reject-with tcp-reset", "REJECT --reject-with tcp-reset")
                 lines.append(f"-A {chain} -p tcp -m tcp --tcp-flags PSH PSH -j {end}")
             for _ in range(round(draw.random.choice((1, 2, 3, 4, 5, 6)) * self.density)):
@@ -424,7 +424,7 @@ class Rules:
         if home in ("PREROUTING", "OUTPUT"):
             to = draw.pick(*bench.to)
             port = draw.pick(*(f":{one}" for one in bench.ports), ":80", "") if ports else ""
-            if ports and draw.maybe(0.2) and home == "PREROUTING":
+            if ports and draw.maybe(0.4) and home == "PREROUTING":
                 return f"-j REDIRECT --to-ports {draw.pick(*bench.ports)}"
             return f"-j DNAT --to-destination {at(to, port)}"
         if home == "INPUT" or draw.maybe(0.4):
