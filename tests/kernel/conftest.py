@@ -1,4 +1,8 @@
-"""The fixture `netns`: a bed of namespaces (tests.kernel.bed) that are gone after the test."""
+"""
+Fixtures: namespaces that are gone after the test.
+
+`netns` is a bed to make them in (tests.kernel.bed), `net` a network with listeners (tests.kernel.walkbed).
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.bed import Bed
+from tests.kernel.walkbed import Net
 
 
 @pytest.fixture
@@ -18,3 +23,13 @@ def netns() -> Iterator[Bed]:
         yield bed
     finally:
         bed.close()
+
+
+@pytest.fixture
+def net(netns: Bed) -> Iterator[Net]:
+    """A network that is being built."""
+    found = Net(netns)
+    try:
+        yield found
+    finally:
+        found.close()

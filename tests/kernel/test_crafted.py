@@ -17,7 +17,7 @@ from nettrace.model.walk import Outcome
 from nettrace.observe.connect import connect
 from nettrace.observe.rule_trace import watched_connect
 from nettrace.observe.shape import Shape
-from tests.kernel.bed import Bed, eventually
+from tests.kernel.bed import eventually
 from tests.kernel.labs import a_lab, path_of
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
@@ -27,26 +27,22 @@ CRAFTED = Shape(mark=7, ttl=33, tos=0x10, df=False, crafted=True)
 
 
 @pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
+def net(net: Net) -> Net:
     """A router between a client and a server, IPv6 too."""
-    found = Net(netns)
-    try:
-        TOPOLOGIES["router"](found)
-        for label, device, address in (
-            ("client", "eth0", "fd01::2/64"),
-            ("r", "c", "fd01::1/64"),
-            ("r", "s", "fd02::1/64"),
-            ("server", "eth0", "fd02::2/64"),
-        ):
-            found[label].address(device, address)
-        found["client"].ip("-6 route add default via fd01::1")
-        found["server"].ip("-6 route add default via fd02::1")
-        found["r"].sysctl("net.ipv6.conf.all.forwarding", 1)
-        for space in found.spaces.values():
-            eventually(lambda space=space: not space.ip("-6 addr show tentative"))  # type: ignore[misc]
-        yield found
-    finally:
-        found.close()
+    TOPOLOGIES["router"](net)
+    for label, device, address in (
+        ("client", "eth0", "fd01::2/64"),
+        ("r", "c", "fd01::1/64"),
+        ("r", "s", "fd02::1/64"),
+        ("server", "eth0", "fd02::2/64"),
+    ):
+        net[label].address(device, address)
+    net["client"].ip("-6 route add default via fd01::1")
+    net["server"].ip("-6 route add default via fd02::1")
+    net["r"].sysctl("net.ipv6.conf.all.forwarding", 1)
+    for space in net.spaces.values():
+        eventually(lambda space=space: not space.ip("-6 addr show tentative"))  # type: ignore[misc]
+    return net
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,10 @@ def put(space: object, name: str, *addresses: str) -> None:
 
 
 @pytest.fixture
-def net(netns: Bed) -> Net:
+def net(net: Net) -> Net:
     """A client, a router, a server."""
-    made = Net(netns)
-    TOPOLOGIES["router"](made)
-    return made
+    TOPOLOGIES["router"](net)
+    return net
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])

@@ -5,14 +5,12 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from nettrace.collect.netns import in_netns
 from nettrace.model.addr import address_text
 from nettrace.model.step import Stage
-from tests.kernel.bed import Bed
 from tests.kernel.walkbed import Net
 from tests.kernel.walkbed6 import TOPOLOGIES6
 
@@ -22,14 +20,10 @@ _REDIRECT = 137
 
 
 @pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
+def net(net: Net) -> Net:
     """A router, and fd00:1::8 on the client's link."""
-    found = Net(netns)
-    try:
-        TOPOLOGIES6["router"](found)
-        yield found
-    finally:
-        found.close()
+    TOPOLOGIES6["router"](net)
+    return net
 
 
 def told(net: Net, dst: str) -> set[str]:

@@ -3,28 +3,22 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.kernel.bed import Bed
 from tests.kernel.walkbed import Net
 from tests.kernel.walkbed6 import TOPOLOGIES6
 
 
 @pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
+def net(net: Net) -> Net:
     """The dual-stack router, which translates fd00:96::1 and drops port 81."""
-    found = Net(netns)
-    TOPOLOGIES6["router"](found)
-    found.sh("r", "ip6tables -A FORWARD -p tcp --dport 81 -j DROP")
-    found.sh("r", "ip6tables-legacy -t mangle -A FORWARD -p tcp -j MARK --set-mark 1")
-    found.sh("r", "ip6tables -t nat -A PREROUTING -d fd00:96::1 -p tcp -j DNAT --to-destination fd00:2::2")
-    try:
-        yield found
-    finally:
-        found.close()
+    TOPOLOGIES6["router"](net)
+    net.sh("r", "ip6tables -A FORWARD -p tcp --dport 81 -j DROP")
+    net.sh("r", "ip6tables-legacy -t mangle -A FORWARD -p tcp -j MARK --set-mark 1")
+    net.sh("r", "ip6tables -t nat -A PREROUTING -d fd00:96::1 -p tcp -j DNAT --to-destination fd00:2::2")
+    return net
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,8 @@ Each case is a topology of walkbed6, commands that change it, and a probe.  Outc
 answered and how long it took have to be as the walk said; UNKNOWN is a failure.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.kernel.bed import Bed
 from tests.kernel.cases import Case, c, try_case
 from tests.kernel.walkbed import Net
 from tests.kernel.walkbed6 import TOPOLOGIES6
@@ -326,16 +323,6 @@ VXLAN = (
 )  # fmt: skip
 
 CASES = (*ROUTER, *RULES, *NAT, *PREFIXES, *MTU, *WAYS, *PODS, *VXLAN)
-
-
-@pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
-    """A network that is being built."""
-    found = Net(netns)
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.topology}-{case.name}" for case in CASES])

@@ -4,11 +4,8 @@ The walk against the kernel at devices: bridges with their ports' switches, macv
 Each case is built, read, walked and really tried; UNKNOWN is a failure.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.kernel.bed import Bed
 from tests.kernel.cases import Case, c, try_case
 from tests.kernel.walkbed import Net
 
@@ -187,16 +184,6 @@ VXLAN = (
 )  # fmt: skip
 
 CASES = (*BRIDGE, *MACVLAN, *VXLAN)
-
-
-@pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
-    """A network that is being built."""
-    found = Net(netns)
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.topology}-{case.name}" for case in CASES])

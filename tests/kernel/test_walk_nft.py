@@ -1,26 +1,14 @@
 """Native nftables against the kernel: rule sets loaded by nft, walked, tried, watched rule by rule."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from nettrace.model.walk import Outcome
-from tests.kernel.bed import Bed
 from tests.kernel.native import load, watched
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
-    """A network that is being built."""
-    found = Net(netns)
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 FILTER = """

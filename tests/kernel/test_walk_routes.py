@@ -5,7 +5,6 @@ Two routers between a client and a server; whatever is set, a real packet ends a
 """
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,7 +12,6 @@ from nettrace.align.outcome import compare
 from nettrace.model.flow import Flow
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from tests.kernel.bed import Bed
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
 SEEDS = range(3)
@@ -97,17 +95,13 @@ def change(choose: random.Random) -> tuple[str, str]:
 
 
 @pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
+def net(net: Net) -> Net:
     """A client and a server with two routers between them, without limits on ICMP errors."""
-    found = Net(netns)
-    try:
-        TOPOLOGIES["two-ways"](found)
-        for label, space in found.spaces.items():
-            space.sysctl("net.ipv4.icmp_ratelimit", 0)
-            found.sh(label, "sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 || true")
-        yield found
-    finally:
-        found.close()
+    TOPOLOGIES["two-ways"](net)
+    for label, space in net.spaces.items():
+        space.sysctl("net.ipv4.icmp_ratelimit", 0)
+        net.sh(label, "sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 || true")
+    return net
 
 
 def difference(net: Net, flow: Flow) -> str:

@@ -2,13 +2,11 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from nettrace.collect.netns import in_netns
 from nettrace.model.walk import Outcome
-from tests.kernel.bed import Bed
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
 MUCH = 20_000  # bytes each way
@@ -47,16 +45,12 @@ CASES = {
 
 
 @pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
+def net(net: Net) -> Net:
     """A router between a client and a server whose devices send single segments."""
-    found = Net(netns)
-    try:
-        TOPOLOGIES["router"](found)
-        for label, device in (("client", "eth0"), ("r", "c"), ("r", "s"), ("server", "eth0")):
-            found[label].ip(f"link set {device} gso_max_segs 1")
-        yield found
-    finally:
-        found.close()
+    TOPOLOGIES["router"](net)
+    for label, device in (("client", "eth0"), ("r", "c"), ("r", "s"), ("server", "eth0")):
+        net[label].ip(f"link set {device} gso_max_segs 1")
+    return net
 
 
 def serve(listener: socket.socket) -> None:

@@ -9,7 +9,6 @@ import os
 import selectors
 import socket
 import struct
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +18,6 @@ from nettrace.collect.netns import in_netns
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from tests.kernel.bed import Bed
 from tests.kernel.cases import Case, build, c, try_built
 from tests.kernel.walkbed import TOPOLOGIES, Net
 
@@ -30,16 +28,6 @@ SCTP_NAT = "iptables -t nat -A PREROUTING -p sctp --dport 99 -j DNAT --to-destin
 SCTP_DROP = "iptables -A FORWARD -p sctp --dport 90:100 -j DROP"
 MASQUERADE = "iptables -t nat -A POSTROUTING -o s -j MASQUERADE"
 REJECT = "iptables -A FORWARD -p 253 -j REJECT --reject-with icmp-proto-unreachable"
-
-
-@pytest.fixture
-def net(netns: Bed) -> Iterator[Net]:
-    """client -- r -- server."""
-    found = Net(netns)
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 class Opened(NamedTuple):

@@ -28,6 +28,7 @@ from nettrace.observe.probe_drops import ProbeDrops
 from nettrace.observe.tag import fresh_tags
 from nettrace.walk import walk
 from tests.kernel.bed import Bed, Space
+from tests.kernel.service_rules import service_rules
 
 __all__ = ["TOPOLOGIES", "Net"]
 
@@ -291,62 +292,7 @@ def _pods(net: Net) -> None:
     for label in ("pod1", "pod2", "pod3", "node", "outside"):
         net.listen(label, 9376)
         net.listen(label, 53, "udp")
-    net["node"].run("iptables-restore", stdin=SERVICE)
-
-
-#: What kube-proxy would write for one Service 10.96.0.1:80 -> three pods, with NodePort 30080.
-SERVICE = """*nat
-:PREROUTING ACCEPT [0:0]
-:INPUT ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:POSTROUTING ACCEPT [0:0]
-:KUBE-SERVICES - [0:0]
-:KUBE-NODEPORTS - [0:0]
-:KUBE-EXT - [0:0]
-:KUBE-SVC - [0:0]
-:KUBE-SEP1 - [0:0]
-:KUBE-SEP2 - [0:0]
-:KUBE-SEP3 - [0:0]
-:KUBE-DNS - [0:0]
-:KUBE-MARK-MASQ - [0:0]
-:KUBE-POSTROUTING - [0:0]
--A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
--A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE --random-fully
--A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j KUBE-SVC
--A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m udp --dport 53 -j KUBE-DNS
--A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
--A KUBE-NODEPORTS -p tcp -m tcp --dport 30080 -j KUBE-EXT
--A KUBE-EXT -j KUBE-MARK-MASQ
--A KUBE-EXT -j KUBE-SVC
--A KUBE-DNS -p udp -j DNAT --to-destination 10.244.1.3:53
--A KUBE-SVC ! -s 10.244.0.0/16 -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ
--A KUBE-SVC -m statistic --mode random --probability 0.33333333349 -j KUBE-SEP1
--A KUBE-SVC -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP2
--A KUBE-SVC -j KUBE-SEP3
--A KUBE-SEP1 -s 10.244.1.2/32 -j KUBE-MARK-MASQ
--A KUBE-SEP1 -p tcp -m tcp -j DNAT --to-destination 10.244.1.2:9376
--A KUBE-SEP2 -s 10.244.1.3/32 -j KUBE-MARK-MASQ
--A KUBE-SEP2 -p tcp -m tcp -j DNAT --to-destination 10.244.1.3:9376
--A KUBE-SEP3 -s 10.244.1.4/32 -j KUBE-MARK-MASQ
--A KUBE-SEP3 -p tcp -m tcp -j DNAT --to-destination 10.244.1.4:9376
--A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
--A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
--A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
--A KUBE-POSTROUTING -j MASQUERADE --random-fully
-COMMIT
-*filter
-:INPUT ACCEPT [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:KUBE-FORWARD - [0:0]
--A FORWARD -j KUBE-FORWARD
--A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
--A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
--A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-COMMIT
-"""
+    net["node"].run("iptables-restore", stdin=service_rules(4))
 
 
 def _vxlan(net: Net) -> None:
