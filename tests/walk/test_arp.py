@@ -7,9 +7,8 @@ from nettrace.model.nft import NftBase
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome, Path
 from tests.walk.native import DROP, base, one_chain
-from tests.walk.worlds import flow, one_path, pod_network, router
+from tests.walk.worlds import TO_SERVER, flow, one_path, pod_network, router
 
-TO_SERVER = flow("client", "10.2.0.2", 80)
 POD_TO_POD = flow("pod1", "10.244.1.3", 9376)
 
 

@@ -6,9 +6,7 @@ from msgspec.structs import replace
 from nettrace.model.routes import PolicyRule
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome
-from tests.walk.worlds import World, flow, one_path, router
-
-TO_SERVER = flow("client", "10.2.0.2", 80)
+from tests.walk.worlds import TO_SERVER, World, flow, one_path, router
 
 
 def test_it_connects() -> None:
@@ -169,3 +167,29 @@ def test_a_routing_loop_is_called_one() -> None:
     path = one_path(world, flow("client", "10.77.0.1", 80))
     assert (path.verdict, path.outcome) == (Verdict.LOOP, Outcome.UNREACHABLE)
     assert len(path.request.steps) < 40
+
+
+def test_a_source_with_a_broadcast_route_is_martian() -> None:
+    """rp_filter's lookup refuses a source that is a broadcast address."""
+    world = router()
+    world["r"].conf("c", rp_filter=2)
+    path = one_path(world, flow("r", "10.2.0.2", 80, src="10.2.0.255", device="c"))
+    assert path.verdict is Verdict.MARTIAN
+
+
+def test_rp_filter_on_a_device_without_addresses() -> None:
+    """A device without addresses accepts only what its own routes lead back to."""
+    world = router()
+    world["r"].addresses = [a for a in world["r"].addresses if a.device != "c"]
+    world["r"].routes = [r for r in world["r"].routes if r.nexthops[0].device != "c"]
+    world["r"].route("10.1.0.0/24", "s", "10.2.0.9")
+    arriving = flow("r", "10.2.0.2", 80, src="10.1.0.2", device="c")
+    assert one_path(world, arriving).request.verdict is Verdict.DELIVERED
+    world["r"].conf("c", rp_filter=2)
+    assert one_path(world, arriving).request.verdict is Verdict.REVERSE_PATH_FILTERED
+
+
+def test_a_multicast_destination_from_outside() -> None:
+    """Multicast is UNKNOWN, not dropped."""
+    path = one_path(router(), flow("r", "224.0.0.1", 80, "udp", src="10.1.0.2", device="c"))
+    assert path.outcome is Outcome.UNKNOWN

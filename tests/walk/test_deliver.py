@@ -11,9 +11,7 @@ from nettrace.model.section import Missing, MissingKind, SectionKey
 from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from tests.walk.worlds import World, flow, one_path, router
-
-TO_SERVER = flow("client", "10.2.0.2", 80)
+from tests.walk.worlds import TO_SERVER, World, flow, one_path, router
 
 
 def listening(port: int = 80, proto: str = "tcp", **socket: Any) -> World:

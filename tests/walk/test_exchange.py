@@ -5,10 +5,8 @@ from msgspec.structs import replace
 
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Outcome
-from tests.walk.worlds import World, flow, one_path, router
+from tests.walk.worlds import TO_SERVER, UDP_TO_SERVER, World, flow, one_path, router
 
-TO_SERVER = flow("client", "10.2.0.2", 80)
-UDP = flow("client", "10.2.0.2", 53, "udp")
 ECHO = flow("client", "10.2.0.2", proto="icmp")
 
 
@@ -26,7 +24,7 @@ ECHO = flow("client", "10.2.0.2", proto="icmp")
 )
 def test_kinds_of_reject(with_: str, errno: str) -> None:
     """Each --reject-with has the errno that the kernel tells a client of any protocol."""
-    for asked in (TO_SERVER, UDP, ECHO):
+    for asked in (TO_SERVER, UDP_TO_SERVER, ECHO):
         world = router()
         world["r"].filter(f"-A FORWARD -d 10.2.0.2 -j REJECT --reject-with {with_}")
         path = one_path(world, asked)
@@ -48,7 +46,7 @@ def test_a_reset_is_a_refusal() -> None:
     ("asked", "outcome", "errno"),
     [
         (TO_SERVER, Outcome.TIMEOUT, None),
-        (UDP, Outcome.DENIED, "EPERM"),
+        (UDP_TO_SERVER, Outcome.DENIED, "EPERM"),
         (ECHO, Outcome.DENIED, "EPERM"),
     ],
 )
@@ -64,7 +62,7 @@ def test_the_server_s_own_drop_is_none_of_the_client_s() -> None:
     """OUTPUT's DROP at the server is a drop by rule, and the client waits."""
     world = router()
     world["server"].filter("-P OUTPUT DROP")
-    for asked in (TO_SERVER, UDP, ECHO):
+    for asked in (TO_SERVER, UDP_TO_SERVER, ECHO):
         path = one_path(world, asked)
         assert (path.verdict, path.outcome, path.failed) == (Verdict.DROPPED_BY_RULE, Outcome.TIMEOUT, 1)
 
@@ -86,7 +84,7 @@ def test_no_route_at_home() -> None:
     """A client without a route hears so at once, whatever the protocol."""
     world = router()
     world["client"].routes = [r for r in world["client"].routes if r.dst != "0.0.0.0/0"]
-    for asked in (TO_SERVER, UDP, ECHO):
+    for asked in (TO_SERVER, UDP_TO_SERVER, ECHO):
         path = one_path(world, asked)
         assert (path.verdict, path.outcome, path.errno) == (
             Verdict.NO_ROUTE,
@@ -188,7 +186,7 @@ def test_a_size_that_was_asked_for() -> None:
 
 def test_a_first_packet_that_is_too_big_at_home() -> None:
     """A datagram larger than the device's MTU that may not be fragmented is EMSGSIZE."""
-    big = replace(UDP, packet=replace(UDP.packet, size=2000))
+    big = replace(UDP_TO_SERVER, packet=replace(UDP_TO_SERVER.packet, size=2000))
     path = one_path(router(), big)
     assert (path.verdict, path.outcome, path.errno) == (Verdict.TOO_BIG, Outcome.UNREACHABLE, "EMSGSIZE")
 
@@ -196,7 +194,7 @@ def test_a_first_packet_that_is_too_big_at_home() -> None:
 def test_a_packet_that_may_be_fragmented() -> None:
     """Without DF a large packet goes on in fragments, which a step notes."""
     world = narrow()
-    big = replace(UDP, packet=replace(UDP.packet, size=1400, df=False))
+    big = replace(UDP_TO_SERVER, packet=replace(UDP_TO_SERVER.packet, size=1400, df=False))
     path = one_path(world, big)
     assert path.request.verdict is Verdict.DELIVERED
     assert any("fragments of 1300" in step.note for step in path.request.steps)

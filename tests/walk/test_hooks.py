@@ -23,9 +23,7 @@ from tests.walk.native import (
     table,
     tcp_dport,
 )
-from tests.walk.worlds import flow, one_path, router, walked
-
-TO_SERVER = flow("client", "10.2.0.2", 80)
+from tests.walk.worlds import TO_SERVER, flow, one_path, router, walked
 
 
 def test_mangle_comes_before_nat_and_nat_before_filter() -> None:

@@ -16,9 +16,8 @@ from nettrace.walk.context import Run
 from nettrace.walk.limits import Limits
 from nettrace.walk.nat import bind, translate
 from nettrace.walk.skb import Conn, Skb, mirrored, tuple_of
-from tests.walk.worlds import World, flow, one_path, router
+from tests.walk.worlds import TO_SERVER, World, flow, one_path, router
 
-TO_SERVER = flow("client", "10.2.0.2", 80)
 PUBLISHED = flow("client", "10.1.0.1", 8080)
 DNAT = "-A PREROUTING -d 10.1.0.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.2.0.2:80"
 

@@ -8,9 +8,7 @@ from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Needs, Outcome
 from nettrace.walk import walk
 from nettrace.walk.neighbour import ARP_PATIENCE
-from tests.walk.worlds import World, flow, one_path, pod_network, router
-
-TO_SERVER = flow("client", "10.2.0.2", 80)
+from tests.walk.worlds import TO_SERVER, World, flow, one_path, pod_network, router
 
 
 def test_nobody_answers_the_sender() -> None:

@@ -19,9 +19,8 @@ from nettrace.walk.matches import header_matches, match_matches
 from nettrace.walk.namespace import namespace
 from nettrace.walk.point import HookPoint
 from nettrace.walk.skb import Skb
-from tests.walk.worlds import flow, one_path, router, walked
+from tests.walk.worlds import TO_SERVER, one_path, router, walked
 
-TO_SERVER = flow("client", "10.2.0.2", 80)
 SYN = "-A FORWARD -p tcp -m tcp --tcp-flags SYN,ACK SYN"
 
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from nettrace.model.packet import Packet
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Needs, Outcome, Walk
 from nettrace.walk import walk
-from tests.walk.worlds import World, flow, one_path, pod_network, router, walked
+from tests.walk.worlds import TO_SERVER, World, flow, one_path, pod_network, router, walked
 
-TO_SERVER = flow("client", "10.2.0.2", 80)
 SECTIONS = (
     "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "sockets", "conntrack",
     "ipsets", "nft",
@@ -292,3 +292,17 @@ def test_knowing_less_never_makes_sure(
     for path in after.paths:
         if path.outcome is not Outcome.UNKNOWN:
             assert (path.verdict, path.outcome, path.errno) in known
+
+
+def test_the_packet_of_a_step_is_the_one_before_it() -> None:
+    """Each step that changed the packet holds both; the next one begins with what came out."""
+    world = router()
+    world["r"].nat("-A PREROUTING -d 10.1.0.1/32 -p tcp -j DNAT --to-destination 10.2.0.2")
+    path = one_path(world, flow("client", "10.1.0.1", 80))
+    current: Packet | None = None
+    for step in path.request.steps:
+        if current is not None:
+            assert step.before == current
+        current = step.after or step.before
+    changed: list[Any] = [step.verdict for step in path.request.steps if step.after is not None]
+    assert changed == ["dnat", "accept"]

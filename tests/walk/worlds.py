@@ -39,7 +39,7 @@ from nettrace.model.xt import XtRuleset
 from nettrace.parse.iptables import parse_save
 from nettrace.walk import walk
 
-__all__ = ["World", "flow", "one_path", "pod_network", "router", "walked"]
+__all__ = ["TO_SERVER", "UDP_TO_SERVER", "World", "flow", "one_path", "pod_network", "router", "walked"]
 
 DEFAULT_RULES = (
     PolicyRule(priority=0, table=255),
@@ -299,6 +299,11 @@ def flow(
         source=ObjectRef(kind="netns", name=netns),
         target=target,
     )
+
+
+#: From the client to the server of router().
+TO_SERVER = flow("client", "10.2.0.2", 80)
+UDP_TO_SERVER = flow("client", "10.2.0.2", 53, "udp")
 
 
 def walked(world: World | Snapshot, asked: Flow) -> Walk:
