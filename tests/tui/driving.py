@@ -7,6 +7,8 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+from nettrace.model.snapshot import Snapshot
+from nettrace.parse.snapshot_file import decode_snapshot
 from nettrace.render.svg import offline
 from nettrace.tui.app import NettraceApp
 from nettrace.tui.session import Where
@@ -93,3 +95,8 @@ def screen(app: NettraceApp) -> str:
     return "\n".join("".join(segment.text for segment in strip) for strip in lines[:height])[
         : (width + 1) * height
     ]
+
+
+def snapshot() -> Snapshot:
+    """The recorded lab."""
+    return decode_snapshot(SNAPSHOT.read_bytes(), "the recorded lab")
