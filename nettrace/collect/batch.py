@@ -33,6 +33,7 @@ from nettrace.collect.routes import read_routes, read_rules
 from nettrace.collect.session import Session
 from nettrace.collect.sockets import read_sockets
 from nettrace.collect.sysctls import read_sysctls
+from nettrace.collect.xfrm import read_xfrm
 from nettrace.model.resolver import Resolver
 from nettrace.model.section import Known, Missing, MissingKind, Section
 from nettrace.model.snapshot import Netns
@@ -98,6 +99,7 @@ _READERS: Mapping[str, Callable[[_Batch], object]] = {
     "ipvs_connections": lambda batch: read_ipvs_connections(),
     "recent": lambda batch: read_recent(),
     "offloads": lambda batch: read_offloads(),
+    "xfrm": lambda batch: read_xfrm(batch.session),
     "resolver": lambda batch: batch.resolver,
     "nft": lambda batch: nft.outline(batch.session, batch.tables),
     "xt/nft": lambda batch: xt.nft_ruleset(batch.tables),

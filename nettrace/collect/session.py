@@ -9,7 +9,13 @@ Not here: what is read through them.
 from typing import Any
 
 from nettrace.collect.failure import CollectError
-from nettrace.collect.wire import NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, NetlinkSocket
+from nettrace.collect.wire import (
+    NETLINK_NETFILTER,
+    NETLINK_ROUTE,
+    NETLINK_SOCK_DIAG,
+    NETLINK_XFRM,
+    NetlinkSocket,
+)
 from nettrace.model.section import MissingKind
 
 __all__ = ["Session"]
@@ -68,6 +74,11 @@ class Session:
     def sock_diag(self) -> NetlinkSocket:
         """A sock_diag socket.  Ask has_module() first, as for netfilter."""
         return self._raw(NETLINK_SOCK_DIAG)
+
+    @property
+    def xfrm(self) -> NetlinkSocket:
+        """A socket for IPsec's policies and states.  Opening one loads xfrm_user where it is a module."""
+        return self._raw(NETLINK_XFRM)
 
     def _raw(self, protocol: int) -> NetlinkSocket:
         if protocol not in self._sockets:

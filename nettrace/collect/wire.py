@@ -20,6 +20,7 @@ __all__ = [
     "NETLINK_NETFILTER",
     "NETLINK_ROUTE",
     "NETLINK_SOCK_DIAG",
+    "NETLINK_XFRM",
     "NetlinkSocket",
     "attribute",
     "attributes",
@@ -32,6 +33,7 @@ __all__ = [
 
 NETLINK_ROUTE = 0
 NETLINK_SOCK_DIAG = 4
+NETLINK_XFRM = 6
 NETLINK_NETFILTER = 12
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id

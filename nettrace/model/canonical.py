@@ -3,9 +3,9 @@ What "the same state" means: the one definition, for digests, undo and tests.
 
 Set aside: counters, handles, interface indexes, process ids, ages and timeouts; what comes
 and goes by itself (learned forwarding entries, neighbours that are not permanent, conntrack,
-ephemeral sockets, ``nf_conntrack_count``); the order of things whose order decides nothing;
-and a built-in chain that is empty with policy ACCEPT, which passes everything just as one
-that does not exist (iptables cannot delete it again).
+ephemeral sockets, ``nf_conntrack_count``, the states of IPsec); the order of things
+whose order decides nothing; and a built-in chain that is empty with policy ACCEPT, which passes
+everything just as one that does not exist (iptables cannot delete it again).
 Kept: everything else: rules with their order and position, policies, chains, sets, routes with
 all attributes, permanent neighbours and forwarding entries, sysctls, attributes of devices.
 Not here: reading any of it.
@@ -29,6 +29,7 @@ from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, Section, SectionKey
 from nettrace.model.snapshot import Netns, Process, Snapshot
 from nettrace.model.sockets import Socket
+from nettrace.model.xfrm import Xfrm
 from nettrace.model.xt import XT_SECTIONS, XtChain, XtRuleset, XtTable
 
 __all__ = ["canonical", "canonical_netns", "difference", "digest", "snapshot_difference"]
@@ -340,6 +341,14 @@ def _xt_section(section: Section[Any]) -> Any:
     return {"missing": str(section.kind)} if isinstance(section, Missing) else _xt(section.value)
 
 
+def _xfrm(value: Xfrm) -> Any:
+    """The states of IPsec come and go as daemons renew them; a policy's index is the kernel's choice."""
+    return {
+        "policies": [_plain(replace(one, index=0)) for one in value.policies],
+        "blocks": sorted(value.blocks),
+    }
+
+
 _SECTIONS: dict[str, Any] = {
     "links": _links,
     "addresses": _addresses,
@@ -356,5 +365,6 @@ _SECTIONS: dict[str, Any] = {
     "recent": _conntrack,
     "offloads": _offloads,
     "nft": _nft,
+    "xfrm": _xfrm,
     "processes": _processes,
 }

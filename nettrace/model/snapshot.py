@@ -24,6 +24,7 @@ from nettrace.model.resolver import Resolver
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, Section, SectionKey
 from nettrace.model.sockets import ConntrackEntry, Socket
+from nettrace.model.xfrm import Xfrm
 from nettrace.model.xt import XT_SECTIONS, XtChain, XtRuleset, XtTable
 
 __all__ = ["SNAPSHOT_VERSION", "Netns", "NodeState", "Process", "Role", "Snapshot", "maps_called"]
@@ -53,7 +54,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     (``/run/netns/NAME``, ``/proc/PID/ns/net``), which means nothing elsewhere.
     ``sysctls`` maps dotted names (``net.ipv4.ip_forward``; a device's own dots are kept as
     ``/``) to values as text.  ``xt_*`` are iptables' rule sets, ``xt6_*`` ip6tables'; ``nft`` is the
-    outline of native nftables; each chain and each set in it is a section of its own.
+    outline of native nftables; each chain and each set in it is a section of its own.  ``xfrm`` is IPsec.
     ``resolver`` is the resolv.conf of whoever lives in it, ``socket_programs`` the BPF that no device bears:
     on the cgroups of these processes, run for their sockets, and at netfilter's hooks.
     ``containers`` are the ids of the containers whose processes live in it, ``container_names`` what their
@@ -90,6 +91,7 @@ class Netns(Struct, frozen=True, kw_only=True):
     recent: Section[tuple[RecentList, ...]] = NOT_READ
     offloads: Section[tuple[DeviceOffloads, ...]] = NOT_READ
     nft: Section[NftRuleset] = NOT_READ
+    xfrm: Section[Xfrm] = NOT_READ
     resolver: Section[Resolver] = NOT_READ
     relays: Section[tuple[Relay, ...]] = NOT_READ  # what plugins make of the other sections
 

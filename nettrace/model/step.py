@@ -23,6 +23,7 @@ class Stage(StrEnum):
     CONNTRACK = "conntrack"  # a binding is made or found
     IPVS = "ipvs"  # a virtual server is asked, or a real server's answer rewritten
     ROUTE = "route"  # policy rules and routing tables
+    XFRM = "xfrm"  # policies of IPsec
     FORWARD = "forward"  # forwarding switch, TTL, MTU
     NEIGHBOUR = "neighbour"  # ARP or ND
     TUNNEL = "tunnel"  # encapsulation and decapsulation
@@ -41,6 +42,7 @@ class Verdict(StrEnum):
     REFUSED = "REFUSED"  # an RST or ICMP port-unreachable came back to the sender
     REJECTED = "REJECTED"  # a REJECT rule dropped and answered
     DROPPED_BY_RULE = "DROPPED_BY_RULE"  # DROP target or policy
+    DROPPED_BY_XFRM = "DROPPED_BY_XFRM"  # a policy of IPsec blocks it, or wants it to have come by IPsec
     DENIED = "DENIED"  # the sender's own OUTPUT rules: EPERM
     NO_ROUTE = "NO_ROUTE"  # no route, or an unreachable/prohibit one
     BLACKHOLED = "BLACKHOLED"  # a blackhole route
@@ -75,7 +77,8 @@ class Why(Struct, frozen=True):
     policy; ``xt6`` for ip6tables), ``NETNS/nft/FAMILY/TABLE/CHAIN/N`` for nftables' own rules,
     ``NETNS/routes/TABLE/PREFIX``, ``NETNS/sysctls/NAME``, ``NETNS/links/DEVICE``,
     ``NETNS/fdb/DEVICE/MAC``, ``NETNS/neighbours/DEVICE/ADDRESS``,
-    ``NETNS/ipvs/PROTO/ADDRESS/PORT``, ``NETNS/sockets/PROTO/PORT``, ``NETNS/conntrack/...``.
+    ``NETNS/ipvs/PROTO/ADDRESS/PORT``, ``NETNS/sockets/PROTO/PORT``, ``NETNS/conntrack/...``,
+    ``NETNS/xfrm/DIRECTION/SRC-DST``.
     ``text`` is what stands there.
     """
 

@@ -23,6 +23,7 @@ from nettrace.model.links import BridgeAttrs, Link, Peer, PortAttrs
 from nettrace.model.nft import NftRuleset
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
+from nettrace.model.xfrm import Xfrm
 from nettrace.model.xt import XtRuleset
 
 __all__ = ["joined", "narrowed"]
@@ -251,5 +252,6 @@ def _wire(name: str, links: tuple[Link, ...]) -> Netns:
         ipsets=Known(()),
         recent=Known(()),
         nft=Known(NftRuleset()),
+        xfrm=Known(Xfrm()),
         relays=Known(()),
     )

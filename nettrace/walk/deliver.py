@@ -24,6 +24,7 @@ from nettrace.walk.relay import relay_in
 from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.stages import Next
 from nettrace.walk.tunnel import decapsulate, tunnel_at
+from nettrace.walk.xfrm import check_in
 
 __all__ = ["deliver"]
 
@@ -35,6 +36,7 @@ def deliver(run: Run, skb: Skb) -> Next:
     ns = namespace(run, skb.netns)
     received(run, skb)
     packet = skb.packet
+    check_in(run, ns, skb, "in")
     tunnels = tunnel_at(ns, packet)
     if tunnels:
         return decapsulate(run, skb, tunnels)

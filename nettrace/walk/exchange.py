@@ -177,7 +177,8 @@ def _refused(talk: _Talk, request: Walked, failed: int) -> Path:
     errno: str | None = None
     delay = 0.0
     if request.errno is not None:
-        outcome, errno = of_errno(proto, request.errno)
+        routed = leg.verdict is Verdict.DROPPED_BY_XFRM
+        outcome, errno = of_errno(proto, request.errno, routed=routed)
         if outcome is not Outcome.TIMEOUT:
             return talk.path(outcome, failed=failed, errno=errno)
     for answer in request.answers:

@@ -19,6 +19,7 @@ from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
 from nettrace.walk.octets import length_of
 from nettrace.walk.point import Answered, HookPoint, Unsure
 from nettrace.walk.skb import Skb, tuple_of
+from nettrace.walk.xfrm import came_by_ipsec
 
 __all__ = ["STATE_TESTS"]
 
@@ -172,7 +173,17 @@ def _cgroup(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
 
 
 def _policy(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
-    """The walk knows of no IPsec: packets come and go without a policy."""
+    """
+    policy_mt: what came in by IPsec, or will leave by it.
+
+    The walk goes on only with packets that leave as they are; one from outside may have come by IPsec.
+    """
+    if (
+        "--dir" in options
+        and options["--dir"].values[0] == "in"
+        and came_by_ipsec(run, point.ns, skb) is None
+    ):
+        return Unsure("whether what comes from outside came by IPsec is not told")
     return options["--pol"].values[0] == "none"
 
 

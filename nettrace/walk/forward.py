@@ -16,6 +16,7 @@ from nettrace.walk.namespace import namespace
 from nettrace.walk.point import HookPoint
 from nettrace.walk.skb import Skb, fragment_size
 from nettrace.walk.stages import Next
+from nettrace.walk.xfrm import check_in, check_out
 
 __all__ = ["forward"]
 
@@ -26,6 +27,7 @@ def forward(run: Run, skb: Skb) -> Next:
     packet, route = skb.packet, skb.route
     if route is None:
         undecided("a packet is forwarded without a route")
+    check_in(run, ns, skb, "fwd")
     if packet.ttl <= 1:
         run.step(
             skb,
@@ -38,6 +40,7 @@ def forward(run: Run, skb: Skb) -> Next:
         )
         send_error(run, skb, 11, 0, local=False)
         ended(Verdict.TTL_EXCEEDED, f"TTL ran out in {ns.name}")
+    check_out(run, ns, skb, route, forwards=True)
     mtu = route.route.mtu or ns.link(route.device).mtu
     note = ""
     if packet.size > mtu:

@@ -18,6 +18,7 @@ from nettrace.walk.point import HookPoint
 from nettrace.walk.redirect6 import better_hop
 from nettrace.walk.skb import Skb
 from nettrace.walk.stages import Next
+from nettrace.walk.xfrm import check_in, check_out
 
 __all__ = ["MIN_MTU", "forward6", "mtu_of6"]
 
@@ -45,10 +46,12 @@ def forward6(run: Run, skb: Skb) -> Next:
         reason = f"{switch} is 0, and {packet.dst} is not an address of {ns.name}"
         _drop(run, skb, f"{ns.name}/sysctls/{switch}", f"{switch} = 0", reason)
         ended(Verdict.NOT_FORWARDED, reason)
+    check_in(run, ns, skb, "fwd")
     if packet.ttl <= 1:
         _drop(run, skb, where, f"hop limit {packet.ttl}", "its hop limit is used up")
         send_error6(run, skb, TIME_EXCEEDED, 0)
         ended(Verdict.TTL_EXCEEDED, f"the hop limit ran out in {ns.name}")
+    check_out(run, ns, skb, route, forwards=True)
     if came_in != route.device and (
         packet.src == "::" or is_loopback(packet.src) or is_link_local(packet.src)
     ):

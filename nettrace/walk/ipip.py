@@ -24,6 +24,7 @@ from nettrace.walk.output import output_route
 from nettrace.walk.routing import Failed
 from nettrace.walk.skb import Decision, Flowing, Skb
 from nettrace.walk.stages import Next
+from nettrace.walk.xfrm import check_out
 
 __all__ = ["IPIP", "PROTOCOL", "ipip_in", "ipip_out"]
 
@@ -120,6 +121,7 @@ def _wrap(run: Run, ns: Namespace, skb: Skb, attributes: IpipAttrs, far: str) ->
     skb.source_mac = skb.dest_mac = ""
     skb.in_port = skb.physin = skb.physout = None
     skb.route = decided
+    check_out(run, ns, skb, decided)
     return decided
 
 

@@ -25,6 +25,7 @@ from nettrace.walk.output import output_route
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import Failed
 from nettrace.walk.skb import Decision, Flowing, Skb, fragment_size
+from nettrace.walk.xfrm import plain_or_undecided
 
 __all__ = ["forget", "transmit_error", "transmit_to"]
 
@@ -70,6 +71,7 @@ def transmit_to(run: Run, skb: Skb, point: HookPoint, bound: Bound) -> None:
             _direct(run, skb, point, bound)
             route = route._replace(gateway=route.gateway or bound.server)
         skb.route = route
+    plain_or_undecided(run, ns, skb, "out", "what IPVS sends on")
     raise Stolen
 
 
@@ -90,6 +92,7 @@ def transmit_error(run: Run, skb: Skb, point: HookPoint, bound: Bound) -> None:
     if route.kind == "local":
         return
     skb.route = route
+    plain_or_undecided(run, point.ns, skb, "out", "what IPVS sends on")
     raise Stolen
 
 

@@ -26,6 +26,7 @@ from nettrace.walk.relay import relay_out
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
 from nettrace.walk.whereabouts import aside
+from nettrace.walk.xfrm import check_rewritten
 
 __all__ = ["OUTWARD", "postrouting", "transmit"]
 
@@ -41,7 +42,10 @@ def postrouting(run: Run, skb: Skb) -> Next:
     ns = namespace(run, skb.netns)
     if skb.route is None:
         undecided("a packet leaves without a route")
+    before = skb.packet
     run_hook(run, skb, HookPoint(ns, "postrouting", skb.device or None, skb.route.device))
+    if (skb.packet.src, skb.packet.sport) != (before.src, before.sport):
+        check_rewritten(run, ns, skb)
     own = not skb.device
     skb.device = skb.route.device
     if own:

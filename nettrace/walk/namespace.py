@@ -27,6 +27,7 @@ NEIGHBOURHOOD = (
     "neighbours",
     "fdb",
     "sysctls",
+    "xfrm",
     "xt/nft",
     "xt/legacy",
     "nft",

@@ -25,6 +25,7 @@ from nettrace.walk.routing6 import has_anycast
 from nettrace.walk.segment import Bridged, Station
 from nettrace.walk.skb import Skb
 from nettrace.walk.source6 import link_local_of, usable6
+from nettrace.walk.xfrm import plain_or_undecided
 
 __all__ = ["asking_address6", "calls_ip6tables", "discover"]
 
@@ -130,6 +131,8 @@ def _trip(
     (ns, device), (far, arrived) = begin, end
     calls: list[_Call] = []
     skb = Skb(packet, ns.name, device)
+    plain_or_undecided(run, ns, skb, "out", "neighbour discovery")  # icmp6_dst_alloc
+    plain_or_undecided(run, far, skb, "in", "neighbour discovery")  # icmpv6_rcv
     calls.append(_Call(skb, HookPoint(ns, "output", None, device)))
     calls.append(_Call(skb, HookPoint(ns, "postrouting", None, device)))
     inside: Skb | None = None

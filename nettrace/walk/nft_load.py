@@ -64,7 +64,7 @@ def _rt(scene: Scene, expr: e.RtExpr) -> Loaded:
     """
     route = scene.skb.route
     if expr.key == "ipsec":
-        return Value(b"\0")
+        return Value(b"\0")  # the walk goes on only with what leaves as it is (nettrace.walk.xfrm)
     if route is None:
         if scene.skb.in_port is None or scene.pf not in (2, 10) or scene.point.hook == "prerouting":
             return None

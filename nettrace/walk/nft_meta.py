@@ -13,6 +13,7 @@ from nettrace.model.protocol import protocol_number
 from nettrace.walk.nft_header import ARP, ethertype
 from nettrace.walk.nft_scene import Loaded, Scene, index_value, name_value
 from nettrace.walk.nft_value import Value, unknown
+from nettrace.walk.xfrm import came_by_ipsec
 
 __all__ = ["load_meta"]
 
@@ -84,6 +85,13 @@ def _length(scene: Scene) -> Value:
     return scene.host(scene.skb.packet.size)
 
 
+def _ipsec(scene: Scene) -> Loaded:
+    """secpath_exists."""
+    if came_by_ipsec(scene.run, scene.point.ns, scene.skb) is None:
+        return unknown(1, "whether what comes from outside came by IPsec is not told")
+    return Value(b"\0")
+
+
 _META: dict[str, Callable[[Scene], Loaded]] = {
     "length": _length,
     "protocol": lambda s: Value(ethertype(s.skb.packet).to_bytes(2)),
@@ -99,7 +107,7 @@ _META: dict[str, Callable[[Scene], Loaded]] = {
     "pkttype": _packet_type,
     "iiftype": _in_type,
     "oiftype": lambda s: _device_type(s, s.point.out_device),
-    "ipsec": lambda s: Value(b"\0"),
+    "ipsec": _ipsec,
     "ibrname": lambda s: _bridge_of(s, s.point.in_device),
     "obrname": lambda s: _bridge_of(s, s.point.out_device),
 }

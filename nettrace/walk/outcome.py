@@ -74,12 +74,15 @@ def _of_answer6(proto: str, answer: Packet) -> tuple[Outcome, str | None]:
     return (Outcome.REFUSED if errno == "ECONNREFUSED" else Outcome.UNREACHABLE), errno
 
 
-def of_errno(proto: str, errno: str) -> tuple[Outcome, str | None]:
+def of_errno(proto: str, errno: str, *, routed: bool = False) -> tuple[Outcome, str | None]:
     """
     Return outcome and errno where the sender's own kernel refused the packet.
 
-    TCP's connect ignores that OUTPUT dropped its SYN and goes on trying (tcp_connect).
+    TCP's connect ignores that OUTPUT dropped its SYN and goes on trying (tcp_connect); not so where
+    a policy of IPsec refused it its route (*routed*).
     """
     if errno == "EPERM":
+        if routed:
+            return Outcome.DENIED, errno
         return (Outcome.TIMEOUT, None) if proto == "tcp" else (Outcome.DENIED, errno)
     return Outcome.UNREACHABLE, errno

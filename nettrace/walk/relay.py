@@ -22,6 +22,7 @@ from nettrace.walk.output import output_route
 from nettrace.walk.routing import Failed
 from nettrace.walk.skb import Flowing, Skb
 from nettrace.walk.stages import Next
+from nettrace.walk.xfrm import check_out
 
 __all__ = ["RELAYED", "captured", "relay_in", "relay_out"]
 
@@ -119,6 +120,7 @@ def _wrap(run: Run, ns: Namespace, skb: Skb, inner: Packet, relay: Relay) -> Fai
     # a UDP socket discovers the path's MTU, and fragments what does not fit the first device
     skb.packet = replace(outer, ttl=ns.number("net.ipv4.ip_default_ttl"), df=outer.size <= mtu)
     skb.route = decided
+    check_out(run, ns, skb, decided)
     return None
 
 

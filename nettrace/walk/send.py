@@ -24,6 +24,7 @@ from nettrace.walk.programs import socket_sends
 from nettrace.walk.routing import Failed, address_type
 from nettrace.walk.skb import Decision, Skb, fragment_size
 from nettrace.walk.stages import Next
+from nettrace.walk.xfrm import check_out, check_rewritten
 
 __all__ = ["local_out", "send", "send_by_port"]
 
@@ -94,6 +95,7 @@ def send(run: Run, skb: Skb) -> Next:
     mtu = decided.route.mtu or (_mtu(ns, device, packet.family) if device is not None else 65536)
     in_parts = packet.size > mtu and not packet.df
     _route_step(run, ns, skb, decided, note=f"leaves in fragments of {mtu}" if in_parts else "")
+    check_out(run, ns, skb, decided, errno="EPERM")
     if device is None or not device.up:
         run.step(
             skb,
@@ -159,6 +161,7 @@ def send_by_port(run: Run, skb: Skb) -> Next:
     decided = output_route(run, ns, skb)
     if isinstance(decided, Failed):
         _no_route(run, skb, decided)
+    check_out(run, ns, skb, decided)
     return Next.TRANSMIT
 
 
@@ -191,11 +194,13 @@ def local_out(run: Run, skb: Skb) -> Next:
     What IPVS sends on passes all of it, the node's own packets from the beginning again.
     """
     ns = namespace(run, skb.netns)
-    route = skb.route
+    route, before = skb.route, skb.packet
     try:
         run_hook(run, skb, HookPoint(ns, "output", None, route.device if route else None), reroute=_reroute)
     except Stolen:
         return Next.LOCAL_OUT
+    if skb.packet.dst == before.dst and skb.packet.dport != before.dport:
+        check_rewritten(run, ns, skb)  # nf_nat_ipv4_local_fn: another port alone is no reason to route again
     if skb.route is not None and skb.route.kind == "discard":
         refuse6(run, ns, skb, Failed("ENETUNREACH", *_named(ns, skb.route)))
     return Next.POSTROUTING
@@ -222,3 +227,4 @@ def _reroute(run: Run, skb: Skb) -> None:
     else:
         skb.route = decided
         _route_step(run, ns, skb, decided, note="routed again after OUTPUT changed it")
+        check_out(run, ns, skb, decided, errno=None if skb.packet.proto == "tcp" else "EPERM")

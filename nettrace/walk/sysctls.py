@@ -19,6 +19,8 @@ SYSCTLS: tuple[str, ...] = (
     "net.ipv4.conf.*.arp_filter",
     "net.ipv4.conf.*.arp_ignore",
     "net.ipv4.conf.*.bc_forwarding",
+    "net.ipv4.conf.*.disable_policy",
+    "net.ipv4.conf.*.disable_xfrm",
     "net.ipv4.conf.*.ignore_routes_with_linkdown",
     "net.ipv4.conf.*.proxy_arp",
     "net.ipv4.conf.*.route_localnet",
@@ -54,6 +56,7 @@ SYSCTLS: tuple[str, ...] = (
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
     "net.ipv6.conf.*.disable_ipv6",
+    "net.ipv6.conf.*.disable_policy",
     "net.ipv6.conf.*.force_forwarding",
     "net.ipv6.conf.*.forwarding",
     "net.ipv6.conf.*.hop_limit",
@@ -74,6 +77,8 @@ DEFAULTS: dict[str, str] = {
     "net.ipv4.conf.*.arp_filter": "0",
     "net.ipv4.conf.*.arp_ignore": "0",
     "net.ipv4.conf.*.bc_forwarding": "0",
+    "net.ipv4.conf.*.disable_policy": "0",  # lo has 1 (inetdev_init)
+    "net.ipv4.conf.*.disable_xfrm": "0",
     "net.ipv4.conf.*.ignore_routes_with_linkdown": "0",
     "net.ipv4.conf.*.proxy_arp": "0",
     "net.ipv4.conf.*.route_localnet": "0",
@@ -100,6 +105,7 @@ DEFAULTS: dict[str, str] = {
     "net.bridge.bridge-nf-call-iptables": "0",
     "net.bridge.bridge-nf-call-ip6tables": "0",
     "net.ipv6.conf.*.disable_ipv6": "0",
+    "net.ipv6.conf.*.disable_policy": "0",
     "net.ipv6.conf.*.force_forwarding": "0",  # kernels before 6.17 do not have it
     "net.ipv6.conf.*.hop_limit": "64",
     "net.ipv6.conf.*.ignore_routes_with_linkdown": "0",

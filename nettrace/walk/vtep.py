@@ -21,6 +21,7 @@ from nettrace.walk.output6 import hop_limit
 from nettrace.walk.routing import Failed
 from nettrace.walk.skb import Flowing, Skb
 from nettrace.walk.stages import Next
+from nettrace.walk.xfrm import check_out
 
 __all__ = ["OVERHEAD", "ZERO_MAC", "Far", "carried", "far_ends", "snoop", "wrap"]
 
@@ -114,6 +115,7 @@ def wrap(run: Run, ns: Namespace, skb: Skb, attributes: VxlanAttrs, far: Far) ->
     usual = ns.number("net.ipv4.ip_default_ttl") if outer.family == 4 else hop_limit(ns, decided)
     skb.packet = replace(outer, src=outer.src or decided.source, ttl=attributes.ttl or usual)
     skb.route = decided
+    check_out(run, ns, skb, decided)
     return None
 
 

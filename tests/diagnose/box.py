@@ -15,6 +15,7 @@ from nettrace.model.routes import TABLE_LOCAL, TABLE_MAIN, NextHop, PolicyRule, 
 from nettrace.model.section import Known
 from nettrace.model.snapshot import Netns
 from nettrace.model.sockets import Socket
+from nettrace.model.xfrm import Xfrm
 from nettrace.model.xt import BUILTIN_CHAINS, XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule
 
@@ -130,6 +131,7 @@ class Box:
             xt_legacy=Known(XtRuleset({})),
             ipsets=Known(()),
             nft=Known(NftRuleset()),
+            xfrm=Known(Xfrm()),
         )
 
 

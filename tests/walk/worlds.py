@@ -35,6 +35,7 @@ from nettrace.model.section import Known
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket
 from nettrace.model.walk import Needs, Path, Walk
+from nettrace.model.xfrm import Xfrm
 from nettrace.model.xt import XtRuleset
 from nettrace.parse.iptables import parse_save
 from nettrace.walk import walk
@@ -81,6 +82,7 @@ class Space:
         self.ipvs: list[VirtualServer] = []
         self.ipvs_connections: list[IpvsConnection] = []
         self.recent: list[RecentList] = []
+        self.xfrm = Xfrm()
         self.conf("all", **CONF)
         self.add_link("lo", "loopback", mtu=65536)
         self.address("lo", "127.0.0.1/8", scope="host")
@@ -221,6 +223,7 @@ class Space:
             ipvs_connections=Known(tuple(self.ipvs_connections)),
             recent=Known(tuple(self.recent)),
             nft=Known(self.nft),
+            xfrm=Known(self.xfrm),
             relays=Known(tuple(self.relays)),
         )
 
