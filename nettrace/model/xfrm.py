@@ -74,8 +74,9 @@ class XfrmPolicy(Struct, frozen=True, kw_only=True):
         """4 or 6."""
         return 6 if ":" in self.dst else 4
 
-    def __str__(self) -> str:
-        """One line, as ``ip xfrm policy`` has it: selector, direction, action, templates."""
+    @property
+    def selector(self) -> str:
+        """What it is about, as ``ip xfrm policy`` has it."""
         words = [f"src {self.src} dst {self.dst}"]
         if self.proto:
             words.append(f"proto {self.proto}")
@@ -87,10 +88,6 @@ class XfrmPolicy(Struct, frozen=True, kw_only=True):
                 words.append(f"{name} {value}" + (f"/{mask:#x}" if mask != 0xFFFF else ""))
         if self.device:
             words.append(f"dev {self.device}")
-        words.append(f"dir {self.direction}")
-        if self.action != "allow":
-            words.append(f"action {self.action}")
-        words.append(f"priority {self.priority}")
         if self.mark_mask:
             words.append(f"mark {self.mark:#x}/{self.mark_mask:#x}")
         if self.if_id:
@@ -99,6 +96,14 @@ class XfrmPolicy(Struct, frozen=True, kw_only=True):
             words.append(f"ptype {self.type}")
         if self.context:
             words.append(f"ctx {self.context}")
+        return " ".join(words)
+
+    def __str__(self) -> str:
+        """One line: selector, direction, action, priority, templates."""
+        words = [self.selector, f"dir {self.direction}"]
+        if self.action != "allow":
+            words.append(f"action {self.action}")
+        words.append(f"priority {self.priority}")
         words += [f"tmpl {one}" for one in self.templates]
         return " ".join(words)
 

@@ -21,6 +21,7 @@ from nettrace.model.service_table import MapWords, ServiceEntry
 from nettrace.model.snapshot import Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket
 from nettrace.model.system import System
+from nettrace.model.xfrm import XfrmPolicy, XfrmState
 from nettrace.render.version import API_VERSION, ApiVersion
 
 __all__ = [
@@ -46,6 +47,9 @@ __all__ = [
     "ShownSocket",
     "ShownSystem",
     "ShownVirtualServer",
+    "ShownXfrmDefault",
+    "ShownXfrmPolicy",
+    "ShownXfrmState",
     "SnapshotDocument",
 ]
 
@@ -193,6 +197,27 @@ class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
     members: tuple[str, ...]
 
 
+class ShownXfrmPolicy(Struct, frozen=True, kw_only=True, tag_field="item", tag="xfrm-policy"):
+    """A policy of IPsec."""
+
+    netns: str
+    policy: XfrmPolicy
+
+
+class ShownXfrmState(Struct, frozen=True, kw_only=True, tag_field="item", tag="xfrm-state"):
+    """A state (SA) of IPsec, without its keys, which are never read."""
+
+    netns: str
+    state: XfrmState
+
+
+class ShownXfrmDefault(Struct, frozen=True, kw_only=True, tag_field="item", tag="xfrm-default"):
+    """What no policy is about is blocked in this direction."""
+
+    netns: str
+    direction: str
+
+
 class ShownVirtualServer(Struct, frozen=True, kw_only=True, tag_field="item", tag="virtual-server"):
     """A virtual server of IPVS with its real servers, in the kernel's order."""
 
@@ -294,6 +319,9 @@ ShowItem: TypeAlias = (
     | ShownNativeChain
     | ShownSet
     | ShownVirtualServer
+    | ShownXfrmPolicy
+    | ShownXfrmState
+    | ShownXfrmDefault
     | ShownService
     | ShownFrontend
     | ShownProgram

@@ -29,6 +29,9 @@ from nettrace.render.contract_state import (
     ShownSocket,
     ShownSystem,
     ShownVirtualServer,
+    ShownXfrmDefault,
+    ShownXfrmPolicy,
+    ShownXfrmState,
 )
 from nettrace.render.packet_text import end
 from nettrace.render.page import Line, Look, Page, Span, Style, columns, line
@@ -43,6 +46,7 @@ _TITLES = {
     "links": ("NETNS", "DEVICE", "KIND", "STATE", "MTU", "MASTER", "PEER", "ADDRESSES"),
     "sets": ("NETNS", "SET", "TYPE", "MEMBERS"),
     "ipvs": ("NETNS", "VIRTUAL-SERVER", "SCHEDULER", "REAL-SERVER", "FORWARDING", "WEIGHT", "CONNECTIONS"),
+    "xfrm": ("NETNS", "DIRECTION", "PRIORITY", "ABOUT", "ACTION"),
     "services": ("SERVICE", "TYPE", "CLUSTER-IP", "PORTS", "ENDPOINTS"),
     "policies": ("POLICY", "KIND", "ABOUT", "PODS", "RULES"),
     "conntrack": ("NETNS", "PROTO", "STATE", "ORIGINAL", "REPLY", "MARK"),
@@ -91,6 +95,15 @@ def _rows(item: ShowItem, look: Look) -> list[list[str | Span]]:
             return [_cells(item.netns, item.name, item.type, shown)]
         case ShownVirtualServer():
             return _virtual_server(item)
+        case ShownXfrmPolicy(netns=netns, policy=policy):
+            action = ", ".join(str(one) for one in policy.templates) or policy.action
+            return [_cells(netns, policy.direction, str(policy.priority), policy.selector, action)]
+        case ShownXfrmDefault(netns=netns, direction=direction):
+            return [_cells(netns, direction, "default", "what no policy is about", "block")]
+        case ShownXfrmState(netns=netns, state=state):
+            return [
+                _cells(netns, state.direction or "state", None, f"{state.src} -> {state.dst}", str(state))
+            ]
         case ShownService():
             return _service(item, look)
         case ShownPolicy():

@@ -41,6 +41,9 @@ from nettrace.render.contract_state import (
     ShownSocket,
     ShownSystem,
     ShownVirtualServer,
+    ShownXfrmDefault,
+    ShownXfrmPolicy,
+    ShownXfrmState,
 )
 from nettrace.render.shown_bpf import frontends
 
@@ -213,6 +216,17 @@ def _ipvs(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
         found.items.append(ShownVirtualServer(netns=netns.name, server=one))
 
 
+def _xfrm(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    """Policies in the order in which they count: by direction and priority."""
+    xfrm = found.value(netns.name, "xfrm", netns.xfrm)
+    if xfrm is None:
+        return
+    ranked = sorted(xfrm.policies, key=lambda one: (one.direction, one.priority))
+    found.items += [ShownXfrmPolicy(netns=netns.name, policy=one) for one in ranked]
+    found.items += [ShownXfrmDefault(netns=netns.name, direction=one) for one in xfrm.blocks]
+    found.items += [ShownXfrmState(netns=netns.name, state=one) for one in xfrm.states]
+
+
 def _services(snapshot: Snapshot, found: _Found) -> None:
     slices = found.value("", "kube/endpoint_slices", snapshot.kube.endpoint_slices) or ()
     by_service: dict[tuple[str, str | None], list[EndpointSlice]] = {}
@@ -290,6 +304,7 @@ _BY_NETNS: dict[str, Callable[[Netns, Snapshot, _Found], Any]] = {
     "rules": _rules,
     "sets": _sets,
     "ipvs": _ipvs,
+    "xfrm": _xfrm,
     "conntrack": _conntrack,
     "sockets": _sockets,
 }

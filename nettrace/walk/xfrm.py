@@ -89,7 +89,7 @@ def check_out(
             found = _of_socket(xfrm, "socket out", one, found)
         if packet.is_icmp_error and any("icmp" in policy.flags for policy in xfrm.policies):
             found = found._replace(why="policies for errors by the packet that they are about are not walked")
-        _act(run, ns, skb, "out", found, errno)
+        _act(run, ns, skb, "out", found, errno if skb.own else None)
 
 
 def _looked_up(run: Run, skb: Skb, flow: XfrmFlow) -> list[XfrmFlow]:

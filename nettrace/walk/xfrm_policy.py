@@ -97,7 +97,10 @@ def matches(policy: XfrmPolicy, flow: XfrmFlow) -> bool | None:
 
 def _port_fits(port: PortRange | None, wanted: int, mask: int) -> bool | None:
     """A protocol without ports has 0 for them (xfrm_flowi_sport)."""
-    ports = range(port.lo, port.hi + 1) if port is not None else (0,)
+    low, high = (port.lo, port.hi) if port is not None else (0, 0)
+    if low < high and mask == 0xFFFF:
+        return None if low <= wanted <= high else False
+    ports = range(low, high + 1)
     found = {not (number ^ wanted) & mask for number in ports}
     return found.pop() if len(found) == 1 else None
 
