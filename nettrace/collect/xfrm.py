@@ -18,6 +18,7 @@ from pathlib import Path
 from nettrace.collect.failure import CollectError
 from nettrace.collect.session import Session
 from nettrace.collect.wire import NETLINK_XFRM, attributes, text
+from nettrace.model.protocol import base_protocol
 from nettrace.model.section import MissingKind
 from nettrace.model.xfrm import DIRECTIONS, Xfrm, XfrmPolicy, XfrmState, XfrmTemplate
 
@@ -48,7 +49,6 @@ _ACTIONS = {0: "allow", 1: "block"}
 _FLAGS = {1: "localok", 2: "icmp"}
 _MODES = {0: "transport", 1: "tunnel", 2: "ro", 3: "in_trigger", 4: "beet", 5: "iptfs"}
 _TRANSFORMS = {50: "esp", 51: "ah", 108: "comp", 43: "route2", 60: "hao", 255: "ipsec-any"}
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 _BLOCK = 1  # XFRM_USERPOLICY_BLOCK
 
 _SOCKETS = Path("/proc/thread-self/net/netlink")
@@ -107,7 +107,7 @@ def _policy(payload: bytes, names: dict[int, str]) -> XfrmPolicy:
         action=_ACTIONS.get(action, str(action)),
         priority=priority,
         index=number,
-        proto=_PROTOCOLS.get(proto, str(proto)) if proto else "",
+        proto=base_protocol(str(proto)) if proto else "",
         sport=sport,
         sport_mask=sport_mask,
         dport=dport,

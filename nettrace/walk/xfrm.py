@@ -50,7 +50,7 @@ def _flow(skb: Skb, packet: Packet, device: str | None, *, wire: bool = False) -
     if wire and conn is not None and (conn.src_nat or conn.dst_nat):
         tup = conn.reply if skb.reply else conn.original
         src, dst = tup.src, tup.dst
-        if packet.proto in _WITH_PORTS:
+        if packet.sport is not None:
             sport, dport = tup.sport, tup.dport
         unsure = unsure or packet.is_icmp_error
     if packet.proto in _ICMP:
