@@ -82,12 +82,13 @@ def backends(
 
     The order is that of the texts: 10.244.1.120:80 comes before 10.244.1.21:80.  A slice's
     port belongs to the service port of the same name and protocol; the numbers and names of
-    ``targetPort`` are already resolved in it.  An endpoint that two slices have is one.
+    ``targetPort`` are already resolved in it.  An endpoint that two slices have is one.  Slices that
+    are labelled as somebody else's count for headless Services alone, which kube-proxy does not serve.
     *as_given*: the order is that of the slices, as kube-proxy takes Endpoints objects.
     """
     found: dict[str, Backend] = {}
     for entry in index.get((port.service.namespace, port.service.name), ()):
-        if entry.address_type != f"IPv{port.family}":
+        if entry.address_type != f"IPv{port.family}" or (entry.foreign and not port.service.headless):
             continue
         numbers = [
             slice_port.port

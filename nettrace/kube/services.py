@@ -12,12 +12,9 @@ from msgspec import Struct
 
 from nettrace.kube.names import endpoint_chain, service_chain, service_port_name
 from nettrace.model.addr import canonical_address, canonical_prefix, family_of
-from nettrace.model.kube import Service, ServicePort
+from nettrace.model.kube import FOREIGN_LABELS, Service, ServicePort
 
 __all__ = ["ProxiedPort", "addresses_of_family", "is_proxied", "prefixes_of_family", "proxied_ports"]
-
-#: kube-proxy watches Services and EndpointSlices without these labels (cmd/kube-proxy/app).
-_FOREIGN_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
 
 
 class ProxiedPort(Struct, frozen=True, kw_only=True):
@@ -113,7 +110,7 @@ def is_proxied(service: Service) -> bool:
     return (
         service.type != "ExternalName"
         and not service.headless
-        and not any(label in service.labels for label in _FOREIGN_LABELS)
+        and not any(label in service.labels for label in FOREIGN_LABELS)
     )
 
 

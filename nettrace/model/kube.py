@@ -15,6 +15,7 @@ from nettrace.model.policy import AdminPolicy, Namespace, NetworkPolicy
 from nettrace.model.section import NOT_READ, Section
 
 __all__ = [
+    "FOREIGN_LABELS",
     "ContainerPort",
     "CustomObject",
     "Endpoint",
@@ -97,8 +98,16 @@ class EndpointPort(Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
+#: kube-proxy watches Services and EndpointSlices without these labels (cmd/kube-proxy/app/server.go).
+FOREIGN_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+
+
 class EndpointSlice(Struct, frozen=True, kw_only=True):
-    """An EndpointSlice; ``service`` is the label kubernetes.io/service-name."""
+    """
+    An EndpointSlice; ``service`` is the label kubernetes.io/service-name.
+
+    ``foreign`` is the label by which kube-proxy passes it over (FOREIGN_LABELS), "" if it has none.
+    """
 
     name: str
     namespace: str = "default"
@@ -106,6 +115,7 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
     address_type: str = "IPv4"
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
+    foreign: str = ""
 
 
 class ContainerPort(Struct, frozen=True, kw_only=True):

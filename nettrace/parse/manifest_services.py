@@ -5,7 +5,7 @@ Sources: k8s.io/api core/v1 and discovery/v1 types, pkg/apis/core/v1/defaults.go
 """
 
 from nettrace.model.addr import family_of
-from nettrace.model.kube import Endpoint, EndpointPort, EndpointSlice, Service, ServicePort
+from nettrace.model.kube import FOREIGN_LABELS, Endpoint, EndpointPort, EndpointSlice, Service, ServicePort
 from nettrace.parse.fields import Fields
 
 __all__ = ["endpoint_slice", "service", "slices_of_endpoints"]
@@ -87,10 +87,12 @@ def _target_port(fields: Fields, port: int) -> int | str:
 def endpoint_slice(fields: Fields) -> EndpointSlice:
     """Return an EndpointSlice, of discovery/v1 or v1beta1."""
     metadata = fields.inside("metadata")
+    labels = metadata.mapping("labels")
     return EndpointSlice(
         name=metadata.required("name"),
         namespace=metadata.text("namespace", "default"),
-        service=metadata.mapping("labels").get(_SERVICE_NAME, ""),
+        service=labels.get(_SERVICE_NAME, ""),
+        foreign=next((label for label in FOREIGN_LABELS if label in labels), ""),
         address_type=fields.chosen("addressType", ("IPv4", "IPv6", "FQDN"), "IPv4"),
         endpoints=tuple(_endpoint(entry) for entry in fields.objects("endpoints")),
         ports=tuple(_endpoint_port(entry) for entry in fields.objects("ports")),

@@ -265,6 +265,11 @@ def test_a_port_without_a_ready_endpoint() -> None:
     )
     assert check("endpoints", with_ends(ready=False, terminating=True, serving=True)).state is PASSED
     assert "has no EndpointSlice" in check("endpoints", with_slices(world)).conclusion
+    left = check("endpoints", with_slices(world, replace(kept, foreign="service.kubernetes.io/headless")))
+    assert (left.cause, "is labelled service.kubernetes.io/headless" in left.conclusion) == (
+        "svc-foreign-proxy",
+        True,
+    )
 
 
 @pytest.mark.parametrize("ports", [(), (ServicePort(port=9376),)])

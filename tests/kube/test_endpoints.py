@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from nettrace.kube.endpoints import Backend, Choice, backends, choose, index_slices
 from nettrace.kube.services import ProxiedPort, proxied_ports
-from nettrace.model.kube import Endpoint, EndpointPort, EndpointSlice, Service, ServicePort
+from nettrace.model.kube import FOREIGN_LABELS, Endpoint, EndpointPort, EndpointSlice, Service, ServicePort
 
 SERVICE = Service(
     name="web", cluster_ips=("10.96.0.20", "fd00::20"), ports=(ServicePort(port=80, name="http"),)
@@ -252,3 +252,12 @@ def test_ipv6_endpoints() -> None:
     """They come from IPv6 slices, in brackets and in their one spelling."""
     six = replace(SLICE, address_type="IPv6", endpoints=(endpoint("FD00:0:0::5"),))
     assert found([six], port_of(SERVICE, 6)) == ["[fd00::5]:8080"]
+
+
+def test_a_slice_that_is_somebody_else_s_is_passed_over() -> None:
+    """kube-proxy does not watch what is labelled so; a headless Service's slices all are."""
+    mine = replace(SLICE, endpoints=(endpoint("10.244.1.5"),))
+    other = replace(SLICE, name="web-2", endpoints=(endpoint("10.244.1.6"),), foreign=FOREIGN_LABELS[0])
+    assert found([mine, other]) == ["10.244.1.5:8080"]
+    headless = replace(CLUSTER, service=replace(CLUSTER.service, headless=True))
+    assert found([mine, other], headless) == ["10.244.1.5:8080", "10.244.1.6:8080"]

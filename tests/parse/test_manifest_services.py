@@ -76,6 +76,21 @@ endpoints:
     )
 
 
+def test_labels_by_which_a_slice_is_passed_over() -> None:
+    """The label that hides a slice from kube-proxy is kept, whatever it says."""
+    text = (
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nendpoints: []\n"
+        "metadata: {{name: x, labels: {{kubernetes.io/service-name: web{more}}}}}\n"
+    )
+    for more, wanted in (
+        ("", ""),
+        (", app: a", ""),
+        (', service.kubernetes.io/headless: ""', "service.kubernetes.io/headless"),
+        (", service.kubernetes.io/service-proxy-name: x", "service.kubernetes.io/service-proxy-name"),
+    ):
+        assert [one.foreign for one in known(kube_of(text.format(more=more)).endpoint_slices)] == [wanted]
+
+
 def test_endpoints_of_older_clusters() -> None:
     """Endpoints become slices, one for each subset and family; where there are slices, these count."""
     text = """

@@ -9,7 +9,7 @@ SVC_FOREIGN_PROXY = Cause(
     title="the Service is left to another proxy",
     what=(
         "The label service.kubernetes.io/service-proxy-name tells kube-proxy to pass this Service over; "
-        "service.kubernetes.io/headless does the same."
+        "service.kubernetes.io/headless does the same. On an EndpointSlice they hide its endpoints."
     ),
     shows="The address exists and nothing answers it.",
     dies="As for an address that no rule knows.",

@@ -2,6 +2,7 @@
 
 from nettrace.diagnose.causes.duplicate_ip import DUPLICATE_IP
 from nettrace.diagnose.causes.svc_endpoints_stale import SVC_ENDPOINTS_STALE
+from nettrace.diagnose.causes.svc_foreign_proxy import SVC_FOREIGN_PROXY
 from nettrace.diagnose.causes.svc_ipfamily_mismatch import SVC_IPFAMILY_MISMATCH
 from nettrace.diagnose.causes.svc_named_port_mismatch import SVC_NAMED_PORT_MISMATCH
 from nettrace.diagnose.causes.svc_no_ready_endpoints import SVC_NO_READY_ENDPOINTS
@@ -187,7 +188,21 @@ def _of_slices(
     lacking = [port for port in case.ports(service) if port.port not in usable]
     if not lacking:
         return None
+    if own and all(one.foreign for one in own):
+        return _left_to_others(case, own, service)
     return _without(case, f"port {lacking[0].port} of ", own, service)
+
+
+def _left_to_others(case: Case, own: tuple[EndpointSlice, ...], service: Service) -> Finding:
+    return advice(
+        SVC_FOREIGN_PROXY,
+        f"kube-proxy passes the EndpointSlices of {service.key} over: "
+        f"{own[0].name} is labelled {own[0].foreign}",
+        subject=case.subject,
+        evidence=tuple(
+            Evidence(ref="kube/endpoint_slices", text=f"{one.name}: label {one.foreign}") for one in own[:4]
+        ),
+    )
 
 
 def _without(case: Case, port: str, own: tuple[EndpointSlice, ...], service: Service) -> Finding:
