@@ -24,128 +24,28 @@ from nettrace.model.change import (
     SysctlSet,
 )
 from nettrace.model.edit import edit
-from nettrace.model.links import Address, BridgeAttrs, FdbEntry, Link, Neighbour, Peer, PortAttrs, VxlanAttrs
 from nettrace.model.recent import RecentEntry, RecentList
-from nettrace.model.routes import TABLE_LOCAL, NextHop, Route
-from nettrace.model.section import NOT_READ, Known, Missing, SectionKey
+from nettrace.model.routes import NextHop, Route
+from nettrace.model.section import NOT_READ, Known, Missing
 from nettrace.model.snapshot import Netns, Snapshot
-from nettrace.model.sockets import ConntrackEntry, Tuple
-from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
-from nettrace.model.xt_match import Comment, Negatable, SetMatch
-from nettrace.model.xt_target import Accept, Drop, Jump, Masquerade
-
-DROP = XtRule(src=Negatable("10.1.0.0/16"), target=Drop())
-ACCEPT = XtRule(matches=(Comment("in"),), target=Accept())
-TO_USER = XtRule(target=Jump("USER"))
-LOCAL = Route(
-    dst="10.9.0.1/32",
-    type="local",
-    table=TABLE_LOCAL,
-    scope="host",
-    protocol="kernel",
-    prefsrc="10.9.0.1",
-    nexthops=(NextHop(device="br0"),),
+from nettrace.model.xt import Counters, XtChain, XtRule
+from nettrace.model.xt_match import SetMatch
+from nettrace.model.xt_target import Jump, Masquerade
+from tests.model.small_node import (
+    ACCEPT,
+    BROADCAST,
+    CONNECTED,
+    CONNECTION,
+    DROP,
+    FAR,
+    FIXED,
+    LOCAL,
+    STATIC,
+    TO_USER,
+    after,
+    small,
+    value,
 )
-CONNECTED = Route(
-    dst="10.9.0.0/24",
-    scope="link",
-    protocol="kernel",
-    prefsrc="10.9.0.1",
-    nexthops=(NextHop(device="br0"),),
-)
-BROADCAST = replace(CONNECTED, dst="10.9.0.255/32", type="broadcast", table=TABLE_LOCAL)
-STATIC = Route(dst="10.50.0.0/16", nexthops=(NextHop(device="br0", via="10.9.0.2"),))
-CONNECTION = ConntrackEntry(
-    proto="udp",
-    original=Tuple(src="10.9.0.2", dst="10.96.0.10", sport=4000, dport=53),
-    reply=Tuple(src="10.9.0.3", dst="10.9.0.2", sport=53, dport=4000),
-)
-FAR = FdbEntry(device="vx0", mac="02:00:00:00:01:01", dst="10.200.0.2", permanent=True)
-FIXED = Neighbour(device="br0", address="10.9.0.7", mac="02:00:00:00:00:07", state="permanent")
-
-
-def table(**chains: XtChain) -> Known[XtTable]:
-    """A table of these chains."""
-    return Known(XtTable({name: Known(chain) for name, chain in chains.items()}))
-
-
-SEEN = RecentList(name="L", entries=(RecentEntry(address="10.1.0.2", ages=(3.0,)),))
-
-
-def small() -> Snapshot:
-    """A node with a bridge, a port to a pod, a VXLAN device, some rules; and the pod."""
-    node = Netns(
-        name="node",
-        node="node",
-        links=Known(
-            (
-                Link(index=1, name="lo", kind="loopback"),
-                Link(index=2, name="br0", kind="bridge", bridge=BridgeAttrs()),
-                Link(index=3, name="v0", kind="veth", peer=Peer("pod", 2), master="br0", port=PortAttrs()),
-                Link(index=4, name="vx0", kind="vxlan", vxlan=VxlanAttrs(vni=1), mtu=1450),
-                Link(index=5, name="flannel.1", kind="dummy"),
-                Link(index=6, name="v0.5", kind="vlan", lower="v0"),
-            )
-        ),
-        addresses=Known((Address(device="br0", address="10.9.0.1", prefixlen=24),)),
-        routes=Known((LOCAL, CONNECTED, BROADCAST, STATIC)),
-        neighbours=Known((FIXED, Neighbour(device="br0", address="10.9.0.2", mac=None, state="failed"))),
-        fdb=Known((FAR, FdbEntry(device="v0", mac="02:00:00:00:00:02", master="br0"))),
-        sysctls=Known(
-            {
-                "net.ipv4.ip_forward": "0",
-                "net.ipv4.conf.all.forwarding": "0",
-                "net.ipv4.conf.all.accept_redirects": "1",
-                "net.ipv4.conf.default.forwarding": "0",
-                "net.ipv4.conf.br0.forwarding": "1",
-                "net.ipv4.conf.flannel/1.forwarding": "0",
-                "net.ipv4.conf.all.rp_filter": "0",
-                "net.ipv4.conf.default.rp_filter": "0",
-                "net.ipv4.conf.br0.rp_filter": "0",
-                "net.ipv4.conf.v0.rp_filter": "0",
-                "net.ipv4.conf.flannel/1.rp_filter": "1",
-                "net.ipv6.conf.all.forwarding": "0",
-                "net.ipv6.conf.br0.forwarding": "0",
-                "net.bridge.bridge-nf-call-iptables": "0",
-            }
-        ),
-        conntrack=Known((CONNECTION,)),
-        recent=Known((SEEN,)),
-        ipsets=Known(()),
-        xt_nft=Known(
-            XtRuleset(
-                {
-                    "filter": table(
-                        INPUT=XtChain(policy="ACCEPT"),
-                        FORWARD=XtChain(
-                            policy="ACCEPT",
-                            rules=(TO_USER, DROP, ACCEPT),
-                            counters=(Counters(1, 10), Counters(2, 20), Counters(3, 30)),
-                        ),
-                        OUTPUT=XtChain(policy="ACCEPT"),
-                        USER=XtChain(rules=(ACCEPT,)),
-                        SPARE=XtChain(rules=(DROP,)),
-                    )
-                }
-            )
-        ),
-        xt_legacy=NOT_READ,
-    )
-    pod = Netns(
-        name="pod",
-        node="node",
-        links=Known((Link(index=2, name="eth0", kind="veth", peer=Peer("node", 3)),)),
-        routes=Known(
-            (Route(dst="0.0.0.0/0", nexthops=(NextHop(device="eth0", via="10.9.0.1"),)),),
-        ),
-        addresses=Known(()),
-    )
-    return Snapshot(namespaces={"node": node, "pod": pod})
-
-
-def after(change: Change) -> Netns:
-    """The node after *change*."""
-    return edit(small(), change).namespaces["node"]
 
 
 def sysctls(name: str, value: str) -> dict[str, str]:
@@ -167,12 +67,6 @@ def nft(kind: type, **fields: object) -> Change:
     """A change of the filter table of iptables-nft."""
     change: Change = kind(**{"netns": "node", "backend": "nft", "table": "filter", **fields})
     return change
-
-
-def value(section: object) -> tuple[object, ...]:
-    """The value of a section that must be known."""
-    assert isinstance(section, Known)
-    return tuple(section.value)
 
 
 def test_ip_forward_sets_every_device() -> None:
@@ -253,70 +147,6 @@ def test_routes_come_and_go() -> None:
     assert value(replaced.routes) == (LOCAL, CONNECTED, BROADCAST, other)
     dead = replace(STATIC, nexthops=(NextHop(device="br0", via="10.9.0.2", dead=True),))
     assert value(after(RouteDelete(netns="node", route=dead)).routes) == (LOCAL, CONNECTED, BROADCAST)
-
-
-def test_device_down_takes_routes_and_neighbours() -> None:
-    """A bridge that goes down keeps its local route only, and no neighbour."""
-    node = after(LinkSet(netns="node", device="br0", attribute="up", value="off"))
-    assert value(node.routes) == (LOCAL,)
-    assert value(node.neighbours) == ()
-
-
-def test_device_up_brings_the_kernels_routes_back() -> None:
-    """A device that comes up again has its connected and broadcast routes, no static one."""
-    down = edit(small(), LinkSet(netns="node", device="br0", attribute="up", value="off"))
-    up = edit(down, LinkSet(netns="node", device="br0", attribute="up", value="on")).namespaces["node"]
-    assert set(value(up.routes)) == {LOCAL, CONNECTED, BROADCAST}
-
-
-def test_carrier_passes_through_veth_and_bridge() -> None:
-    """A pod's device that goes down takes the carrier of the node's port and its bridge with it."""
-    change = LinkSet(netns="pod", device="eth0", attribute="up", value="off")
-    changed = edit(small(), change)
-    node = changed.namespaces["node"]
-    assert isinstance(node.links, Known)
-    by_name = {link.name: link for link in node.links.value}
-    assert not by_name["v0"].carrier
-    assert by_name["v0"].up
-    assert by_name["v0"].port == PortAttrs(state=0)
-    assert not by_name["br0"].carrier
-    assert not any(r.nexthops[0].dead for r in value(node.routes))  # type: ignore[attr-defined]
-    up = edit(changed, replace(change, value="on"))
-    assert up.namespaces["node"] == small().namespaces["node"]
-
-
-def test_routes_without_carrier_are_dead_where_a_sysctl_says_so() -> None:
-    """With ignore_routes_with_linkdown, routes over a device without carrier are dead, local ones not."""
-    state = small()
-    key = SectionKey("node", "sysctls")
-    asked = state.with_section(key, Known({"net.ipv4.conf.br0.ignore_routes_with_linkdown": "1"}))
-    node = edit(asked, LinkSet(netns="pod", device="eth0", attribute="up", value="off")).namespaces["node"]
-    assert [r.nexthops[0].dead for r in value(node.routes)] == [False, True, True, True]  # type: ignore[attr-defined]
-
-
-def test_mtu_reaches_stacked_devices_and_the_bridge() -> None:
-    """A port's smaller MTU lowers the VLAN device above it and the bridge that follows its ports."""
-    node = after(LinkSet(netns="node", device="v0", attribute="mtu", value="1400"))
-    assert {link.name: link.mtu for link in value(node.links)} == {  # type: ignore[attr-defined]
-        "lo": 1500,
-        "br0": 1400,
-        "v0": 1400,
-        "vx0": 1450,
-        "flannel.1": 1500,
-        "v0.5": 1400,
-    }
-
-
-def test_forwarding_entries() -> None:
-    """A MAC leads to one far end; all zeros may lead to several."""
-    moved = replace(FAR, dst="10.200.0.3")
-    assert moved in value(after(FdbAdd(netns="node", entry=moved)).fdb)
-    assert FAR not in value(after(FdbAdd(netns="node", entry=moved)).fdb)
-    one = replace(FAR, mac="00:00:00:00:00:00")
-    two = replace(one, dst="10.200.0.3")
-    both = edit(edit(small(), FdbAdd(netns="node", entry=one)), FdbAdd(netns="node", entry=two))
-    assert {one, two} < set(value(both.namespaces["node"].fdb))
-    assert FAR not in value(after(FdbDelete(netns="node", entry=FAR)).fdb)
 
 
 def test_neighbours_and_connections() -> None:

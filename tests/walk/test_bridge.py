@@ -1,17 +1,15 @@
 """Bridges: ports, flooding, hairpin, isolation, and the ip hooks that br_netfilter calls."""
 
-from typing import Any
-
 import pytest
 from msgspec.structs import replace
 
-from nettrace.model.links import BridgeAttrs, FdbEntry, Peer
+from nettrace.model.links import BridgeAttrs, Peer
 from nettrace.model.step import Stage, Verdict
 from nettrace.model.walk import Outcome, Path
+from tests.walk.bridges import POD_TO_POD, known_neighbours
 from tests.walk.native import DROP_IP, base, mark_set, one_chain
 from tests.walk.worlds import World, flow, one_path, pod_network
 
-POD_TO_POD = flow("pod1", "10.244.1.3", 9376)
 DNS = flow("pod1", "10.96.0.10", 53, "udp")
 TO_POD2 = "-A PREROUTING -d 10.96.0.10/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.244.1.3:53"
 NF = "net.bridge.bridge-nf-call-iptables"
@@ -152,14 +150,6 @@ def test_a_port_that_does_not_forward(state: int) -> None:
     world["pod1"].neighbour("eth0", "10.244.1.3", world.mac("pod2", "eth0"))
     world["node"].bridge_fdb("veth2", world.mac("pod2", "eth0"))
     assert one_path(world, POD_TO_POD).verdict is Verdict.BRIDGE_DROPPED
-
-
-def known_neighbours() -> World:
-    """A world where nobody has to ask by ARP, so that the bridge learns nothing from it."""
-    world = pod_network()
-    world["pod1"].neighbour("eth0", "10.244.1.3", world.mac("pod2", "eth0"), "reachable")
-    world["pod2"].neighbour("eth0", "10.244.1.2", world.mac("pod1", "eth0"), "stale")
-    return world
 
 
 def test_an_unknown_mac_is_flooded() -> None:
@@ -305,111 +295,3 @@ def test_a_loop_of_bridges() -> None:
     node.links["veth2"] = replace(node.links["veth2"], up=False)
     world["pod1"].neighbour("eth0", "10.244.1.3", world.mac("pod2", "eth0"))
     assert one_path(world, POD_TO_POD).verdict in (Verdict.LOOP, Verdict.BRIDGE_DROPPED)
-
-
-# --- the switches of ports ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("port", "attributes"),
-    [
-        ("veth2", {"state": 2}),
-        ("veth1", {"state": 2}),
-        ("veth2", {"bcast_flood": False}),
-        ("veth2", {"proxy_arp": True}),
-        ("veth1", {"locked": True}),
-        ("veth2", {"locked": True}),
-        ("veth1", {"learning": False, "flood": False}),
-    ],
-)
-def test_switches_that_lose_arp(port: str, attributes: dict[str, Any]) -> None:
-    """Whatever keeps the request or its answer from a port leaves the neighbour unknown."""
-    world = pod_network()
-    world["node"].port(port, **attributes)
-    assert one_path(world, POD_TO_POD).verdict is Verdict.NEIGHBOUR_FAILED
-
-
-@pytest.mark.parametrize("attributes", [{"state": 2}, {"locked": True}])
-def test_switches_that_stop_a_frame(attributes: dict[str, Any]) -> None:
-    """A port that only learns, or lets in whom it knows, drops the frame."""
-    world = known_neighbours()
-    world["node"].port("veth1", **attributes)
-    assert one_path(world, POD_TO_POD).verdict is Verdict.BRIDGE_DROPPED
-
-
-def test_a_locked_port_and_a_known_sender() -> None:
-    """An entry lets the sender in."""
-    world = pod_network()
-    world["node"].port("veth1", locked=True, learning=False)
-    world["node"].fdb.append(
-        FdbEntry(device="veth1", mac=world.mac("pod1", "eth0"), master="cni0", static=True)
-    )
-    assert one_path(world, POD_TO_POD).outcome is Outcome.CONNECTED
-
-
-def test_an_arp_answer_sent_elsewhere() -> None:
-    """A bridge that does not learn believes its entry, and sends the answer to the wrong port."""
-    world = pod_network()
-    world["node"].port("veth1", learning=False)
-    world["node"].fdb.append(
-        FdbEntry(device="veth3", mac=world.mac("pod1", "eth0"), master="cni0", static=True)
-    )
-    assert one_path(world, POD_TO_POD).verdict is Verdict.NEIGHBOUR_FAILED
-
-
-def suppressing(mac: str) -> World:
-    """Let veth2 suppress ARP, and the host believe that pod2 has *mac*, which is behind veth2."""
-    world = pod_network()
-    world["node"].port("veth2", neigh_suppress=True)
-    world["node"].neighbour("cni0", "10.244.1.3", mac)
-    world["node"].fdb.append(FdbEntry(device="veth2", mac=mac, master="cni0", static=True))
-    return world
-
-
-def test_a_bridge_answers_arp_itself() -> None:
-    """With neigh_suppress the bridge answers with what its host believes, right or wrong."""
-    mac = pod_network().mac("pod2", "eth0")
-    assert one_path(suppressing(mac), POD_TO_POD).outcome is Outcome.CONNECTED
-    assert one_path(suppressing("02:00:00:00:00:99"), POD_TO_POD).verdict is Verdict.OTHERHOST
-
-
-def test_suppression_without_knowledge() -> None:
-    """What the host does not know is flooded to suppressing ports too; from them nothing is proxied."""
-    world = pod_network()
-    world["node"].port("veth2", neigh_suppress=True)
-    assert one_path(world, POD_TO_POD).outcome is Outcome.CONNECTED
-    world = suppressing(pod_network().mac("pod2", "eth0"))
-    world["node"].port("veth1", neigh_suppress=True)
-    assert one_path(world, POD_TO_POD).outcome is Outcome.CONNECTED
-
-
-def test_the_host_sends_to_a_local_entry() -> None:
-    """The host's own frame for a local address goes to the port that has it, or nowhere."""
-    world = pod_network()
-    world["node"].neighbour("cni0", "10.244.1.3", "02:00:00:00:00:99")
-    world["node"].fdb.append(FdbEntry(device="veth3", mac="02:00:00:00:00:99", master="cni0", permanent=True))
-    assert one_path(world, flow("node", "10.244.1.3", 9376)).verdict is Verdict.OTHERHOST
-    world["node"].fdb[-1] = FdbEntry(device="cni0", mac="02:00:00:00:00:99", master="cni0", permanent=True)
-    assert one_path(world, flow("node", "10.244.1.3", 9376)).verdict is Verdict.BRIDGE_DROPPED
-
-
-def test_a_bridged_reset_passes_no_rules() -> None:
-    """The RST of a REJECT rule goes back by the port, untranslated and unseen by OUTPUT."""
-    world = pod_network()
-    reject = "-A FORWARD -p tcp -j REJECT --reject-with tcp-reset"
-    world["node"].filter(reject, "-P OUTPUT DROP")
-    path = one_path(world, POD_TO_POD)
-    assert (path.verdict, path.outcome) == (Verdict.REJECTED, Outcome.REFUSED)
-    assert path.reply is not None
-    assert [step.stage for step in path.reply.steps if step.netns == "node"] == [Stage.SEND, Stage.TRANSMIT]
-    world["node"].nat("-A PREROUTING -d 10.96.0.1/32 -p tcp -j DNAT --to-destination 10.244.1.3:9376")
-    path = one_path(world, flow("pod1", "10.96.0.1", 80))
-    assert (path.verdict, path.outcome) == (Verdict.REJECTED, Outcome.TIMEOUT)
-
-
-def test_a_bridged_reset_needs_a_route() -> None:
-    """Without a route to the sender there is no RST, though none would be taken."""
-    world = pod_network()
-    world["node"].filter("-A FORWARD -p tcp -j REJECT --reject-with tcp-reset")
-    world["node"].routes = [one for one in world["node"].routes if one.dst != "10.244.1.0/24"]
-    assert one_path(world, POD_TO_POD).outcome is Outcome.TIMEOUT
