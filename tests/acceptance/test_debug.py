@@ -20,7 +20,7 @@ from nettrace.model.guide import CheckState
 from tests.acceptance.bench import Bench, bench
 from tests.acceptance.debug_tree import ALL_LEAVES, ANOTHER_NAME, ANOTHER_TEST, NO_LEAF, SAMPLE, TREE
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, edited
+from tests.acceptance.leaves import Leaf, edited, external_local
 from tests.acceptance.scenes import kubernetes_scene
 from tests.kernel.labs import a_lab
 
@@ -117,6 +117,18 @@ def test_nothing_is_wrong_with_a_healthy_lab(healthy: Bench, call: tuple[str, ..
     assert ran.json["state"] == "passed"
     assert ran.json["leaf"] is None
     assert {one["state"] for one in ran.json["checks"]} <= {"passed", "skipped"}
+
+
+def test_the_policy_local_does_not_bind_the_node_itself(healthy: Bench, tmp_path: Path) -> None:
+    """A node without an endpoint is led to those of others where it calls its own entrances itself."""
+    manifests = edited(kubernetes_scene(healthy), external_local, tmp_path / "objects")
+    with a_lab("flannel-vxlan", manifests=manifests) as built:
+        lab = Bench(built.name)
+        call = ("debug", "svc/default/hostnames", "--lab", lab.name, "-o", "json")
+        for node in ("node-a", "node-b"):
+            ran = lab.nettrace(*call, "--from-node", node, expect=(0,))
+            assert ran.json["state"] == "passed"
+        assert lab.nettrace(*call, "--external", expect=(1,)).json["leaf"] == "etp-local-no-endpoint"
 
 
 def test_a_snapshot_answers_without_sending(healthy: Bench, tmp_path: Path) -> None:
