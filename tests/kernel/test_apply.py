@@ -50,12 +50,6 @@ from tests.kernel.bed import Bed
 from tests.kernel.changing import DNAT, DROP, JUMP, MASQ, Node
 
 
-@pytest.fixture
-def node(netns: Bed) -> Node:
-    """A node to be changed."""
-    return Node(netns)
-
-
 def xt(kind: type, backend: str, table: str, chain: str, **fields: Any) -> Any:
     """A change of a rule set, of a namespace still to be named."""
     return kind(netns="", backend=backend, table=table, chain=chain, **fields)

@@ -12,7 +12,7 @@ from nettrace.model.snapshot import Netns
 from nettrace.model.xt import XtRuleset
 from nettrace.parse.iptables import parse_save
 from tests.kernel.bed import Bed, Space, eventually
-from tests.kernel.test_collect_rules import handle, known, read, rules, snapshot
+from tests.kernel.rule_reading import handle, known, read, rules, snapshot
 
 RULES = """*nat
 :PREROUTING ACCEPT [0:0]

@@ -5,11 +5,6 @@ The walk is held against the drop too: the step that stops it is the one.
 """
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -20,7 +15,6 @@ from nettrace.model.observation import Drop, Observed
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Walk
 from nettrace.observe.connect import connect
-from nettrace.observe.drop_layout import kernel_layout
 from nettrace.observe.drops import DropWatch
 from nettrace.observe.probe_drops import ProbeDrops
 from nettrace.observe.shape import Shape
@@ -327,31 +321,6 @@ def test_a_drop_that_the_walk_did_not_know_of_parts(netns: Bed) -> None:
     assert "NETFILTER_DROP (nft_do_chain)" in comparison.parted.observed
 
 
-def with_tracefs(code: str) -> str:
-    """Run Python where tracefs is mounted, which nobody else sees, and return what it prints."""
-    where = "/sys/kernel/tracing"
-    mounted = f'{{ mountpoint -q {where} || mount -t tracefs none {where}; }} && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", mounted, "sh", sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_reasons_are_those_of_the_running_kernel() -> None:
-    """Names and numbers agree with the event's own format file."""
-    text = with_tracefs("print(open('/sys/kernel/tracing/events/skb/kfree_skb/format').read())")
-    reasons = kernel_layout().reasons
-    assert '{ 2, "NOT_SPECIFIED" }' in text
-    for number, name in reasons.items():
-        if 2 <= number < 1 << 16:
-            assert f'{{ {number}, "{name}" }}' in text, name
-
-
 def test_what_does_not_fit_is_counted(netns: Bed) -> None:
     """A full ring buffer loses drops, and tells how many; what was taken is whole."""
     space = netns.new()
@@ -367,64 +336,6 @@ def test_what_does_not_fit_is_counted(netns: Bed) -> None:
     assert lost > 0
     assert len(found) > 1000
     assert {one.inodes[0] for one in found} == {space.inode}
-
-
-EVENTS = """
-import os, subprocess, sys, time
-from nettrace.observe.drop_events import DropEvents
-
-left = "/sys/kernel/tracing/instances/nettrace-999999999"
-os.mkdir(left)
-with DropEvents() as watching:
-    subprocess.run(["ip", "netns", "exec", "NETNS", "bash", "-c", "echo > /dev/tcp/127.0.0.1/81"],
-                   stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 5
-    found = set()
-    while "NO_SOCKET tcp_v4_rcv" not in found and time.monotonic() < until:
-        watching.wait(0.1)
-        found.update(f"{one.reason} {one.function}" for one in watching.read())
-    print("NO_SOCKET tcp_v4_rcv" in found, watching.lost(), os.path.exists(left))
-print([name for name in os.listdir("/sys/kernel/tracing/instances") if name.endswith(str(os.getpid()))])
-"""
-
-
-def test_tracefs_tells_reasons_where_bpf_does_not(netns: Bed) -> None:
-    """Reason and function come as text; the instance is gone afterwards, and so is that of a dead process."""
-    space = netns.new()
-    assert with_tracefs(EVENTS.replace("NETNS", space.name)) == "True 0 False\n[]\n"
-
-
-KILLED = """
-import time
-from nettrace.observe.drops import DropWatch
-with DropWatch() as watching:
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_nothing_remains_of_a_watch_that_is_killed() -> None:
-    """SIGKILL while drops are watched: the program is gone from the kernel with its process."""
-
-    def ours() -> set[str]:
-        found = set()
-        for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
-            try:
-                text = info.read_text()
-            except OSError:
-                continue
-            if "prog_type:\t17" in text or "map_type:\t27" in text:
-                found.add(info.parts[2])
-        return found
-
-    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        assert str(process.pid) in ours()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    time.sleep(0.1)
-    assert str(process.pid) not in ours()
 
 
 def test_drops_of_the_same_kind_are_one_with_a_count(netns: Bed) -> None:
