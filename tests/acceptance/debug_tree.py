@@ -4,7 +4,8 @@ The leaves of the decision tree of Debug Services, each a test or with the reaso
 Lives here: all leaves in one tuple, the sample that is always run, and what is no leaf of a lab.
 """
 
-from tests.acceptance.leaves import LEAVES, Leaf
+from tests.acceptance.leaf import Leaf
+from tests.acceptance.leaves import LEAVES
 from tests.acceptance.leaves_network import NETWORK_LEAVES
 from tests.acceptance.leaves_settings import SETTINGS_LEAVES
 

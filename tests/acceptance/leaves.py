@@ -1,395 +1,44 @@
 """
-Leaves of the guided Service flow: how each is made in a lab, and as whom it is met.
+Leaves of the guided Service flow: which cause, at which check, and how it is made.
 
-Lives here: shell commands, and edits of the lab's manifests, which stand for what the API server says.
+Lives here: the table.  Not here: edits of objects (leaf_objects), faults of the lab (leaf_parts).
 """
 
-import json
-import os
-import signal
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
-
-from nettrace.lab.policies import add_policies
-from nettrace.lab.store import find
 from tests.acceptance import faults
-from tests.acceptance.faults import Scene
-
-__all__ = [
-    "LEAVES",
-    "Leaf",
-    "Object",
-    "as_written",
-    "client_address",
-    "edited",
-    "end_processes",
-    "near_pod",
-    "on_client",
-    "on_node",
-    "on_peer",
-    "service_of",
-]
-
-Object = dict[str, Any]
-
-
-class Leaf(NamedTuple):
-    """
-    One leaf.
-
-    *cause* is where the flow has to end, *at* the check that it ends in.  *shell* are commands for
-    members of the lab, *edit* changes the objects.  *call* are the options of ``nettrace debug``
-    and *service* its argument, the Service under test where it is "".  *rebuilt*: the lab is built from
-    the changed objects, so that its rules are as they ask.  *proxy* is kube-proxy's mode.  *mended*: its
-    repair is applied, the flow then goes to its end, and undo brings the fault back.  *topology* is the lab.
-    *address*: where a client from outside then calls the Service, a node's NodePort where it is "".
-    """
-
-    cause: str
-    at: str
-    shell: Callable[[Scene], list[tuple[str, str]]] | None = None
-    edit: Callable[[Scene, list[Object]], None] | None = None
-    before: Callable[[Scene], None] | None = None
-    call: tuple[str, ...] = ()
-    service: str = ""
-    rebuilt: bool = False
-    proxy: str = "iptables"
-    mended: bool = False
-    topology: str = "flannel-vxlan"
-    address: str = ""
-
-
-def edited(scene: Scene, edit: Callable[[Scene, list[Object]], None], into: Path) -> Path:
-    """Write the lab's objects, changed by *edit*, as manifests into a directory."""
-    objects: list[Object] = []
-    for file in sorted(Path(scene.bench.record()["manifests"]).rglob("*.y*ml")):
-        for document in yaml.safe_load_all(file.read_text()):
-            if document:
-                objects.extend(document.get("items", [document]))
-    edit(scene, objects)
-    into.mkdir()
-    (into / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    return into
-
-
-def service_of(scene: Scene, objects: list[Object], key: str = "") -> Object:
-    """The object of the Service under test, or of another by its namespace/name."""
-    wanted = key or scene.service
-    return next(o for o in objects if o["kind"] == "Service" and _key(o) == wanted)
-
-
-def _slices(scene: Scene, objects: list[Object], key: str = "") -> list[Object]:
-    namespace, name = (key or scene.service).split("/")
-    return [
-        o
-        for o in objects
-        if o["kind"] == "EndpointSlice"
-        and o["metadata"].get("namespace", "default") == namespace
-        and o["metadata"]["labels"]["kubernetes.io/service-name"] == name
-    ]
-
-
-def _pods(scene: Scene, objects: list[Object]) -> list[Object]:
-    return [o for o in objects if o["kind"] == "Pod" and _key(o) in scene.endpoints]
-
-
-def _key(o: Object) -> str:
-    return f"{o['metadata'].get('namespace', 'default')}/{o['metadata']['name']}"
-
-
-# --- objects ---------------------------------------------------------------------------
-
-
-def external_name(scene: Scene, objects: list[Object]) -> None:
-    """The Service is an alias."""
-    service_of(scene, objects)["spec"] = {"type": "ExternalName", "externalName": "example.com"}
-
-
-def headless(scene: Scene, objects: list[Object]) -> None:
-    """The Service has no address."""
-    spec = service_of(scene, objects)["spec"]
-    spec["type"], spec["clusterIP"] = "ClusterIP", "None"
-    spec.pop("clusterIPs", None)
-    for port in spec["ports"]:
-        port.pop("nodePort", None)
-
-
-def foreign_proxy(scene: Scene, objects: list[Object]) -> None:
-    """Another proxy is to serve it."""
-    labels = service_of(scene, objects)["metadata"].setdefault("labels", {})
-    labels["service.kubernetes.io/service-proxy-name"] = "other"
-
-
-def unnamed_port(scene: Scene, objects: list[Object]) -> None:
-    """The targetPort is a name that no container has."""
-    service_of(scene, objects)["spec"]["ports"][0]["targetPort"] = "web"
-
-
-def wrong_selector(scene: Scene, objects: list[Object]) -> None:
-    """The selector has another value."""
-    selector = service_of(scene, objects)["spec"]["selector"]
-    first = next(iter(selector))
-    selector[first] += "-v2"
-
-
-def not_ready(scene: Scene, objects: list[Object]) -> None:
-    """No pod is ready."""
-    for pod in _pods(scene, objects):
-        for condition in pod["status"]["conditions"]:
-            condition["status"] = "False"
-    for piece in _slices(scene, objects):
-        for endpoint in piece["endpoints"]:
-            endpoint["conditions"] = {"ready": False, "serving": False, "terminating": False}
-
-
-def stale_slice(scene: Scene, objects: list[Object]) -> None:
-    """One ready pod is not in the slice."""
-    for piece in _slices(scene, objects):
-        piece["endpoints"] = piece["endpoints"][1:]
-
-
-def other_family(scene: Scene, objects: list[Object]) -> None:
-    """The Service is dual stack, its pods are not."""
-    spec = service_of(scene, objects)["spec"]
-    spec["clusterIPs"] = [scene.cluster_ip, "fd00:10:96::77"]
-    spec["ipFamilies"] = ["IPv4", "IPv6"]
-
-
-def same_address(scene: Scene, objects: list[Object]) -> None:
-    """Two pods have one address."""
-    first = _pods(scene, objects)[0]
-    other = next(o for o in objects if o["kind"] == "Pod" and _key(o) in scene.client.values())
-    other["status"]["podIP"] = first["status"]["podIP"]
-    other["status"]["podIPs"] = [{"ip": first["status"]["podIP"]}]
-
-
-def other_address(scene: Scene, objects: list[Object]) -> None:
-    """The Service was made anew: DNS still has the old address."""
-    spec = service_of(scene, objects)["spec"]
-    spec["clusterIP"] = spec["clusterIP"].rsplit(".", 1)[0] + ".233"
-    spec["clusterIPs"] = [spec["clusterIP"]]
-
-
-def as_written(scene: Scene, objects: list[Object]) -> None:
-    """A lab brings its clients itself, and its controllers write addresses and slices anew."""
-    clients = set(scene.client.values())
-    objects[:] = [o for o in objects if o["kind"] != "EndpointSlice"]
-    objects[:] = [o for o in objects if o["kind"] != "Pod" or _key(o) not in clients]
-    for pod in objects:
-        if pod["kind"] == "Pod":
-            del pod["status"]
-
-
-def internal_local(scene: Scene, objects: list[Object]) -> None:
-    """Policy Local for callers inside, and all endpoints on the far node."""
-    service_of(scene, objects)["spec"]["internalTrafficPolicy"] = "Local"
-
-
-def external_local(scene: Scene, objects: list[Object]) -> None:
-    """Policy Local for callers outside, and one node without a pod."""
-    as_written(scene, objects)
-    service_of(scene, objects)["spec"]["externalTrafficPolicy"] = "Local"
-    near = min(scene.client)
-    gone = [pod for pod, node in scene.node_of.items() if node == near]
-    objects[:] = [o for o in objects if o["kind"] != "Pod" or _key(o) not in gone]
-
-
-def far_only(scene: Scene, objects: list[Object]) -> None:
-    """Policy Local inside, and no pod on the client's node."""
-    as_written(scene, objects)
-    internal_local(scene, objects)
-    near = min(scene.client)
-    gone = [pod for pod, node in scene.node_of.items() if node == near]
-    objects[:] = [o for o in objects if o["kind"] != "Pod" or _key(o) not in gone]
-
-
-def dns_not_ready(scene: Scene, objects: list[Object]) -> None:
-    """The pods of the cluster's DNS are not ready."""
-    for piece in _slices(scene, objects, "kube-system/kube-dns"):
-        for endpoint in piece["endpoints"]:
-            endpoint["conditions"] = {"ready": False, "serving": False, "terminating": False}
-    for pod in objects:
-        if pod["kind"] == "Pod" and _key(pod).startswith("kube-system/"):
-            for condition in pod["status"]["conditions"]:
-                condition["status"] = "False"
-
-
-# --- the lab's own parts ---------------------------------------------------------------
-
-
-def end_processes(scene: Scene, who: str) -> None:
-    """End the processes that the lab started for one of its members."""
-    netns = scene.bench.netns(who)
-    for process in scene.bench.record()["processes"]:
-        if process["netns"] == netns:
-            os.kill(process["pid"], signal.SIGKILL)
-            until = time.monotonic() + 5
-            while _lives(process["pid"]) and time.monotonic() < until:
-                time.sleep(0.02)
-
-
-def _lives(pid: int) -> bool:
-    """Is the process there, and no zombie?"""
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3] + " "
-    except FileNotFoundError:
-        return False
-
-
-def near_pod(scene: Scene) -> str:
-    """The endpoint on the client's node."""
-    near = min(scene.client)
-    return next(pod for pod, node in scene.node_of.items() if node == near)
-
-
-def client_address(scene: Scene) -> str:
-    """The address of the client."""
-    shown = json.loads(scene.bench.shell(scene.client[min(scene.client)], "ip -j -4 addr show eth0"))
-    return str(shown[0]["addr_info"][0]["local"])
-
-
-def no_listener(scene: Scene) -> None:
-    """The application of one pod is gone."""
-    end_processes(scene, near_pod(scene))
-
-
-def no_dns_server(scene: Scene) -> None:
-    """The DNS server's process is gone."""
-    for member in scene.bench.record()["namespaces"]:
-        if str(member.get("pod") or "").startswith("kube-system/"):
-            end_processes(scene, member["name"])
-
-
-def listens_on_localhost(scene: Scene) -> list[tuple[str, str]]:
-    """The application listens on 127.0.0.1 only; it ends by itself after a minute."""
-    end_processes(scene, near_pod(scene))
-    code = (
-        "import socket, time; s = socket.socket(); s.setsockopt(1, 2, 1); "
-        f"s.bind(('127.0.0.1', {scene.target_port})); s.listen(); time.sleep(60)"
-    )
-    return [(near_pod(scene), f'python3 -c "{code}" >/dev/null 2>&1 & sleep 1')]
-
-
-def _resolv_conf(scene: Scene, change: Callable[[str], str]) -> None:
-    record = scene.bench.record()
-    near = min(scene.client)
-    path = Path(record["root"], "pods", scene.client[near], "etc/resolv.conf")
-    path.write_text(change(path.read_text()))
-
-
-def wrong_nameserver(scene: Scene) -> None:
-    """The pod's nameserver is somebody else."""
-    _resolv_conf(scene, lambda text: "nameserver 10.96.0.99\n" + text.partition("\n")[2])
-
-
-def no_search(scene: Scene) -> None:
-    """The pod's search list is empty."""
-    _resolv_conf(scene, lambda text: text.splitlines()[0] + "\n")
-
-
-def _policy(scene: Scene, spec: Object) -> None:
-    add_policies(
-        find(scene.bench.name),
-        [
-            {
-                "apiVersion": "networking.k8s.io/v1",
-                "kind": "NetworkPolicy",
-                "metadata": {"name": "deny", "namespace": "default"},
-                "spec": spec,
-            }
-        ],
-    )
-
-
-def ingress_denied(scene: Scene) -> None:
-    """A policy lets nobody reach the Service's pods."""
-    _policy(scene, {"podSelector": {"matchLabels": {"app": "hostnames"}}, "policyTypes": ["Ingress"]})
-
-
-def egress_denied(scene: Scene) -> None:
-    """A policy lets no pod of the namespace call anybody."""
-    _policy(scene, {"podSelector": {}, "policyTypes": ["Egress"]})
-
-
-def udp_dropped(scene: Scene) -> list[tuple[str, str]]:
-    """Somebody's rule drops UDP to port 53 on every node."""
-    return [(node, "iptables -I FORWARD -p udp --dport 53 -j DROP") for node in scene.client]
-
-
-def flushed(scene: Scene) -> list[tuple[str, str]]:
-    """Nothing of kube-proxy is left on the client's node."""
-    near = min(scene.client)
-    clean = "; ".join(
-        f"iptables -t {table} -S | sed -n 's/^-A \\(.*-j KUBE-.*\\)/-D \\1/p;s/^-A \\(KUBE-.*\\)/-D \\1/p' | "
-        f"while read -r rule; do eval iptables -t {table} $rule; done; "
-        f"iptables -t {table} -S | sed -n 's/^-N \\(KUBE-.*\\)/\\1/p' | "
-        f"while read -r chain; do iptables -t {table} -X $chain; done"
-        for table in ("nat", "filter", "mangle")
-    )
-    return [(near, clean)]
-
-
-def both_backends(scene: Scene) -> list[tuple[str, str]]:
-    """Rules of an older kube-proxy in iptables-legacy."""
-    near = min(scene.client)
-    rules = "iptables-legacy -t nat -N KUBE-SERVICES; iptables-legacy -t nat -N KUBE-SVC-OLDOLDOLDOLDOLDO"
-    return [(near, rules)]
-
-
-def old_mode(scene: Scene) -> list[tuple[str, str]]:
-    """A table of the nftables mode is left over."""
-    return [(min(scene.client), "nft add table ip kube-proxy")]
-
-
-def _device(scene: Scene, *commands: str) -> list[tuple[str, str]]:
-    """Commands on the client's node, with VETH for the port of its endpoint and CLIENT for the client's."""
-    near = min(scene.client)
-    veth = faults.veth_of(scene, near, near_pod(scene))
-    client = faults.veth_of(scene, near, scene.client[near])
-    return [(near, one.replace("VETH", veth).replace("CLIENT", client)) for one in commands]
-
-
-def on_node(*commands: str) -> Callable[[Scene], list[tuple[str, str]]]:
-    """
-    Make a fault of shell commands on the client's node.
-
-    PEERCIDR, POD, VIP, OUTSIDE, PEER and CLIENTIP stand for addresses, VETH and CLIENT for ports.
-    """
-
-    def inject(scene: Scene) -> list[tuple[str, str]]:
-        near = min(scene.client)
-        far = next(node for node in scene.pod_cidr if node != near)
-        known = {
-            "PEERCIDR": scene.pod_cidr[far],
-            "POD": scene.endpoints[near_pod(scene)],
-            "VIP": scene.cluster_ip,
-            "OUTSIDE": scene.outside_ip,
-            "PEERNODE": scene.node_ip[far],
-            "PEER": scene.endpoints[next(p for p, n in scene.node_of.items() if n == far)],
-        }
-        return [(who, _filled(one, known)) for who, one in _device(scene, *commands)]
-
-    return inject
-
-
-def _filled(command: str, known: dict[str, str]) -> str:
-    for word, value in known.items():
-        command = command.replace(word, value)
-    return command
-
-
-def on_client(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
-    """Make a fault of a shell command in the client pod."""
-    return lambda scene: [(scene.client[min(scene.client)], command)]
-
-
-def on_peer(command: str) -> Callable[[Scene], list[tuple[str, str]]]:
-    """Make a fault of a shell command on the other node."""
-    return lambda scene: [(next(n for n in scene.pod_cidr if n != min(scene.client)), command)]
+from tests.acceptance.leaf import Leaf
+from tests.acceptance.leaf_objects import (
+    dns_not_ready,
+    external_local,
+    external_name,
+    far_only,
+    foreign_proxy,
+    headless,
+    not_ready,
+    other_address,
+    other_family,
+    same_address,
+    stale_slice,
+    unnamed_port,
+    wrong_selector,
+)
+from tests.acceptance.leaf_parts import (
+    both_backends,
+    egress_denied,
+    flushed,
+    ingress_denied,
+    listens_on_localhost,
+    no_dns_server,
+    no_listener,
+    no_search,
+    old_mode,
+    on_client,
+    on_node,
+    on_peer,
+    udp_dropped,
+    wrong_nameserver,
+)
+
+__all__ = ["LEAVES"]
 
 
 _UNMARKED = (

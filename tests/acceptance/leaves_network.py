@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from tests.acceptance import faults
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, Object, as_written, near_pod, on_node, service_of
+from tests.acceptance.leaf import Leaf, Object
+from tests.acceptance.leaf_objects import as_written, service_of
+from tests.acceptance.leaf_parts import near_pod, on_node
 
 __all__ = ["NETWORK_LEAVES"]
 

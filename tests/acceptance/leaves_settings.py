@@ -7,15 +7,9 @@ Lives here: edits of the objects that a lab is then built from, and the shell co
 from typing import Any
 
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import (
-    Leaf,
-    Object,
-    as_written,
-    client_address,
-    end_processes,
-    on_node,
-    service_of,
-)
+from tests.acceptance.leaf import Leaf, Object
+from tests.acceptance.leaf_objects import as_written, service_of
+from tests.acceptance.leaf_parts import client_address, end_processes, on_node
 
 __all__ = ["SETTINGS_LEAVES"]
 

@@ -20,7 +20,8 @@ from nettrace.model.guide import CheckState
 from tests.acceptance.bench import Bench, bench
 from tests.acceptance.debug_tree import ALL_LEAVES, ANOTHER_NAME, ANOTHER_TEST, NO_LEAF, SAMPLE, TREE
 from tests.acceptance.faults import Scene
-from tests.acceptance.leaves import Leaf, edited, external_local
+from tests.acceptance.leaf import Leaf, edited
+from tests.acceptance.leaf_objects import external_local
 from tests.acceptance.scenes import kubernetes_scene
 from tests.kernel.labs import a_lab
 
