@@ -11,7 +11,8 @@ import pytest
 from tests.acceptance.bench import bench
 from tests.acceptance.breaking import Break, found_repaired_undone, lead_to_peers
 from tests.acceptance.faults import Scene, masquerade_missing, pod_route_missing
-from tests.acceptance.matrix import KINDS, SWEEP, agrees, ends_of, flow_of
+from tests.acceptance.matrix import KINDS, SWEEP, agrees, ends_of
+from tests.acceptance.network_checks import leaves_by_the_wire
 from tests.acceptance.scenes import kubernetes_scene
 
 only_sweep = pytest.mark.skipif(not SWEEP, reason="make systems")
@@ -43,13 +44,7 @@ def test_its_systems_are_named(scene: Scene) -> None:
 @only_sweep
 def test_the_tunnel_is_passed_by(scene: Scene) -> None:
     """A packet to the other node's pod leaves by eth0 as it is, although there is flannel.1."""
-    near, _ = ends_of(scene)
-    source, target, *_ = flow_of(scene, "pod-pod-other-node")
-    (path,) = scene.bench.trace(source, target)["paths"]
-    packets = [step["after"] or step["before"] for step in path["request"]["steps"]]
-    assert not any(packet and packet.get("inner") for packet in packets)
-    assert "eth0" in {step["device"] for step in path["request"]["steps"] if step["node"] == near}
-    assert "mtu 1450" in scene.bench.shell(scene.client[near], "ip link show eth0")
+    leaves_by_the_wire(scene, 1450)
 
 
 def into_the_tunnel(scene: Scene) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from tests.acceptance.bench import bench
 from tests.acceptance.breaking import Break, found_repaired_undone, lead_to_peers
 from tests.acceptance.faults import Scene, masquerade_missing, pod_route_missing
 from tests.acceptance.matrix import SAMPLE, SWEEP, agrees, ends_of, flow_of
+from tests.acceptance.network_checks import leaves_by_the_wire
 from tests.acceptance.scenes import kubernetes_scene
 
 
@@ -39,13 +40,7 @@ def test_its_systems_are_named(scene: Scene) -> None:
 
 def test_no_tunnel_is_in_the_way(scene: Scene) -> None:
     """A packet to the other node's pod leaves by eth0 as it is, with the MTU of the wire."""
-    near, _ = ends_of(scene)
-    source, target, *_ = flow_of(scene, "pod-pod-other-node")
-    (path,) = scene.bench.trace(source, target)["paths"]
-    packets = [step["after"] or step["before"] for step in path["request"]["steps"]]
-    assert not any(packet and packet.get("inner") for packet in packets)
-    assert "eth0" in {step["device"] for step in path["request"]["steps"] if step["node"] == near}
-    assert "mtu 1500" in scene.bench.shell(scene.client[near], "ip link show eth0")
+    leaves_by_the_wire(scene, 1500)
 
 
 def wrong_next_hop(scene: Scene) -> list[tuple[str, str]]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.acceptance.bench import bench
 from tests.acceptance.breaking import Break, found_repaired_undone
 from tests.acceptance.faults import Scene, hairpin_off, pod_route_missing, veth_of
 from tests.acceptance.matrix import SAMPLE, SWEEP, agrees, ends_of, flow_of
+from tests.acceptance.network_checks import policies_are_enforced
 from tests.acceptance.scenes import kubernetes_scene
 
 
@@ -132,20 +132,4 @@ def test_a_pod_that_calls_itself_needs_hairpin(scene: Scene) -> None:
 @pytest.mark.skipif(not SWEEP, reason="make systems")
 def test_its_policies_are_enforced(scene: Scene, tmp_path: Path) -> None:
     """A policy added to the cluster: refused as it says, the others go on; taken back, all as before."""
-    lab = scene.bench
-    source, target, who, address, port = flow_of(scene, "pod-pod-other-node")
-    policy = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": "closed", "namespace": "default"},
-        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
-    }
-    file = tmp_path / "policy.yaml"
-    file.write_text(yaml.safe_dump(policy))
-    lab.nettrace("lab", "apply", "-f", str(file), "--lab", lab.name, expect=(0,))
-    said = lab.nettrace("trace", source, target, "--lab", lab.name, "-o", "json", expect=(0,)).json
-    assert (said["outcome"], said["policies"][0]["agrees"]) == ("refused", True)
-    assert [t["outcome"] for t in lab.connect(who, address, port)] == ["refused"]
-    assert [t["outcome"] for t in lab.connect(who, scene.outside_ip, 80)] == ["connected"]
-    lab.nettrace("lab", "apply", "-f", str(file), "--delete", "--lab", lab.name, expect=(0,))
-    assert [t["outcome"] for t in lab.connect(who, address, port)] == ["connected"]
+    policies_are_enforced(scene, tmp_path, "refused")

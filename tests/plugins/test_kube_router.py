@@ -7,7 +7,6 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.diagnose.difference import differences
-from nettrace.diagnose.look import connected
 from nettrace.lab.bgp_routes import announced
 from nettrace.model.change import IpsetEntryAdd, RouteAdd
 from nettrace.model.ipvs import VirtualServer
@@ -17,11 +16,9 @@ from nettrace.model.owed import Owed, OwedIpset, OwedRoute, OwedRule
 from nettrace.model.routes import NextHop, Route
 from nettrace.model.section import NOT_READ, Known, Section, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Process, Snapshot
-from nettrace.model.sockets import Socket
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, rule_text
 from nettrace_plugins.kube_router import plugin
-from nettrace_plugins.kube_router.bgp import BGP_PORT
 from nettrace_plugins.kube_router.facts import cni_file
 
 CONF = "/etc/cni/net.d/10-kuberouter.conflist"
@@ -211,23 +208,6 @@ def test_a_lost_route_comes_back_as_it_writes_it() -> None:
     (change,) = found.restored.changes
     assert isinstance(change, RouteAdd)
     assert change.route.protocol == "17"
-
-
-def test_a_session_is_told_by_its_sockets() -> None:
-    """Whoever called; not by a session with another peer; unknown where sockets were not read."""
-    for port, far in ((179, 40001), (40001, 179)):
-        socket = Socket(
-            proto="tcp",
-            address="172.18.0.11",
-            port=port,
-            state="established",
-            remote="172.18.0.12",
-            remote_port=far,
-        )
-        read = world(sockets=Known((socket,)))
-        assert connected(read, "node-a", "172.18.0.12", BGP_PORT) is True
-        assert connected(read, "node-a", "172.18.0.13", BGP_PORT) is False
-    assert connected(world(), "node-a", "172.18.0.12", BGP_PORT) is None
 
 
 def test_chains_are_named_by_what_their_rules_say() -> None:

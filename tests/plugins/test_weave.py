@@ -7,7 +7,6 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.diagnose.difference import differences
-from nettrace.diagnose.look import connected
 from nettrace.kube.policy_chains import refuses
 from nettrace.model.change import RuleInsert
 from nettrace.model.kube import ContainerPort, Kube, KubeNode, Pod, PodContainer
@@ -25,12 +24,11 @@ from nettrace.model.policy import (
 )
 from nettrace.model.section import NOT_READ, Known, Section
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
-from nettrace.model.sockets import Socket
 from nettrace.model.xt import XtChain, XtRuleset, XtTable
 from nettrace.parse.iptables import parse_rule, rule_text
 from nettrace_plugins.weave import plugin
 from nettrace_plugins.weave.facts import cni_file, network
-from nettrace_plugins.weave.names import PORT, set_name
+from nettrace_plugins.weave.names import set_name
 from nettrace_plugins.weave.npc import BASE_CHAINS, made_for
 from nettrace_plugins.weave.owes import forward_rules, masquerade_rules
 
@@ -177,23 +175,6 @@ def test_a_peer_is_owed_a_way() -> None:
         replace(link, programs=("vxlan external",)) if link.vxlan else link for link in section.value
     )
     assert not any(isinstance(item, OwedFdb) for item in owes(world(links=Known(flows))))
-
-
-def test_a_connection_is_told_by_its_sockets() -> None:
-    """Whoever called; unknown where sockets were not read."""
-    for port, far in ((6783, 40001), (40001, 6783)):
-        one = Socket(
-            proto="tcp",
-            address="172.18.0.11",
-            port=port,
-            state="established",
-            remote="172.18.0.12",
-            remote_port=far,
-        )
-        read = world(sockets=Known((one,)))
-        assert connected(read, "node-a", "172.18.0.12", PORT) is True
-        assert connected(read, "node-a", "172.18.0.13", PORT) is False
-    assert connected(world(), "node-a", "172.18.0.12", PORT) is None
 
 
 def test_devices_and_chains_have_names() -> None:
