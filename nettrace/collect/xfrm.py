@@ -156,7 +156,7 @@ def _state(payload: bytes) -> XfrmState:
         direction={1: "in", 2: "out"}.get(found.get(_SA_DIR, b"\0")[0], ""),
         selects_src=f"{_address(of, selected)}/{bits_s}" if selected else "",
         selects_dst=f"{_address(to, selected)}/{bits_d}" if selected else "",
-        algorithms=tuple(text(found[kind][:64]) for kind in _ALGORITHMS if kind in found),
+        algorithms=tuple(dict.fromkeys(text(found[kind][:64]) for kind in _ALGORITHMS if kind in found)),
     )
 
 
