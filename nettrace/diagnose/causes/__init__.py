@@ -124,6 +124,7 @@ from nettrace.diagnose.causes.vtep_mac_mismatch import VTEP_MAC_MISMATCH
 from nettrace.diagnose.causes.vxlan_checksum_offload import VXLAN_CHECKSUM_OFFLOAD
 from nettrace.diagnose.causes.vxlan_port_mismatch import VXLAN_PORT_MISMATCH
 from nettrace.diagnose.causes.wrong_next_hop import WRONG_NEXT_HOP
+from nettrace.diagnose.causes.xfrm_policy_drop import XFRM_POLICY_DROP
 
 __all__ = ["CAUSES"]
 
@@ -170,6 +171,7 @@ CAUSES: tuple[Cause, ...] = (
     VETH_DETACHED,
     VETH_HOST_DOWN,
     WRONG_NEXT_HOP,
+    XFRM_POLICY_DROP,
     BRIDGE_NF_OFF,
     DNS_COREDNS_DOWN,
     DNS_HOSTNETWORK,
