@@ -6,14 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.diagnose.guide.dns import domain_of
-from nettrace.model.change import RuleInsert, SysctlSet
-from nettrace.model.guide import Check, CheckState
-from nettrace.model.kube import Endpoint, EndpointSlice, Service
+from nettrace.model.change import SysctlSet
+from nettrace.model.kube import Service
 from nettrace.model.lookup import DnsAnswer, Lookup
 from nettrace.model.resolver import Resolver
 from nettrace.model.section import Known
 from nettrace.model.walk import Outcome
-from nettrace.parse.iptables import parse_rule
+from tests.diagnose.dns_asked import FULL, NONE, PASSED, PROBLEM, RIGHT, SKIPPED, UNKNOWN, asked, dropping
 from tests.diagnose.guided import (
     DENIED,
     RESOLVER,
@@ -29,32 +28,7 @@ from tests.diagnose.guided import (
     with_section,
     with_service,
 )
-from tests.diagnose.worlds import World, cluster, with_objects
-
-PASSED, PROBLEM, UNKNOWN, SKIPPED = (
-    CheckState.PASSED,
-    CheckState.PROBLEM,
-    CheckState.UNKNOWN,
-    CheckState.SKIPPED,
-)
-FULL = "hostnames.default.svc.cluster.local"
-RIGHT = DnsAnswer(rcode="NOERROR", records=("10.96.10.1",))
-NONE = DnsAnswer(rcode="NXDOMAIN")
-HEADLESS: dict[str, Any] = {"headless": True, "cluster_ips": ()}
-
-
-def asked(world: World | None = None, given: Any = None, **by_proto: DnsAnswer | None) -> Check:
-    """The check with these answers over UDP and TCP."""
-    by_proto.setdefault("tcp", by_proto.get("udp"))
-    return check("dns", world or with_resolver(), given or case(), queries=answers(**by_proto))
-
-
-def dropping(rule: str, chain: str = "FORWARD", netns: str = "node-a") -> World:
-    """A world in which a foreign rule stands first in a chain."""
-    return with_resolver().edited(
-        RuleInsert(netns=netns, backend="nft", table="filter", chain=chain, position=1, rule=parse_rule(rule))
-    )
-
+from tests.diagnose.worlds import cluster, with_objects
 
 # --- whom to ask ---------------------------------------
 
@@ -225,61 +199,6 @@ def test_a_domain_that_answers_for_any_name_is_in_the_way() -> None:
         return RIGHT if lookup.name == FULL else NONE
 
     assert check("dns", with_resolver(search=search), queries=only_ours).state is PASSED
-
-
-# --- headless ---------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("records", "state"),
-    [
-        (("10.244.1.11", "10.244.2.11", "10.244.2.12"), PASSED),
-        (("10.244.1.11",), PASSED),
-        (("10.244.1.11", "10.9.9.9"), PROBLEM),
-        ((), PROBLEM),
-    ],
-)
-def test_the_name_of_a_headless_service(records: tuple[str, ...], state: CheckState) -> None:
-    """It leads to ready endpoints, and to nobody else."""
-    answer = DnsAnswer(rcode="NOERROR" if records else "NXDOMAIN", records=records)
-    assert asked(with_service(with_resolver(), **HEADLESS), udp=answer).state is state
-
-
-def test_a_headless_service_is_not_judged_without_its_slices() -> None:
-    """Whether an answer is right cannot be told where the endpoints were not read."""
-    world = with_kube(with_service(with_resolver(), **HEADLESS), endpoint_slices=DENIED)
-    found = asked(world, udp=DnsAnswer(rcode="NOERROR", records=("10.244.1.11",)))
-    assert found.state is UNKNOWN
-    assert "the EndpointSlices were not read: needs root" in found.conclusion
-
-
-def test_a_headless_service_without_endpoints_has_no_name() -> None:
-    """No such name is no fault of the server then; an error of the server still is."""
-    world = with_kube(with_service(with_resolver(), **HEADLESS), endpoint_slices=Known(()))
-    found = asked(world, udp=NONE)
-    assert found.state is UNKNOWN
-    assert "has no ready endpoint" in found.conclusion
-    assert asked(world, udp=DnsAnswer(rcode="SERVFAIL")).state is PROBLEM
-
-
-def test_a_headless_service_of_ipv6() -> None:
-    """Pods that have IPv6 addresses only are asked for by AAAA."""
-    six = EndpointSlice(
-        name="s",
-        namespace="default",
-        service="hostnames",
-        address_type="IPv6",
-        endpoints=(Endpoint(addresses=("fd00::7",)),),
-    )
-    world = with_kube(with_service(with_resolver(), **HEADLESS), endpoint_slices=Known((six,)))
-    seen: list[str] = []
-
-    def query(lookup: Lookup) -> DnsAnswer:
-        seen.append(lookup.type)
-        return DnsAnswer(rcode="NOERROR", records=("fd00::7",))
-
-    assert check("dns", world, queries=query).state is PASSED
-    assert set(seen) == {"AAAA"}
 
 
 # --- silence ---------------------------------------

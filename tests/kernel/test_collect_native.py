@@ -149,8 +149,6 @@ threading.Thread(target=serve, daemon=True).start()
 kept = [tcp.accept()]
 threading.Event().wait()
 """
-
-
 TALK = """
 import socket, threading
 tcp = socket.create_connection(("10.1.0.9", 8080))

@@ -43,17 +43,9 @@ from nettrace.model.xt_match import Comment, Negatable, Tcp
 from nettrace.model.xt_target import Accept, Drop, Jump, MarkTarget, Return
 
 ADDRESSES = ("10.1.0.1", "10.2.0.1", "10.3.0.1", "10.4.0.1")
-
-
 DEVICES = ("br0", "v0", "vx0", "eth0.7")
-
-
 MTU = st.sampled_from((1450, 1500))
-
-
 ON_OFF = st.sampled_from(("0", "1", "2"))
-
-
 RULES = (
     XtRule(target=Drop()),
     XtRule(src=Negatable("10.1.0.0/16"), target=Accept()),
@@ -144,11 +136,7 @@ def nodes(draw: Any) -> Snapshot:
 
 
 STATES = ("permanent", "reachable", "failed")
-
-
 SEEN = RecentList(name="L", entries=(RecentEntry(address="10.1.0.2", ages=(3.0,)),))
-
-
 CONNECTION = ConntrackEntry(
     proto="tcp", original=Tuple(src="10.1.0.2", dst="10.2.0.2"), reply=Tuple(src="10.2.0.2", dst="10.1.0.2")
 )

@@ -19,14 +19,8 @@ from nettrace.model.xt_match import Comment, Negatable
 from nettrace.model.xt_target import Accept, Drop, Jump
 
 DROP = XtRule(src=Negatable("10.1.0.0/16"), target=Drop())
-
-
 ACCEPT = XtRule(matches=(Comment("in"),), target=Accept())
-
-
 TO_USER = XtRule(target=Jump("USER"))
-
-
 LOCAL = Route(
     dst="10.9.0.1/32",
     type="local",
@@ -36,8 +30,6 @@ LOCAL = Route(
     prefsrc="10.9.0.1",
     nexthops=(NextHop(device="br0"),),
 )
-
-
 CONNECTED = Route(
     dst="10.9.0.0/24",
     scope="link",
@@ -45,24 +37,14 @@ CONNECTED = Route(
     prefsrc="10.9.0.1",
     nexthops=(NextHop(device="br0"),),
 )
-
-
 BROADCAST = replace(CONNECTED, dst="10.9.0.255/32", type="broadcast", table=TABLE_LOCAL)
-
-
 STATIC = Route(dst="10.50.0.0/16", nexthops=(NextHop(device="br0", via="10.9.0.2"),))
-
-
 CONNECTION = ConntrackEntry(
     proto="udp",
     original=Tuple(src="10.9.0.2", dst="10.96.0.10", sport=4000, dport=53),
     reply=Tuple(src="10.9.0.3", dst="10.9.0.2", sport=53, dport=4000),
 )
-
-
 FAR = FdbEntry(device="vx0", mac="02:00:00:00:01:01", dst="10.200.0.2", permanent=True)
-
-
 FIXED = Neighbour(device="br0", address="10.9.0.7", mac="02:00:00:00:00:07", state="permanent")
 
 

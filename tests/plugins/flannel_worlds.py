@@ -14,8 +14,6 @@ from nettrace.model.snapshot import Snapshot
 from nettrace_plugins.flannel import plugin
 
 PEER_MAC = "02:0f:00:00:01:01"
-
-
 OWN_MAC = "02:0f:00:00:00:01"
 
 
