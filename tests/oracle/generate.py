@@ -9,6 +9,7 @@ import random
 
 from tests.oracle.benches import MORE, Bench, Change
 from tests.oracle.case import Probe, State
+from tests.oracle.ipsec import drawn_policies
 from tests.oracle.networks import BENCHES
 from tests.oracle.nft import LOADER, NativeRules
 from tests.oracle.pieces import CLOSED, SET_KINDS, Pieces, drawn_sets
@@ -123,6 +124,8 @@ class Generator:
         for line in menu:
             for change in (line,) if isinstance(line, Change) else line:
                 commands.setdefault((change.netns, change.do), change)
+        if self.maybe(0.15):
+            made.append(drawn_policies(self, bench, self.pick(*bench.under_test)))
         for change in made:
             commands[change.netns, change.do] = change
         return State(
@@ -142,7 +145,7 @@ class Generator:
         source, dst, proto, port = self.random.choice(bench.calls)
         self.number += 1
         sport = None
-        if not proto.startswith("icmp") and self.maybe(0.9):
+        if not proto.startswith("icmp") and self.maybe(0.15):
             low, high = _SPORTS
             sport = low + self.number * 7919 % (high - low)
         src = ""
