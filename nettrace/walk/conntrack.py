@@ -68,6 +68,8 @@ def _track(run: Run, skb: Skb, hook: str) -> None:
         return
     skb.conn, skb.reply = conn, reply
     skb.state = "ESTABLISHED" if reply or conn.seen_reply else "NEW"
+    if "RST" in packet.tcp_flags and not conn.seen_reply:
+        conn.killed = True  # where all that is answered is a reset (nf_conntrack_tcp_packet)
     if conn.listed and packet.proto == "udp" and conn.seen_reply:
         conn.assured = True  # nf_conntrack_udp_packet: answered, and older than two seconds (stream_ts)
     if reply:
@@ -82,11 +84,14 @@ def _zone(skb: Skb) -> Zone:
 
 def _find(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> tuple[Conn | None, bool]:
     """Look in the connections that this walk made, then in the table as it was read; in one zone."""
+    forgotten = False
     for conn in run.conns.get(netns, ()):
         for held, reply in ((conn.original, False), (conn.reply, True)):
             if held == tup and conn.zone.side(reply=reply) == zone.side(reply=reply):
-                return conn, reply
-    return _find_listed(run, netns, tup, packet, zone)
+                if not conn.killed:
+                    return conn, reply
+                forgotten = True
+    return (None, False) if forgotten else _find_listed(run, netns, tup, packet, zone)
 
 
 def _find_listed(run: Run, netns: str, tup: Tup, packet: Packet, zone: Zone) -> tuple[Conn | None, bool]:

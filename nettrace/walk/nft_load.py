@@ -88,6 +88,8 @@ def _socket(scene: Scene, expr: e.SocketExpr) -> Loaded:
     return unknown(length, "which socket would take the packet, and what it is set to, is not evaluated")
 
 
+_OTHERS_MSS = "the MSS that a client outside of the snapshot announces is not known"
+
 # --- options of headers --------------------------------------------------------------------
 
 
@@ -99,6 +101,8 @@ def _exthdr(scene: Scene, expr: e.ExthdrExpr) -> Loaded:
             return None
         if expr.option == 2:  # TCPOPT_MSS
             there = skb.mss is not None
+            if there and scene.run.leg == "request" and scene.run.flow.origin.device is not None:
+                return unknown(max(expr.length, 1), _OTHERS_MSS)
             if expr.present:
                 return Value(bytes((int(there),)))
             if there and skb.mss is not None and (expr.offset, expr.length) == (2, 2):

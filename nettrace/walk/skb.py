@@ -115,7 +115,8 @@ class Conn:
 
     ``src_done`` and ``dst_done``: the nat hooks have decided (IPS_SRC_NAT_DONE,
     IPS_DST_NAT_DONE); ``src_nat`` and ``dst_nat``: they changed something.  ``tcp`` is the
-    state of net/netfilter/nf_conntrack_proto_tcp.c, as far as a walk tells states apart.
+    state of net/netfilter/nf_conntrack_proto_tcp.c, as far as a walk tells states apart.  ``killed``: it
+    is out of the table (nf_ct_kill), and lives on for the packet that ended it alone.
     """
 
     netns: str
@@ -134,6 +135,7 @@ class Conn:
     labels: frozenset[str] = frozenset()  # set by -m connlabel --set
     listed: bool = False  # it was in the table when the snapshot was taken
     ignored_syn: bool = False  # its last SYN fitted nothing that conntrack knew
+    killed: bool = False
 
 
 class Decision(NamedTuple):

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.oracle.case import Probe, State
+from tests.oracle.run import bench
 from tests.oracle.test_found import Benches
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -108,3 +109,23 @@ def test_an_error_about_another_s_echo_is_nobody_s(benches: Benches) -> None:
     probe = Probe(source="pod1", dst="192.168.50.100", proto="icmp", icmp_id=13770)
     pair = benches.agreed(state, probe)
     assert (pair.walk.verdict, pair.walk.outcome) == ("REJECTED", "timeout")
+
+
+def test_what_mss_a_client_outside_announces_is_not_known() -> None:
+    """A frame that comes in may have any: the MTU of the device that takes it says nothing."""
+    rules = (
+        "add table inet one\n"
+        "add chain inet one pre { type filter hook prerouting priority 0; policy accept; }\n"
+        "add rule inet one pre tcp option maxseg size > 1000 drop\n"
+    )
+    change = ("node", "ip link set eth0 mtu 640", "ip link set eth0 mtu 1500")
+    state = State(topology="pods", rules=(("node", "nft -f -", rules),), commands=(change,))
+    probe = Probe(
+        source="node", device="eth0", src="10.244.1.3", dst="10.244.1.1", proto="tcp", dport=80, sport=3101
+    )
+    with bench("pods") as one:
+        one.enter(state)
+        pair = one.pair(probe)
+        one.leave()
+    assert pair.judgement.agrees is None
+    assert "the MSS that a client outside" in pair.walk.paths[0].reason

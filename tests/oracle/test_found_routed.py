@@ -120,3 +120,14 @@ def test_a_segment_without_an_mss_is_given_one(
     state = State(topology=topology, rules=(("r", loader, rules),))
     call = Probe(source="client", dst=dst, proto="tcp", dport=80, sport=6427)
     benches.agreed(state, call, replace(call, talk=True, sport=6428), replace(call, dport=81, sport=6429))
+
+
+def test_a_connection_that_only_a_reset_answered_is_forgotten(benches: Benches) -> None:
+    """The RST that comes round once more is of no connection (nf_conntrack_tcp_packet kills it)."""
+    rules = "*mangle\n-A PREROUTING -m conntrack --ctdir REPLY -j MARK --set-mark 1\nCOMMIT\n"
+    state = State(topology="two-ways", rules=(("server", "iptables-restore", rules),))
+    probe = Probe(
+        source="server", device="eth1", src="10.99.0.1", dst="10.4.0.2", proto="tcp", dport=81, sport=21847
+    )
+    pair = benches.agreed(state, probe)
+    assert not any(step.verdict == "MARK" for leg in pair.walk.paths[0].legs for step in leg.steps)
