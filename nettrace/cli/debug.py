@@ -1,6 +1,8 @@
 """``nettrace debug svc/NS/NAME`` and ``nettrace debug pod/NS/NAME``."""
 
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +10,10 @@ from nettrace.cli.codes import ExitCode, of_guide
 from nettrace.cli.options import Source, source_options
 from nettrace.cli.sink import Sink, output_options
 from nettrace.cli.terminal import say
+
+if TYPE_CHECKING:
+    from nettrace.app.context import Context
+    from nettrace.model.guide import Check
 
 __all__ = ["debug"]
 
@@ -55,8 +61,8 @@ def debug(
     from nettrace.model.guide import Check
     from nettrace.model.plan import RepairPlan
     from nettrace.parse.target import parse_target
-    from nettrace.render.document import guide_check, guide_document, plan_document
-    from nettrace.render.guide_text import guide_check_page, guide_head, verdict_page
+    from nettrace.render.document import guide_document, plan_document
+    from nettrace.render.guide_text import guide_head, verdict_page
 
     if sum(map(bool, (from_pod, from_node, external))) > 1:
         raise click.UsageError("--from-pod, --from-node and --external exclude each other", ctx)
@@ -74,13 +80,6 @@ def debug(
         sink.for_people().emit(plan_document(planned))
         return click.confirm(f"apply it, and go on after {check.id}?")
 
-    def show(check: Check) -> None:
-        if sink.streams:
-            label = context.label
-            sink.show(
-                lambda look: guide_check_page(guide_check(check, context.snapshot), look, context=label)
-            )
-
     with source.open() as context:
         case = case_of(context, target, from_pod=from_pod, from_node=from_node, external=external)
         if sink.streams:
@@ -90,7 +89,7 @@ def debug(
             context,
             case,
             decide=decide,
-            on_check=show,
+            on_check=_shown_by(sink, context),
             on_event=say,
             with_probe=probe,
             consent=allow_no_undo or asks,
@@ -104,24 +103,31 @@ def debug(
     ctx.exit(of_guide(report))
 
 
-def _debug_pod(target: str, source: Source, sink: Sink, *, probe: bool) -> ExitCode:
-    from nettrace.app.debug_pod import debug_pod, pod_case_of
-    from nettrace.model.guide import Check
-    from nettrace.render.document import guide_check, pod_document
-    from nettrace.render.guide_text import guide_check_page, pod_head, pod_verdict_page
+def _shown_by(sink: Sink, context: "Context") -> "Callable[[Check], None]":
+    """Return what shows a check on the page as soon as it is made."""
+    from nettrace.render.document import guide_check
+    from nettrace.render.guide_text import guide_check_page
 
-    def show(check: Check) -> None:
+    def show(check: "Check") -> None:
         if sink.streams:
             label = context.label
             sink.show(
                 lambda look: guide_check_page(guide_check(check, context.snapshot), look, context=label)
             )
 
+    return show
+
+
+def _debug_pod(target: str, source: Source, sink: Sink, *, probe: bool) -> ExitCode:
+    from nettrace.app.debug_pod import debug_pod, pod_case_of
+    from nettrace.render.document import pod_document
+    from nettrace.render.guide_text import pod_head, pod_verdict_page
+
     with source.open() as context:
         case = pod_case_of(context, target)
         if sink.streams:
             sink.show(lambda _: pod_head(case.key, case.node, context.label))
-        report = debug_pod(context, case, on_check=show, with_probe=probe)
+        report = debug_pod(context, case, on_check=_shown_by(sink, context), with_probe=probe)
         document = pod_document(report, context.snapshot)
     if sink.streams:
         sink.show(lambda look: pod_verdict_page(document, look))
