@@ -50,8 +50,10 @@ REASONS: Mapping[Verdict, Kernel] = {
     Verdict.UNEXPECTED: _kernel("NO_SOCKET", "TCP_FLAGS", "TCP_RESET", at=("icmpv6_rcv",)),
     Verdict.REJECTED: _kernel("NETFILTER_DROP", surely=True),
     Verdict.DROPPED_BY_RULE: _kernel("NETFILTER_DROP", surely=True),
-    # a TCP or UDP packet for no socket is dropped by a policy with the reason of the socket lookup
-    Verdict.DROPPED_BY_XFRM: _kernel("XFRM_POLICY", "NO_SOCKET", "NETFILTER_DROP", at=("ip6_forward",)),
+    # the reason is that of the lookup for what is for no socket or protocol, and netfilter's after NAT
+    Verdict.DROPPED_BY_XFRM: _kernel(
+        "XFRM_POLICY", "NO_SOCKET", "IP_NOPROTO", "NETFILTER_DROP", at=("ip6_forward",)
+    ),
     Verdict.DENIED: _kernel("NETFILTER_DROP"),
     Verdict.INVALID: _kernel("NETFILTER_DROP"),
     Verdict.NO_ROUTE: _kernel(

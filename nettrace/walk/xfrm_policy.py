@@ -16,6 +16,7 @@ from typing import NamedTuple
 from nettrace.model.addr import in_prefix
 from nettrace.model.packet import PortRange
 from nettrace.model.xfrm import Xfrm, XfrmPolicy
+from nettrace.walk.memory import derived
 
 __all__ = ["Effect", "Met", "XfrmFlow", "effect_of", "matches", "met"]
 
@@ -126,14 +127,19 @@ def met(xfrm: Xfrm, direction: str, flow: XfrmFlow, *, default: Effect) -> Met:
     return Met(first, next(iter(outcomes)))
 
 
+def _ranked(xfrm: Xfrm) -> dict[str, list[XfrmPolicy]]:
+    """Direction -> main policies, the smallest priority first."""
+    found: dict[str, list[XfrmPolicy]] = {}
+    for policy in sorted(xfrm.policies, key=lambda one: one.priority):
+        if policy.type == "main":
+            found.setdefault(policy.direction, []).append(policy)
+    return found
+
+
 def _possible(xfrm: Xfrm, direction: str, flow: XfrmFlow) -> Iterator[XfrmPolicy | None]:
     """Yield the policies that may be the one, and None if it may be none of them."""
     certain: int | None = None
-    ranked = sorted(
-        (one for one in xfrm.policies if one.direction == direction and one.type == "main"),
-        key=lambda one: one.priority,
-    )
-    for policy in ranked:
+    for policy in derived(_ranked, xfrm).get(direction, ()):
         if certain is not None and policy.priority > certain:
             return
         fits = matches(policy, flow)

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.bench import Bench, bench
-from tests.acceptance.matrix import ends_of, flow_of
+from tests.acceptance.matrix import SWEEP, ends_of, flow_of
 from tests.acceptance.scenes import kubernetes_scene
+
+pytestmark = pytest.mark.skipif(
+    not SWEEP, reason="only with NETTRACE_TEST_SWEEP=1; the cause is tested on a model too"
+)
 
 #: A kind of flow, the direction and rest of the policy, and what the client sees.
 FAULTS = (

@@ -138,7 +138,7 @@ PASSING = (
 )
 
 
-@pytest.mark.parametrize(("label", "words", "proto"), spread(PASSING))
+@pytest.mark.parametrize(("label", "words", "proto"), spread(PASSING if SWEEP else PASSING[::3]))
 def test_what_no_policy_is_about_or_allows_passes(net: Net, label: str, words: str, proto: str) -> None:
     """Another selector, mark, device or direction, or nothing but optional templates: as without IPsec."""
     policy(net, label, words)
@@ -192,7 +192,7 @@ def test_lo_and_devices_with_a_switch_are_spared(net: Net) -> None:
         net["r"].sysctl("net.ipv4.conf.c.disable_xfrm", 0)
 
 
-@pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.parametrize("proto", ["tcp", "udp"] if SWEEP else ["udp"])
 def test_nat_is_seen_through(net: Net, proto: str) -> None:
     """What comes in is looked up as it was before DNAT, what leaves again after SNAT."""
     port = PORTS[proto]
@@ -211,23 +211,19 @@ def test_nat_is_seen_through(net: Net, proto: str) -> None:
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
-@pytest.mark.parametrize("to", ["10.2.0.2:{port}", "10.9.0.1:{port}"])
-def test_a_packet_that_output_changed_is_looked_up_again(net: Net, proto: str, to: str) -> None:
+@pytest.mark.parametrize("dst", ["10.9.0.1", "10.2.0.2"] if SWEEP else ["10.2.0.2"])
+def test_a_packet_that_output_changed_is_looked_up_again(net: Net, proto: str, dst: str) -> None:
     """DNAT in OUTPUT, of the address or of the port alone: TCP hears nothing of the block, UDP sees EPERM."""
     port = PORTS[proto]
-    target = to.format(port=port)
-    dst = "10.9.0.1" if target.startswith("10.2") else "10.2.0.2"
-    real = target.rpartition(":")[0]
-    if real == "10.9.0.1":
-        dst, target, real = "10.2.0.2", f"10.2.0.2:{port}", "10.2.0.2"
-    net.sh("client", f"iptables -t nat -A OUTPUT -d {dst} -p {proto} --dport 99 -j DNAT --to {target}")
-    policy(net, "client", f"src 10.1.0.2 dst {real} proto {proto} dport {port} dir out action block")
+    rule = f"-d {dst} -p {proto} --dport 99 -j DNAT --to 10.2.0.2:{port}"
+    net.sh("client", f"iptables -t nat -A OUTPUT {rule}")
+    policy(net, "client", f"src 10.1.0.2 dst 10.2.0.2 proto {proto} dport {port} dir out action block")
     answer = probe(net, proto, dst=dst, port=99)
     assert answer.verdict is Verdict.DROPPED_BY_XFRM
     assert answer.outcome is (Outcome.TIMEOUT if proto == "tcp" else Outcome.DENIED)
 
 
-@pytest.mark.parametrize("proto", ["tcp", "udp", "icmp"])
+@pytest.mark.parametrize("proto", list(PORTS) if SWEEP else ["tcp"])
 def test_an_answer_may_be_blocked(net: Net, proto: str) -> None:
     """The reply has policies of its own, and so has an error on its way back."""
     policy(net, "server", "src 10.2.0.2 dst 10.1.0.2 dir out action block")
@@ -257,7 +253,7 @@ def test_ipv6(net: Net) -> None:
     """The same of IPv6; a policy for neighbour discovery is named where a neighbour is not known."""
     for label, device, address in (("client", "eth0", "fd01::2/64"), ("r", "c", "fd01::1/64")):
         net[label].address(device, address)
-    for proto in ("tcp", "udp", "icmpv6"):
+    for proto in ("tcp", "udp", "icmpv6") if SWEEP else ("tcp",):
         flow = net.flow("client", "fd01::1", 22 if proto == "tcp" else 9 if proto == "udp" else None, proto)
         assert net.agree(flow).outcome is (Outcome.CONNECTED if proto == "icmpv6" else Outcome.REFUSED)
         for label, direction in (("client", "out"), ("r", "in")):
@@ -370,7 +366,7 @@ def _plain(one: XfrmPolicy) -> XfrmPolicy:
     return replace(one, index=0)
 
 
-@pytest.mark.parametrize("seed", range(40 if SWEEP else 2))
+@pytest.mark.parametrize("seed", range(40 if SWEEP else 1))
 def test_random_policies(net: Net, seed: int) -> None:
     """Whatever policies there are, a real packet ends as the walk says, or the walk does not know."""
     choose = random.Random(seed)
