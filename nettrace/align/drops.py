@@ -52,7 +52,7 @@ REASONS: Mapping[Verdict, Kernel] = {
     Verdict.DROPPED_BY_RULE: _kernel("NETFILTER_DROP", surely=True),
     # the reason is that of the lookup for what is for no socket or protocol, and netfilter's after NAT
     Verdict.DROPPED_BY_XFRM: _kernel(
-        "XFRM_POLICY", "NO_SOCKET", "IP_NOPROTO", "NETFILTER_DROP", at=("ip6_forward",)
+        "XFRM_POLICY", "NO_SOCKET", "IP_NOPROTO", "NETFILTER_DROP", at=("ip6_forward", "__udp4_lib_rcv")
     ),
     Verdict.DENIED: _kernel("NETFILTER_DROP"),
     Verdict.INVALID: _kernel("NETFILTER_DROP"),

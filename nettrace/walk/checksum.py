@@ -17,7 +17,7 @@ from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.namespace import Namespace
 from nettrace.walk.skb import Skb, Spoiled
 
-__all__ = ["into_tunnel", "is_wrong", "leaves", "received", "spoil"]
+__all__ = ["arrives", "finish", "into_tunnel", "is_wrong", "leaves", "received", "spoil"]
 
 
 def spoil(run: Run, ns: Namespace, skb: Skb, where: str) -> None:
@@ -72,6 +72,19 @@ def leaves(run: Run, ns: Namespace, skb: Skb, device: str) -> None:
         skb.spoiled = skb.spoiled._replace(partial=False)
 
 
+def finish(skb: Skb) -> None:
+    """The kernel finishes the sum, from what a rule may have left in its place (skb_checksum_help)."""
+    skb.summed = (skb.packet.tos, skb.packet.ttl)
+    if skb.spoiled is not None:
+        skb.spoiled = skb.spoiled._replace(partial=False)
+
+
+def arrives(skb: Skb) -> None:
+    """Note how a packet came in whose sum no device is to finish."""
+    if skb.summed is not None:
+        skb.summed = (skb.packet.tos, skb.packet.ttl)
+
+
 def into_tunnel(skb: Skb) -> None:
     """Undecided where what goes into a tunnel has a checksum that a rule wrote."""
     if skb.spoiled is not None:
@@ -86,6 +99,12 @@ def is_wrong(skb: Skb) -> bool:
 def received(run: Run, skb: Skb) -> None:
     """The receiver's look at it; ends the leg where it is wrong."""
     spoiled, skb.spoiled = skb.spoiled, None
+    if skb.summed not in (None, (skb.packet.tos, skb.packet.ttl)) and skb.packet.family == 6:
+        # conntrack has kept the sum of the whole packet (CHECKSUM_COMPLETE), and rules leave it as it was
+        undecided(
+            f"rules of {skb.netns} have changed the IPv6 header of a packet whose checksum was finished "
+            "before, and whether it is still taken for right is not followed"
+        )
     if spoiled is None or spoiled.partial:
         return
     if spoiled.partial is None:

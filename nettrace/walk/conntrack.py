@@ -45,6 +45,8 @@ def track(run: Run, skb: Skb, hook: str) -> None:
         _track(run, skb, hook)
     finally:
         skb.template = None
+    if skb.state == "INVALID" and not skb.packet.is_icmp_error:
+        skb.attached = False  # skb->_nfct is 0 again
 
 
 def _track(run: Run, skb: Skb, hook: str) -> None:

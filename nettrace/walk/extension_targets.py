@@ -18,6 +18,7 @@ from nettrace.model.sockets import Socket
 from nettrace.model.step import Verdict
 from nettrace.model.xt_target import NatRange
 from nettrace.parse.iptables import Option
+from nettrace.walk.checksum import finish
 from nettrace.walk.context import Run, undecided
 from nettrace.walk.effect import Effect, bound
 from nettrace.walk.extensions import CLASSES, TOS_NAMES, first_of, masked
@@ -78,6 +79,12 @@ def _dscp(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) -
     text = option.values[0]
     value = CLASSES[text.upper()] if name == "--set-dscp-class" else int(text, 0)
     return _set_tos(skb, skb.packet.tos & 3 | value << 2)
+
+
+def _checksum(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) -> Effect:
+    """xt_CHECKSUM.c: what a device was to finish is finished now."""
+    finish(skb)
+    return Effect()
 
 
 def _ecn(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) -> Effect:
@@ -152,6 +159,7 @@ def _set(run: Run, skb: Skb, point: HookPoint, options: Mapping[str, Option]) ->
 EXTENSION_TARGETS: dict[str, Apply] = {
     "DNPT": dnpt,
     "DSCP": _dscp,
+    "CHECKSUM": _checksum,
     "ECN": _ecn,
     "HL": _ttl,
     "NETMAP": _netmap,

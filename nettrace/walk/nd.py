@@ -7,7 +7,7 @@ Not here: what follows from the answer (neighbour), following a multicast (segme
 Sources: net/ipv6/ndisc.c, net/bridge/br_netfilter_hooks.c.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,7 +17,7 @@ from nettrace.model.packet import Packet
 from nettrace.model.step import Verdict
 from nettrace.walk.context import Ended, Run, ended
 from nettrace.walk.fib import Failed
-from nettrace.walk.hooks import run_hook
+from nettrace.walk.hooks import bridge_hook, netdev_hook, run_hook
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.point import HookPoint
 from nettrace.walk.routing import flow_key, lookup, select_hop
@@ -113,11 +113,12 @@ def _speaks_for(run: Run, ns: Namespace, device: str, target: str) -> bool:
 
 
 class _Call(NamedTuple):
-    """One hook that a message passes, and the bridge port it leaves by there."""
+    """One hook that a message passes, the bridge port it leaves by there, and whose hook it is."""
 
     skb: Skb
     point: HookPoint
     physout: str | None = None
+    kind: Literal["ip", "bridge", "netdev"] = "ip"
 
 
 def _trip(
@@ -135,24 +136,47 @@ def _trip(
     plain_or_undecided(run, far, skb, "in", "neighbour discovery")  # icmpv6_rcv
     calls.append(_Call(skb, HookPoint(ns, "output", None, device)))
     calls.append(_Call(skb, HookPoint(ns, "postrouting", None, device)))
+    calls.append(_Call(skb, HookPoint(ns, "egress", None, device), kind="netdev"))
     inside: Skb | None = None
     for hop in way:
-        inside = None
         here = namespace(run, hop.netns)
-        if hop.in_port is None or not calls_ip6tables(here, here.link(hop.bridge)):
-            continue
         skb = Skb(packet, here.name, hop.bridge, physin=hop.in_port)
-        calls.append(_Call(skb, HookPoint(here, "prerouting", hop.bridge, None)))
-        if hop.out_port is None:
-            inside = skb  # PREROUTING ran in the bridge
-        else:
-            calls.append(_Call(skb, HookPoint(here, "forward", hop.bridge, hop.bridge), hop.out_port))
-            calls.append(_Call(skb, HookPoint(here, "postrouting", None, hop.bridge), hop.out_port))
+        asks = hop.in_port is not None and calls_ip6tables(here, here.link(hop.bridge))
+        calls += _over_bridge(here, skb, hop, asks=asks)
+        inside = skb if asks and hop.out_port is None else None  # PREROUTING ran in the bridge
     skb = inside or Skb(packet, far.name, arrived)
+    calls.append(_Call(skb, HookPoint(far, "ingress", arrived, None), kind="netdev"))
     if inside is None:
         calls.append(_Call(skb, HookPoint(far, "prerouting", arrived, None)))
     calls.append(_Call(skb, HookPoint(far, "input", arrived, None)))
     return _unseen(run, calls)
+
+
+def _over_bridge(here: Namespace, skb: Skb, hop: Bridged, *, asks: bool) -> list[_Call]:
+    """
+    Return the hooks of one bridge, from a port or its own device to a port or up to its host.
+
+    *asks*: br_netfilter has ip6tables asked.  The device that the host takes it at comes after.
+    """
+    came, leaves = hop.in_port, hop.out_port
+    calls: list[_Call] = []
+    if came is not None:
+        calls.append(_Call(skb, HookPoint(here, "ingress", came, None), kind="netdev"))
+        calls.append(_Call(skb, HookPoint(here, "prerouting", came, None), kind="bridge"))
+    if asks:
+        calls.append(_Call(skb, HookPoint(here, "prerouting", hop.bridge, None)))
+    if leaves is None:
+        calls.append(_Call(skb, HookPoint(here, "input", came, None), kind="bridge"))
+        return calls
+    between = "forward" if came is not None else "output"
+    calls.append(_Call(skb, HookPoint(here, between, came, leaves), kind="bridge"))
+    if asks:
+        calls.append(_Call(skb, HookPoint(here, "forward", hop.bridge, hop.bridge), leaves))
+    calls.append(_Call(skb, HookPoint(here, "postrouting", None, leaves), kind="bridge"))
+    if asks:
+        calls.append(_Call(skb, HookPoint(here, "postrouting", None, hop.bridge), leaves))
+    calls.append(_Call(skb, HookPoint(here, "egress", None, leaves), kind="netdev"))
+    return calls
 
 
 def _unseen(run: Run, calls: list[_Call]) -> str:
@@ -164,10 +188,15 @@ def _unseen(run: Run, calls: list[_Call]) -> str:
     quiet, answers, run.quiet = run.quiet, list(run.answers), True
     skb = calls[0].skb
     try:
-        for there, point, physout in calls:
+        for there, point, physout, kind in calls:
             there.packet = replace(there.packet, ttl=skb.packet.ttl, tos=skb.packet.tos)
             skb, skb.physout = there, physout
-            run_hook(run, skb, point, reroute=_reroute if point.hook == "output" else None)
+            if kind == "netdev":
+                netdev_hook(run, skb, point.ns, point.in_device or point.out_device or "", point.hook)
+            elif kind == "bridge":
+                bridge_hook(run, skb, point)
+            else:
+                run_hook(run, skb, point, reroute=_reroute if point.hook == "output" else None)
     except Ended as end:
         return end.reason or str(end.verdict)
     finally:

@@ -9,6 +9,7 @@ net/ipv4/ip_input.c.
 
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.arrive6 import take_frame6
+from nettrace.walk.checksum import arrives
 from nettrace.walk.context import Run, Stolen, ended, undecided
 from nettrace.walk.hooks import netdev_hook, run_hook
 from nettrace.walk.macvlan import taken_above
@@ -105,6 +106,7 @@ def ip_receive(run: Run, skb: Skb) -> Next:
     ns = namespace(run, skb.netns)
     if skb.packet.family == 6:
         take_frame6(run, ns, skb)
+    arrives(skb)
     if skb.prerouted:
         # put together inside the bridge; how large the fragments were is forgotten here (ip6_rcv_core
         # clears IP6CB, ip_rcv_core IPCB), so what leaves again is one packet if it fits

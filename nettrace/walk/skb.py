@@ -221,7 +221,8 @@ class Skb:
     ``hops`` tells that the kernel gives the packet its hop limit, ``fragments`` how large the
     fragments are that it travels in; ``ignore_df`` that conntrack put it together from fragments of a size
     that is forgotten, so that it may be taken apart again here; ``ipvs`` that IPVS has done with it in
-    this namespace (ipvs_property); ``spoiled`` that a rule wrote its checksum.
+    this namespace (ipvs_property); ``spoiled`` that a rule wrote its checksum, ``summed``
+    that no device is to finish it: TOS and TTL as they were then, or as it came in.
     """
 
     packet: Packet
@@ -255,6 +256,7 @@ class Skb:
     refused: Refusal | None = None
     ipvs: bool = False
     spoiled: Spoiled | None = None
+    summed: tuple[int, int] | None = None
 
     @property
     def largest(self) -> int:

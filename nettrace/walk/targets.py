@@ -56,7 +56,6 @@ _MSS_OPTION, _MSS_OF_NOBODY, _MSS_OF_NOBODY6 = 4, 536, 1220
 _HARMLESS = frozenset(
     {
         "AUDIT",
-        "CHECKSUM",
         "CLASSIFY",
         "CONNSECMARK",
         "IDLETIMER",

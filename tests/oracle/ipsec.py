@@ -21,7 +21,8 @@ _TEMPLATE = "tmpl proto esp mode transport level {}"
 def drawn_policies(draw: "Generator", bench: Bench, netns: str) -> Change:
     """One to three policies in a namespace."""
     lines = [_policy(draw, bench, number) for number in range(draw.random.randint(1, 3))]
-    return Change(netns, " && ".join(lines), "ip xfrm policy flush")
+    flush = "ip xfrm policy flush"  # also where one is refused: nothing of a state is left then
+    return Change(netns, f"{' && '.join(lines)} || {{ {flush}; false; }}", flush)
 
 
 def _policy(draw: "Generator", bench: Bench, number: int) -> str:

@@ -129,3 +129,22 @@ def test_what_mss_a_client_outside_announces_is_not_known() -> None:
         one.leave()
     assert pair.judgement.agrees is None
     assert "the MSS that a client outside" in pair.walk.paths[0].reason
+
+
+def test_a_finished_checksum_and_a_changed_header_are_not_followed() -> None:
+    """CHECKSUM_COMPLETE goes stale with an IPv6 header that a rule changes: honest, not connected."""
+    dscp = "*mangle\n-A PREROUTING -j DSCP --set-dscp 0x08\nCOMMIT\n"
+    state = State(
+        topology="router-6",
+        rules=(
+            ("client", "ip6tables-restore", "*mangle\n-A POSTROUTING -j CHECKSUM --checksum-fill\nCOMMIT\n"),
+            ("r", "ip6tables-restore", dscp),
+        ),
+    )
+    probe = Probe(source="client", dst="fd00:2::1", proto="udp", dport=7, sport=3102)
+    with bench("router-6") as one:
+        one.enter(state)
+        pairs = [one.pair(replace(probe, dst=dst)) for dst in ("fd00:2::1", "fd00:2::2")]
+        one.leave()
+    assert [pair.judgement.agrees for pair in pairs] == [None, True]
+    assert "checksum" in pairs[0].walk.paths[0].reason

@@ -131,3 +131,43 @@ def test_a_connection_that_only_a_reset_answered_is_forgotten(benches: Benches) 
     )
     pair = benches.agreed(state, probe)
     assert not any(step.verdict == "MARK" for leg in pair.walk.paths[0].legs for step in leg.steps)
+
+
+def test_an_answer_to_what_was_untracked_is_untracked_behind_lo(benches: Benches) -> None:
+    """OUTPUT's tracking takes the RST for INVALID, and with that it is nobody's: NOTRACK takes it then."""
+    rules = (
+        "*raw\n-A PREROUTING -j CT --notrack\n-A OUTPUT -j CT --notrack\nCOMMIT\n"
+        "*mangle\n-A INPUT -p tcp -m state --state INVALID -j MARK --set-mark 1\nCOMMIT\n"
+        "*filter\n-A INPUT -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n"
+    )
+    state = State(topology="pods", rules=(("node", "iptables-restore", rules),))
+    benches.agreed(state, Probe(source="node", dst="192.168.50.11", proto="tcp", dport=9376, sport=6431))
+
+
+@pytest.mark.parametrize(
+    ("asks", "hook", "device", "topology"),
+    [
+        ("client", "ingress", "eth0", "router-6"),
+        ("r", "egress", "c", "router-6"),
+        ("node", "ingress", "veth1", "pods-6"),
+        ("node", "egress", "veth1", "pods-6"),
+    ],
+)
+def test_discovery_passes_the_chains_of_devices(
+    benches: Benches, asks: str, hook: str, device: str, topology: str
+) -> None:
+    """Unlike its answer, which is lost there, a solicitation is not what the rule is about."""
+    kind = "nd-neighbor-advert" if asks != "node" or hook == "egress" else "nd-neighbor-solicit"
+    rules = (
+        "add table netdev dev\n"
+        f'add chain netdev dev at {{ type filter hook {hook} device "{device}" priority 0; }}\n'
+        f"add rule netdev dev at icmpv6 type {kind} drop\n"
+    )
+    source, dst = ("client", "fd00:2::2") if topology == "router-6" else ("pod1", "fd00:244:1::1")
+    state = State(
+        topology=topology,
+        rules=((asks, "nft -f -", rules),),
+        commands=((source, "ip -6 neigh flush all", "true"),),
+    )
+    probe = Probe(source=source, dst=dst, proto="udp", dport=9, sport=6432)
+    assert benches.agreed(state, probe).walk.paths[0].errno == "EHOSTUNREACH"
