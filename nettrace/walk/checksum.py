@@ -11,13 +11,15 @@ such a packet over as it is.  A device without the offload has the kernel finish
 has left in its place, and from there on it is wrong.
 """
 
+from typing import NoReturn
+
 from nettrace.model.offloads import DeviceOffloads
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.namespace import Namespace
 from nettrace.walk.skb import Skb, Spoiled
 
-__all__ = ["arrives", "finish", "into_tunnel", "is_wrong", "leaves", "received", "spoil"]
+__all__ = ["arrives", "finish", "found_wrong", "into_tunnel", "is_wrong", "leaves", "received", "spoil"]
 
 
 def spoil(run: Run, ns: Namespace, skb: Skb, where: str) -> None:
@@ -96,6 +98,17 @@ def is_wrong(skb: Skb) -> bool:
     return skb.spoiled is not None and skb.spoiled.partial is False
 
 
+def found_wrong(skb: Skb) -> bool:
+    """Is it wrong for connection tracking, which looks too?  Undecided where that is not known."""
+    if skb.spoiled is not None and skb.spoiled.partial is None:
+        _open(skb.spoiled)
+    return is_wrong(skb)
+
+
+def _open(spoiled: Spoiled) -> NoReturn:
+    undecided(f"{spoiled.where} writes a checksum, and whether anybody finds it wrong depends on who sent it")
+
+
 def received(run: Run, skb: Skb) -> None:
     """The receiver's look at it; ends the leg where it is wrong."""
     spoiled, skb.spoiled = skb.spoiled, None
@@ -108,9 +121,7 @@ def received(run: Run, skb: Skb) -> None:
     if spoiled is None or spoiled.partial:
         return
     if spoiled.partial is None:
-        undecided(
-            f"{spoiled.where} writes a checksum, and whether the receiver looks at it depends on who sent it"
-        )
+        _open(spoiled)
     reason = f"its {skb.packet.proto.upper()} checksum is wrong: {spoiled.where} has written it"
     run.step(skb, Stage.DELIVER, "drop", ref=f"{skb.netns}/sockets", text=reason, stops=True)
     ended(Verdict.BAD_CHECKSUM, f"{reason} ({skb.netns})")

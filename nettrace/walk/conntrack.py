@@ -14,7 +14,7 @@ from msgspec.structs import replace as struct_replace
 from nettrace.model.packet import Packet, PortRange
 from nettrace.model.sockets import ConntrackEntry, Tuple
 from nettrace.model.step import Stage
-from nettrace.walk.checksum import is_wrong
+from nettrace.walk.checksum import found_wrong
 from nettrace.walk.context import Run
 from nettrace.walk.namespace import namespace
 from nettrace.walk.skb import Conn, Skb, Tup, Zone, mirrored, tuple_of
@@ -57,7 +57,8 @@ def _track(run: Run, skb: Skb, hook: str) -> None:
     if packet.is_icmp_error:
         _track_error(run, skb, hook)
         return
-    if hook == "prerouting" and is_wrong(skb) and namespace(run, skb.netns).number(_CHECKED):
+    looks = hook == "prerouting" and skb.spoiled is not None and namespace(run, skb.netns).number(_CHECKED)
+    if looks and found_wrong(skb):
         _invalid(run, skb, hook, "has a wrong checksum")
         return
     tup = tuple_of(packet)

@@ -28,6 +28,14 @@ table ip spoils {{
   }}
 }}
 """
+_NEW = """
+table ip fw {
+  chain pre {
+    type filter hook prerouting priority 0
+    ct state new drop
+  }
+}
+"""
 _INVALID = """
 table ip fw {
   chain filter { type filter hook forward priority 0; ct state invalid drop; }
@@ -103,9 +111,10 @@ def test_connection_tracking_calls_it_invalid(net: Net) -> None:
 
 
 def test_of_somebody_else_s_packet(net: Net) -> None:
-    """How far the sum is of what a router passes on is not told by the router's state."""
+    """How far the sum is of what a router passes on is not told by its state, nor what the next one tracks."""
     TOPOLOGIES["router"](net)
     load(net, "r", _SPOILS.format(hook="forward", proto="udp", port=7))
+    load(net, "server", _NEW)
     answer = net.walked(net.flow("client", "10.2.0.2", 7, "udp"))
     assert answer.outcome is Outcome.UNKNOWN
     assert all("spoils" in path.reason and "checksum" in path.reason for path in answer.paths)
