@@ -45,6 +45,7 @@ VOLATILE = (
     (r"\b[0-9a-f]{8}(-\d+)?\b", "ID"),  # of a plan; `-2` when it is applied again
     (r"\b\d+(\.\d+)? (ms|s)\b", r"N \2"),
     (r"\b\d+ of \d+ steps\b", "N of N steps"),  # as many as the branches have that were drawn
+    (r"\b\d+ owed flows\b", "N owed flows"),  # with those like connections that are established just now
     (r", \d+ times\b", ", N times"),  # with those that were sent again
     (r"\b\d+ of (\d\d+)\b", r"N of \1"),  # of at least ten connections
     (r"(probed [^()]*)\([^()]*\)", r"\1(WHO)"),  # of 24 connections, not surely by everybody
