@@ -305,25 +305,6 @@ def test_nobody_here_sent_what_came_in(benches: Benches) -> None:
     assert benches.agreed(state, probe).judgement.agrees
 
 
-def test_a_synack_has_a_segment_size(benches: Benches) -> None:
-    """Also one that just arrives: it is an option of every SYN."""
-    state = State(
-        topology="router",
-        rules=(
-            (
-                "r",
-                "nft -f -",
-                f"{_PREROUTING}add rule ip t c tcp option maxseg size 1460 counter drop\n",
-            ),
-        ),
-    )
-    probe = Probe(
-        source="r", device="c", src="10.1.0.2", dst="10.2.0.2", proto="tcp", dport=80, sport=4000,
-        flags=("SYN", "ACK"),
-    )  # fmt: skip
-    assert benches.agreed(state, probe).walk.verdict == "DROPPED_BY_RULE"
-
-
 @pytest.mark.parametrize("priority", [-1, 1])
 def test_br_netfilter_stands_at_priority_0_of_forward(benches: Benches, priority: int) -> None:
     """A chain of the bridge at -1 comes before iptables' FORWARD, one at 1 behind it."""
