@@ -12,13 +12,16 @@ import secrets
 import string
 import struct
 
-__all__ = ["TAG_BYTES", "fresh_tags", "tag_length"]
+__all__ = ["TAG_BYTES", "dns_question", "fresh_tags", "tag_length"]
 
 #: Of a payload.  nf_tables compares as much at once (NFT_REG_SIZE).
 TAG_BYTES = 16
 
-#: The rest of a DNS question for the root's name servers, after its identifier.
-_DNS_REST = struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack(">H", 2) + b"\0"
+#: A DNS question's section: the name servers of the root, which any server tells or refuses (RFC 1035 4.1).
+_ROOT_NS = b"\0" + struct.pack(">HH", 2, 1)
+#: Bytes of a question that is filled up: header, section, OPT record, head of its padding (RFC 6891, 7830).
+_FILLED = 12 + len(_ROOT_NS) + 11 + 4
+_OPT, _OPT_SIZE, _OPT_PADDING = 41, 1232, 12
 _DNS_PORT = 53
 #: What identifies an echo request is sent whatever size was asked for.
 _LEAST_ECHO = 8
@@ -30,7 +33,7 @@ def tag_length(proto: str, port: int | None, room: int) -> int:
     Return how many bytes a tag has in a payload of *room* bytes; 0 if there is no place for one.
 
     4 for TCP, the sequence number of the SYN, and SCTP.  Up to 16 for UDP and echo, in whole words, as
-    they are compared (packet_filter); a DNS question is as long as it is.
+    they are compared (packet_filter); a DNS question has at least 17 bytes.
     """
     if proto in ("tcp", "sctp"):
         return 4
@@ -52,7 +55,7 @@ def fresh_tags(proto: str, port: int | None, count: int, room: int = TAG_BYTES) 
             # The kernel takes 0 for "none was chosen".
             found[(secrets.randbelow(0xFFFFFFFE) + 1).to_bytes(4, "big")] = None
         elif proto == "udp" and port == _DNS_PORT:
-            found[secrets.token_bytes(2) + _DNS_REST] = None
+            found[dns_question(secrets.token_bytes(2), room)[:TAG_BYTES]] = None
         elif proto == "udp":
             # Text, since the far end may print what it is sent.
             found[("".join(secrets.choice(_LETTERS) for _ in range(8)).encode() + b"nettrace")[:length]] = (
@@ -61,3 +64,18 @@ def fresh_tags(proto: str, port: int | None, count: int, room: int = TAG_BYTES) 
         else:
             found[secrets.token_bytes(8).ljust(TAG_BYTES, b"\0")[:length]] = None
     return tuple(found)
+
+
+def dns_question(identifier: bytes, size: int) -> bytes:
+    """
+    Return a question with *identifier* (2 bytes) of *size* bytes; of 17 where it cannot be filled up to that.
+
+    What fills it is EDNS's padding, which servers pass over.
+    """
+    filled = size >= _FILLED
+    head = identifier + struct.pack(">HHHHH", 0x0100, 1, 0, 0, int(filled)) + _ROOT_NS
+    if not filled:
+        return head
+    padding = size - _FILLED
+    opt = b"\0" + struct.pack(">HHIHHH", _OPT, _OPT_SIZE, 0, padding + 4, _OPT_PADDING, padding)
+    return head + opt + bytes(padding)

@@ -3,11 +3,11 @@
 import os
 import selectors
 import socket
-import struct
 import time
 
 from nettrace.model.walk import Outcome
 from nettrace.observe.attempt import Try, first_line, name_in
+from nettrace.observe.tag import dns_question
 
 __all__ = ["UdpTry"]
 
@@ -33,7 +33,8 @@ class UdpTry(Try):
         found.connect((self.dst, self.port))
         # Whoever listens on 53 keeps silent to what is no question.
         if self.port == _DNS_PORT:
-            self._payload = _question(self.tag)
+            identifier = self.tag[:2] if self.tag is not None else os.urandom(2)
+            self._payload = dns_question(identifier, self.shape.payload(self.version, 0))
         else:
             self._payload = (self.tag or b"nettrace") + b"\n"
             length = self.shape.payload(self.version, len(self._payload))
@@ -61,16 +62,6 @@ class UdpTry(Try):
             return
         self.due = self._end
         self.send(self._payload)
-
-
-def _question(tag: bytes | None = None) -> bytes:
-    """
-    Ask for the name servers of the root (RFC 1035 section 4.1): any server answers or refuses that.
-
-    *tag* is the question's beginning, of which the first two bytes are chosen.
-    """
-    chosen = tag[:2] if tag is not None else os.urandom(2)
-    return chosen + struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack(">HH", 2, 1)
 
 
 def _reply(data: bytes) -> str | None:

@@ -19,12 +19,12 @@ from nettrace.walk.context import Run, ended, undecided
 from nettrace.walk.namespace import Namespace
 from nettrace.walk.skb import Skb, Spoiled
 
-__all__ = ["arrives", "finish", "found_wrong", "into_tunnel", "is_wrong", "leaves", "received", "spoil"]
+__all__ = ["arrives", "finish", "found_wrong", "into_tunnel", "leaves", "received", "spoil"]
 
 
 def spoil(run: Run, ns: Namespace, skb: Skb, where: str) -> None:
     """Note that a rule, at *where*, has written the checksum of a TCP or UDP packet."""
-    if not is_wrong(skb):
+    if not _is_wrong(skb):
         skb.spoiled = Spoiled(where, _partial(run, ns, skb))
 
 
@@ -93,7 +93,7 @@ def into_tunnel(skb: Skb) -> None:
         undecided(f"{skb.spoiled.where} writes a checksum of what goes into a tunnel, which is not followed")
 
 
-def is_wrong(skb: Skb) -> bool:
+def _is_wrong(skb: Skb) -> bool:
     """Is the checksum known to be wrong, for everybody who looks at it?"""
     return skb.spoiled is not None and skb.spoiled.partial is False
 
@@ -102,7 +102,7 @@ def found_wrong(skb: Skb) -> bool:
     """Is it wrong for connection tracking, which looks too?  Undecided where that is not known."""
     if skb.spoiled is not None and skb.spoiled.partial is None:
         _open(skb.spoiled)
-    return is_wrong(skb)
+    return _is_wrong(skb)
 
 
 def _open(spoiled: Spoiled) -> NoReturn:

@@ -18,7 +18,7 @@ from nettrace.model.packet import PortRange
 from nettrace.model.step import Verdict
 from nettrace.model.xt import XtRule
 from nettrace.model.xt_target import Dnat, Masquerade, NatRange, Redirect, Reject, Snat, Target
-from nettrace.walk.checksum import spoil
+from nettrace.walk.checksum import finish, spoil
 from nettrace.walk.context import undecided
 from nettrace.walk.nft_header import address_bytes, address_text, store_payload, writes_checksum
 from nettrace.walk.nft_scene import Scene
@@ -271,7 +271,10 @@ def object_is_harmless(kind: int) -> bool:
 
 
 def _xt_target(scene: Scene, registers: Registers, expr: e.XtTargetExpr, place: Place) -> Deed:
-    if expr.name in ("LOG", "NFLOG", "AUDIT", "CHECKSUM", "CLASSIFY", "IDLETIMER", "LED", "TRACE"):
+    if expr.name == "CHECKSUM":
+        finish(scene.skb)
+        return _NOTHING
+    if expr.name in ("LOG", "NFLOG", "AUDIT", "CLASSIFY", "IDLETIMER", "LED", "TRACE"):
         return _NOTHING
     undecided(f"{scene.where} does iptables' {expr.name}, which is not understood in a rule of nftables")
 

@@ -8,8 +8,9 @@ import pytest
 from nettrace.model.walk import Outcome
 from nettrace.observe.attempt import first_line, name_in, outcome_of
 from nettrace.observe.echo import _checksum
+from nettrace.observe.tag import dns_question, fresh_tags
 from nettrace.observe.tcp import _body, _whole
-from nettrace.observe.udp import _question, _reply
+from nettrace.observe.udp import _reply
 
 
 @pytest.mark.parametrize(
@@ -55,10 +56,26 @@ def test_http_answers() -> None:
 
 def test_dns_answers() -> None:
     """The question is well-formed, and an answer is told by its code."""
-    question = _question()
+    question = dns_question(b"ab", 0)
     assert len(question) == 17
     assert _reply(question[:2] + b"\x81\x83" + question[4:]) == "DNS NXDOMAIN"
     assert _reply(b"short") is None
+
+
+@pytest.mark.parametrize(("size", "made"), [(17, 17), (31, 17), (32, 32), (33, 33), (1372, 1372)])
+def test_a_question_is_as_large_as_was_asked_for(size: int, made: int) -> None:
+    """EDNS's padding fills it up, as another reader of DNS sees it, and its tag is its beginning."""
+    from scapy.layers.dns import DNS
+
+    question = dns_question(b"ab", size)
+    assert len(question) == made
+    read = DNS(question)
+    assert (read.qd[0].qname, read.qd[0].qtype, read.arcount) == (b".", 2, int(made > 17))
+    if made > 17:
+        assert read.ar[0].type == 41
+        assert [one.optlen for one in read.ar[0].rdata] == [made - 32]
+    (tag,) = fresh_tags("udp", 53, 1, size)
+    assert dns_question(tag[:2], size).startswith(tag)
 
 
 def test_the_checksum_of_rfc_1071() -> None:
