@@ -37,6 +37,8 @@ class Watching:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # whoever runs the tests in the background has it ignored, and children take that over
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         # It is up once it holds a ring buffer.
         until = time.monotonic() + 10
