@@ -33,12 +33,11 @@ class Watching:
 
     def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nettrace", "watch", "-o", "json", *words],
+            # whoever runs the tests in the background has SIGINT ignored, and children take that over
+            ["env", "--default-signal=INT", sys.executable, "-m", "nettrace", "watch", "-o", "json", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # whoever runs the tests in the background has it ignored, and children take that over
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         # It is up once it holds a ring buffer.
         until = time.monotonic() + 10
