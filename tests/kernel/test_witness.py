@@ -38,6 +38,7 @@ class Case(NamedTuple):
     reason: str = ""  # the kernel's, "" where nothing is dropped
     where: str = "node-a"
     source: str = "client-a"
+    before: str = "true"  # in the source's namespace
     options: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
 
@@ -170,6 +171,19 @@ CASES = {
         Stage.BRIDGE,
         Outcome.TIMEOUT,
         reason="NOT_SPECIFIED",
+        before="bash -c 'exec 3<>/dev/tcp/$POD_A/9376'",  # neighbour and bridge know both
+    ),
+    "isolated-port-neighbour-unknown": Case(
+        "for port in $PORTS; do bridge link set dev $port isolated on; done",
+        "for port in $PORTS; do bridge link set dev $port isolated off; done",
+        POD_A,
+        Verdict.NEIGHBOUR_FAILED,
+        Stage.NEIGHBOUR,
+        Outcome.UNREACHABLE,
+        "EHOSTUNREACH",
+        "NEIGH_FAILED",
+        where="client-a",
+        before="ip neigh flush dev eth0",
     ),
 }
 
@@ -199,10 +213,12 @@ def names(cluster: LabRecord) -> dict[str, str]:
     route = inside(cluster, "node-a", "ip route show 10.244.2.0/24").strip()
     ports = inside(cluster, "node-a", "ip -br link show master cni0").splitlines()
     client = inside(cluster, "client-a", "ip -br -4 addr show eth0").split()[2].split("/")[0]
+    pod = inside(cluster, "hostnames-0", "ip -br -4 addr show eth0").split()[2].split("/")[0]
     return {
         "$ROUTE_B": route,
         "$DEFAULT": inside(cluster, "node-a", "ip route show default").strip(),
         "$CLIENT": client,
+        "$POD_A": pod,
         "$PORTS": " ".join(line.split("@")[0] for line in ports),
         "$MAC_B": inside(cluster, "node-b", "ip -br link show flannel.1").split()[2],
     }
@@ -218,6 +234,7 @@ def test_a_drop_is_the_kernels(cluster: LabRecord, names: dict[str, str], name: 
             line = line.replace(word, value)
         return line
 
+    inside(cluster, case.source, filled(case.before))
     inside(cluster, "node-a", filled(case.inject))
     try:
         with open_context(lab=cluster.name) as context:
