@@ -25,6 +25,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "rules": ("xt/nft", "xt/legacy", "xt6/nft", "xt6/legacy", "nft"),
     "sets": ("ipsets",),
     "ipvs": ("ipvs",),
+    "offloads": ("offloads",),
     "xfrm": ("xfrm",),
     "conntrack": ("conntrack",),
     "sockets": ("sockets",),

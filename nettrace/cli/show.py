@@ -16,6 +16,7 @@ _WHAT = (
     "sets",
     "services",
     "ipvs",
+    "offloads",
     "xfrm",
     "conntrack",
     "sockets",
@@ -37,8 +38,8 @@ def show(ctx: click.Context, what: str, of: str | None, *, source: Source, sink:
 
     A section that could not be read is listed with the reason, and the exit code is 3.  ``systems`` are the
     network systems of each node: why they are thought to be there, and whether what they owe it is.
-    ``programs`` are those of BPF on devices and cgroups, with the node's maps, ``xfrm`` IPsec's policies and
-    states, without keys.
+    ``programs`` are those of BPF on devices and cgroups, with the node's maps, ``offloads`` what
+    devices do in the kernel's place, ``xfrm`` IPsec's policies and states, without keys.
     """
     if what == "systems":
         ctx.exit(_systems(of, source, sink))

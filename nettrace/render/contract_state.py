@@ -16,6 +16,7 @@ from nettrace.model.kube import EndpointSlice, Service
 from nettrace.model.lab import LabRecord
 from nettrace.model.links import Address, Link
 from nettrace.model.nft import NftBase
+from nettrace.model.offloads import DeviceOffloads
 from nettrace.model.routes import PolicyRule, Route
 from nettrace.model.service_table import MapWords, ServiceEntry
 from nettrace.model.snapshot import Snapshot
@@ -39,6 +40,7 @@ __all__ = [
     "ShownMap",
     "ShownNativeChain",
     "ShownNetns",
+    "ShownOffloads",
     "ShownPolicyRule",
     "ShownProgram",
     "ShownRoute",
@@ -197,6 +199,13 @@ class ShownSet(Struct, frozen=True, kw_only=True, tag_field="item", tag="set"):
     members: tuple[str, ...]
 
 
+class ShownOffloads(Struct, frozen=True, kw_only=True, tag_field="item", tag="offloads"):
+    """What a device does in the kernel's place."""
+
+    netns: str
+    offloads: DeviceOffloads
+
+
 class ShownXfrmPolicy(Struct, frozen=True, kw_only=True, tag_field="item", tag="xfrm-policy"):
     """A policy of IPsec."""
 
@@ -319,6 +328,7 @@ ShowItem: TypeAlias = (
     | ShownNativeChain
     | ShownSet
     | ShownVirtualServer
+    | ShownOffloads
     | ShownXfrmPolicy
     | ShownXfrmState
     | ShownXfrmDefault

@@ -20,6 +20,7 @@ from nettrace.render.contract_state import (
     ShownMap,
     ShownNativeChain,
     ShownNetns,
+    ShownOffloads,
     ShownPolicy,
     ShownPolicyRule,
     ShownProgram,
@@ -46,6 +47,7 @@ _TITLES = {
     "links": ("NETNS", "DEVICE", "KIND", "STATE", "MTU", "MASTER", "PEER", "ADDRESSES"),
     "sets": ("NETNS", "SET", "TYPE", "MEMBERS"),
     "ipvs": ("NETNS", "VIRTUAL-SERVER", "SCHEDULER", "REAL-SERVER", "FORWARDING", "WEIGHT", "CONNECTIONS"),
+    "offloads": ("NETNS", "DEVICE", "TX-CHECKSUMS"),
     "xfrm": ("NETNS", "DIRECTION", "PRIORITY", "ABOUT", "ACTION"),
     "services": ("SERVICE", "TYPE", "CLUSTER-IP", "PORTS", "ENDPOINTS"),
     "policies": ("POLICY", "KIND", "ABOUT", "PODS", "RULES"),
@@ -95,6 +97,8 @@ def _rows(item: ShowItem, look: Look) -> list[list[str | Span]]:
             return [_cells(item.netns, item.name, item.type, shown)]
         case ShownVirtualServer():
             return _virtual_server(item)
+        case ShownOffloads(netns=netns, offloads=offloads):
+            return [_cells(netns, offloads.device, "on" if offloads.tx_checksums else "off")]
         case ShownXfrmPolicy(netns=netns, policy=policy):
             action = ", ".join(str(one) for one in policy.templates) or policy.action
             return [_cells(netns, policy.direction, str(policy.priority), policy.selector, action)]

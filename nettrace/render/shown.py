@@ -33,6 +33,7 @@ from nettrace.render.contract_state import (
     ShownLink,
     ShownNativeChain,
     ShownNetns,
+    ShownOffloads,
     ShownPolicy,
     ShownPolicyRule,
     ShownRoute,
@@ -216,6 +217,11 @@ def _ipvs(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
         found.items.append(ShownVirtualServer(netns=netns.name, server=one))
 
 
+def _offloads(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
+    for one in found.value(netns.name, "offloads", netns.offloads) or ():
+        found.items.append(ShownOffloads(netns=netns.name, offloads=one))
+
+
 def _xfrm(netns: Netns, snapshot: Snapshot, found: _Found) -> None:
     """Policies in the order in which they count: by direction and priority."""
     xfrm = found.value(netns.name, "xfrm", netns.xfrm)
@@ -304,6 +310,7 @@ _BY_NETNS: dict[str, Callable[[Netns, Snapshot, _Found], Any]] = {
     "rules": _rules,
     "sets": _sets,
     "ipvs": _ipvs,
+    "offloads": _offloads,
     "xfrm": _xfrm,
     "conntrack": _conntrack,
     "sockets": _sockets,

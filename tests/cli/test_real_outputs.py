@@ -49,7 +49,17 @@ def test_everything_that_is_printed_holds_to_its_schema(process: Process, lab: s
     assert trace["findings"][0]["cause"] == "docker-dnat-missing"
     assert trace["agreement"]["agrees"] is True
     assert trace["findings"][0]["repairs"][0]["undo"] == "exact"
-    for what in ("namespaces", "links", "routes", "rules", "sets", "conntrack", "sockets"):
+    for what in (
+        "namespaces",
+        "links",
+        "routes",
+        "rules",
+        "sets",
+        "offloads",
+        "xfrm",
+        "conntrack",
+        "sockets",
+    ):
         assert run("Show", 0, "show", what)["what"] == what
     plan = run("RepairPlan", 0, "repair", "plan", "docker-dnat-missing")
     file = tmp_path / "fix.json"

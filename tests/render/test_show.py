@@ -9,10 +9,12 @@ from nettrace.model.links import Address, Link, Peer, VxlanAttrs
 from nettrace.model.nft import NftBase, NftChain, NftRule, NftRuleset, NftTable
 from nettrace.model.nft_expr import ImmediateExpr, NftVerdict
 from nettrace.model.nft_statement import CounterExpr
+from nettrace.model.offloads import DeviceOffloads
 from nettrace.model.routes import NextHop, PolicyRule, Route
 from nettrace.model.section import Known, Missing, MissingKind
 from nettrace.model.snapshot import Netns, Snapshot
 from nettrace.model.sockets import ConntrackEntry, Socket, Tuple
+from nettrace.model.xfrm import Xfrm, XfrmPolicy, XfrmState, XfrmTemplate
 from nettrace.model.xt import Counters, XtChain, XtRule, XtRuleset, XtTable
 from nettrace.model.xt_target import Accept, Jump
 from nettrace.render.page import Look
@@ -97,6 +99,22 @@ NODE = Netns(
     ),
     sockets=Known((Socket(proto="tcp", address="::", port=80, state="listen", process="nginx", pid=12),)),
     ipsets=Known((IpSet(name="BLOCK", type="hash:ip", members=tuple(f"10.0.0.{n}" for n in range(6))),)),
+    offloads=Known(
+        (
+            DeviceOffloads(device="eth0", tx_checksums=True),
+            DeviceOffloads(device="flannel.1", tx_checksums=False),
+        )
+    ),
+    xfrm=Known(
+        Xfrm(
+            policies=(
+                XfrmPolicy(src="10.0.0.0/8", dst="0.0.0.0/0", direction="out", templates=(XfrmTemplate(),)),
+                XfrmPolicy(src="10.1.0.0/16", dst="0.0.0.0/0", direction="in", action="block", priority=9),
+            ),
+            blocks=("fwd",),
+            states=(XfrmState(src="192.0.2.1", dst="192.0.2.2", proto="esp", spi=256),),
+        )
+    ),
     ipvs=Known(
         (
             VirtualServer(
@@ -272,6 +290,22 @@ def test_conntrack_sockets_and_sets() -> None:
     assert "[::]:80" in shown("sockets")[1]
     assert "nginx (12)" in shown("sockets")[1]
     assert "10.0.0.3 and 2 more" in shown("sets")[1]
+
+
+def test_offloads_are_on_or_off() -> None:
+    """A row a device."""
+    assert [row.split()[1:] for row in shown("offloads")[1:]] == [["eth0", "on"], ["flannel.1", "off"]]
+
+
+def test_ipsec_is_policies_defaults_and_states() -> None:
+    """Policies by direction and priority, what is blocked without one, and whose states there are."""
+    rows = shown("xfrm")[1:]
+    assert [row.split()[1] for row in rows] == ["in", "out", "fwd", "state"]
+    assert rows[0].split()[2] == "9"
+    assert rows[0].endswith("block")
+    assert "esp" in rows[1]
+    assert "what no policy is about" in rows[2]
+    assert "192.0.2.1 -> 192.0.2.2" in rows[3]
 
 
 def test_virtual_servers_are_one_row_a_real_server() -> None:
