@@ -70,7 +70,7 @@ def _shrinking(talk: Talk, kind: str, packet: Packet, sender: _Sender) -> Walked
 
 
 def _told_to_shrink(talk: Talk, walked: Walked, packet: Packet) -> int | None:
-    """Walk the "fragmentation needed" back; return the size it asks for if the sender hears of it."""
+    """Walk the "fragmentation needed" back; return the size it asks for if the sender hears of it and can."""
     if walked.leg.verdict is not Verdict.TOO_BIG:
         return None
     for answer in walked.answers:
@@ -78,7 +78,7 @@ def _told_to_shrink(talk: Talk, walked: Walked, packet: Packet) -> int | None:
             continue
         back = walk_answer(talk, answer)
         if (back.arrived or reaches_client(talk, back)) and answer.mtu < packet.size:
-            return answer.mtu
+            return None if walked.skb.forgets_mtu else answer.mtu
     return None
 
 
@@ -107,4 +107,7 @@ def stalled(talk: Talk, stopped: Walked) -> Path:
                 return talk.path(Outcome.RESET, failed=failed, errno="ECONNRESET")
             outcome, errno = of_answer("tcp", answer.packet)
             return talk.path(outcome, failed=failed, errno=errno)
-    return talk.path(Outcome.STALLS, failed=failed)
+    reason = ""
+    if leg.verdict is Verdict.TOO_BIG and stopped.skb.forgets_mtu:
+        reason = f"{leg.reason}; for an address of its own the sender takes no smaller MTU"
+    return talk.path(Outcome.STALLS, failed=failed, reason=reason)

@@ -88,6 +88,7 @@ def send(run: Run, skb: Skb) -> Next:
                 _no_route(run, skb, again)
             decided = again
     skb.route = decided
+    skb.forgets_mtu = _forgets_mtu(packet.family, decided)
     if skb.hops and packet.family == 6:
         skb.packet = replace(skb.packet, ttl=hop_limit(ns, decided))
     run.step(skb, Stage.SEND, "send")
@@ -126,6 +127,17 @@ def send(run: Run, skb: Skb) -> Next:
         )
         ended(Verdict.TOO_BIG, f"{packet.size} bytes do not fit {decided.device}'s MTU {mtu}", "EMSGSIZE")
     return Next.LOCAL_OUT
+
+
+def _forgets_mtu(family: int, decided: Decision) -> bool:
+    """
+    May no exception be kept at the route?
+
+    IPv4's output route to an address of another device than lo has no fib_info, and is looked for without
+    exceptions (__mkroute_output).
+    """
+    hop = decided.hop
+    return family == 4 and decided.kind == "local" and hop is not None and hop.device != "lo"
 
 
 def _kept(run: Run, skb: Skb) -> Decision | None:

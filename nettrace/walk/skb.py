@@ -222,7 +222,8 @@ class Skb:
     fragments are that it travels in; ``ignore_df`` that conntrack put it together from fragments of a size
     that is forgotten, so that it may be taken apart again here; ``ipvs`` that IPVS has done with it in
     this namespace (ipvs_property); ``spoiled`` that a rule wrote its checksum, ``summed``
-    that no device is to finish it: TOS and TTL as they were then, or as it came in.
+    that no device is to finish it: TOS and TTL as they were then, or as it came in; ``forgets_mtu`` that
+    the route which its sender found takes no smaller MTU from an error.
     """
 
     packet: Packet
@@ -257,6 +258,7 @@ class Skb:
     ipvs: bool = False
     spoiled: Spoiled | None = None
     summed: tuple[int, int] | None = None
+    forgets_mtu: bool = False
 
     @property
     def largest(self) -> int:

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 _LOCAL = "ip -6 route {} local fd00:99::1/128 dev lo"
 _BLACKHOLE = "ip -6 rule {} fwmark 0x1/0x1 prio 100 blackhole"
+_TO_A_POD = "*nat\n-A OUTPUT -p tcp -j DNAT --to-destination 10.244.1.2\nCOMMIT\n"
 _MSS = (536, 1220, 1300)
 
 
@@ -171,3 +172,22 @@ def test_discovery_passes_the_chains_of_devices(
     )
     probe = Probe(source=source, dst=dst, proto="udp", dport=9, sport=6432)
     assert benches.agreed(state, probe).walk.paths[0].errno == "EHOSTUNREACH"
+
+
+@pytest.mark.parametrize(("device", "outcome"), [("cni0", "stalls"), ("lo", "connected")])
+def test_a_route_to_an_own_address_takes_no_smaller_mtu(benches: Benches, device: str, outcome: str) -> None:
+    """IPv4 has no exceptions where the address is of another device than lo (__mkroute_output)."""
+    own = "192.0.2.5/32"
+    state = State(
+        topology="pods",
+        rules=(("node", "iptables-restore", _TO_A_POD),),
+        commands=(
+            ("node", "ip link set veth2 mtu 640", "ip link set veth2 mtu 1500"),
+            ("node", f"ip addr add {own} dev {device}", f"ip addr del {own} dev {device}"),
+        ),
+    )
+    probe = Probe(source="node", dst="192.0.2.5", proto="tcp", dport=9376, sport=18111, talk=True)
+    pair = benches.agreed(state, probe)
+    assert pair.walk.outcome == outcome
+    if outcome == "stalls":
+        assert pair.walk.paths[0].reason.endswith("the sender takes no smaller MTU")
