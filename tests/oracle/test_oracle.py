@@ -8,6 +8,7 @@ from tests.oracle.bugs import MOST, hunted
 from tests.oracle.case import Case, Probe, State
 from tests.oracle.planted import PLANTED
 from tests.oracle.planting import Bug, holder, planted
+from tests.oracle.run import bench
 from tests.oracle.search import run_chunk
 from tests.oracle.shrink import as_test, shrink
 
@@ -27,6 +28,31 @@ def test_the_walk_agrees_with_the_kernel(topology: str) -> None:
     assert report.pairs == 60
     assert not report.found, "\n".join(as_test(Case.of(small or whole)) for whole, small, _ in report.found)
     assert report.agreed > 40
+
+
+@needs_root
+def test_what_differs_for_one_draw_is_not_tried_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair that differs is tried again until the kernel draws the same: the other draw agrees."""
+    drawn = "numgen random mod 2 map { 0 : 10.244.1.1, 1 : 10.244.1.2 }"
+    chain = "{ type nat hook output priority -100; }"
+    lines = (
+        "add table ip t",
+        f"add chain ip t c {chain}",
+        f"add rule ip t c ip protocol tcp dnat to {drawn}",
+    )
+    state = State(
+        topology="pods",
+        rules=(("node", "nft -f -", "\n".join(lines)),),
+        commands=(("node", "ip link set veth2 mtu 640", "ip link set veth2 mtu 1500"),),
+    )
+    probe = Probe(source="node", dst="192.168.50.11", proto="tcp", dport=9376, sport=18111, talk=True)
+    monkeypatch.setattr("nettrace.walk.send._forgets_mtu", lambda *_: False)  # wrong for 10.244.1.2 alone
+    with bench("pods") as one:
+        one.enter(state)
+        try:
+            assert any(one.pair(probe).judgement.agrees is False for _ in range(12))
+        finally:
+            one.leave()
 
 
 @needs_root

@@ -104,6 +104,18 @@ class Sighting(NamedTuple):
     lost: list[Lost] | None
     endless: bool = False
 
+    def same_draws(self, other: "Sighting") -> bool:
+        """
+        Did what is random fall alike, as far as both went?
+
+        By the rules that were met, and by where the first packet was sent; source ports are not compared.
+        """
+        labels = self.rules.keys() | other.rules.keys()
+        both = ((self.rules.get(label, []), other.rules.get(label, [])) for label in labels)
+        alike = all(mine[: len(theirs)] == theirs[: len(mine)] for mine, theirs in both)
+        first, second = ([(f.netns, f.device, f.dst, f.dport) for f in one.sent[:1]] for one in (self, other))
+        return alike and first[: len(second)] == second[: len(first)]
+
 
 class _Eyes(NamedTuple):
     trace: socket.socket
