@@ -54,7 +54,7 @@ def route_input(run: Run, skb: Skb) -> Next:
             "local" if decided.kind == "local" else "forward",
             device=skb.device,
             ref=_ref(ns, decided),
-            text=_words(decided),
+            text=decided.text,
             note="" if decided.kind == "local" else f"leaves by {decided.device}",
         )
     elif decided.kind == "unicast" and not decided.came_in and skb.packet.family == 4:
@@ -76,7 +76,7 @@ def _given_back(run: Run, skb: Skb, decided: Decision) -> Next:
         "local",
         device=skb.device,
         ref=_ref(ns, decided),
-        text=_words(decided),
+        text=decided.text,
         note=f"what is sent by {skb.device} is delivered, whatever its address is",
     )
     return Next.LOCAL_IN
@@ -84,13 +84,6 @@ def _given_back(run: Run, skb: Skb, decided: Decision) -> Next:
 
 def _ref(ns: Namespace, decided: Decision) -> str:
     return f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
-
-
-def _words(decided: Decision) -> str:
-    if decided.kind == "local":
-        return f"{decided.route.type} {decided.route.dst} dev {decided.device}"
-    via = f" via {decided.gateway}" if decided.gateway else ""
-    return f"{decided.route.dst}{via} dev {decided.device}"
 
 
 def input_route(run: Run, ns: Namespace, skb: Skb, device: str) -> Decision | Refusal:

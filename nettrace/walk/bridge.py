@@ -120,7 +120,7 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
     where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
     if decided.kind == "unicast" and decided.device == bridge.name:
         run.step(
-            skb, Stage.ROUTE, "bridged", ref=where, text=f"{decided.route.dst} dev {decided.device}",
+            skb, Stage.ROUTE, "bridged", ref=where, text=decided.text,
             note=f"its new destination is on {bridge.name} too: it stays in the bridge",
         )  # fmt: skip
         return decided.gateway or skb.packet.dst
@@ -129,7 +129,7 @@ def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
         Stage.ROUTE,
         "local" if decided.kind == "local" else "forward",
         ref=where,
-        text=f"{decided.route.dst} dev {decided.device}",
+        text=decided.text,
     )
     skb.route = decided
     skb.dest_mac = bridge.mac.lower()
@@ -168,7 +168,7 @@ def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
         Stage.ROUTE,
         "bridged" if bridged else "local" if decided.kind == "local" else "forward",
         ref=where,
-        text=f"{decided.route.dst} dev {decided.device}",
+        text=decided.text,
         note=f"its new destination is on {bridge.name} too: it stays in the bridge" if bridged else "",
     )
     if bridged:

@@ -178,15 +178,13 @@ def send_by_port(run: Run, skb: Skb) -> Next:
 
 
 def _route_step(run: Run, ns: Namespace, skb: Skb, decided: Decision, note: str = "") -> None:
-    via = f" via {decided.gateway}" if decided.gateway else ""
-    kind = "local " if decided.kind == "local" else ""
     run.step(
         skb,
         Stage.ROUTE,
         "local" if decided.kind == "local" else "route",
         device=decided.device,
         ref=f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}",
-        text=f"{kind}{decided.route.dst}{via} dev {decided.device}",
+        text=decided.text,
         note=note,
     )
 

@@ -156,6 +156,19 @@ class Decision(NamedTuple):
     source: str = ""
     came_in: bool = False
 
+    @property
+    def text(self) -> str:
+        """
+        The route as ip-route(8) lists it: ``10.1.0.0/24 via 10.0.0.1 dev eth0``.
+
+        A local one names the device of its address, ``local 10.0.0.1/32 dev eth0``, also where the packet
+        takes lo.
+        """
+        kind = f"{self.route.type} " if self.kind == "local" else ""
+        via = f" via {self.gateway}" if self.gateway else ""
+        device = self.hop.device if self.kind == "local" and self.hop is not None else self.device
+        return f"{kind}{self.route.dst}{via} dev {device}"
+
 
 class Refusal:
     """
