@@ -1,8 +1,8 @@
 """
 A frame in a bridge: which port, and the ip hooks that br_netfilter calls on the way.
 
-Lives here: br_handle_frame, the forwarding database, hairpin, isolation, br_netfilter.
-Not here: everybody on a segment (segment).
+Lives here: br_handle_frame, the forwarding database, hairpin, isolation, where br_netfilter stands.
+Not here: its PREROUTING (bridge_nf), everybody on a segment (segment).
 Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 """
 
@@ -10,19 +10,15 @@ from collections.abc import Callable
 
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
-from nettrace.walk.arrive import input_route, refuse
-from nettrace.walk.arrive6 import input_route6, refuse6
+from nettrace.walk.bridge_nf import calls_iptables, is_own, prerouting, readdress
 from nettrace.walk.context import Run, ended, undecided
-from nettrace.walk.fib import Failed
 from nettrace.walk.hooks import bridge_hook, netdev_hook, run_hook
 from nettrace.walk.icmp6 import PACKET_TOO_BIG, send_error6
 from nettrace.walk.namespace import Namespace, namespace
-from nettrace.walk.nd import calls_ip6tables
-from nettrace.walk.neighbour import find_mac
 from nettrace.walk.order import Party
 from nettrace.walk.point import HookPoint
 from nettrace.walk.segment import Bridged, admitted, allowed_out, behind
-from nettrace.walk.skb import Refusal, Skb, fragment_size
+from nettrace.walk.skb import Skb, fragment_size
 from nettrace.walk.stages import Next
 from nettrace.walk.whereabouts import aside
 
@@ -56,12 +52,12 @@ def bridge_in(run: Run, skb: Skb) -> Next:
     def iptables() -> None:
         nonlocal sought
         skb.physin = port.name
-        sought = _prerouting(run, ns, skb, bridge)
+        sought = prerouting(run, ns, skb, bridge)
 
-    calls = _calls_iptables(ns, bridge, skb.packet.family)
+    calls = calls_iptables(ns, bridge, skb.packet.family)
     bridge_hook(run, skb, point, beside=_br_netfilter(iptables) if calls else None)
     if sought:
-        _readdress(run, ns, skb, bridge, sought)
+        readdress(run, ns, skb, bridge, sought)
     _admit(run, ns, skb, bridge, port)
     if state == _LEARNING:
         text = f"port state {state}"
@@ -82,101 +78,6 @@ def _admit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link) -> None:
         _drop(run, ns, skb, port.name, what, reason, f"links/{port.name}")
     if skb.source_mac and (port.port is None or port.port.learning):
         run.learned_ports[(ns.name, bridge.name, skb.source_mac)] = port.name
-
-
-def _calls_iptables(ns: Namespace, bridge: Link, family: int) -> bool:
-    """Does br_netfilter pass frames of this bridge to the ip hooks?"""
-    if family == 6:
-        return calls_ip6tables(ns, bridge)
-    if ns.number("net.bridge.bridge-nf-call-iptables"):
-        return True
-    return bridge.bridge is not None and bridge.bridge.nf_call_iptables
-
-
-def _prerouting(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
-    """
-    PREROUTING inside the bridge (br_nf_pre_routing).
-
-    A packet whose destination it changed is routed here and now: to a neighbour on the
-    same bridge, whose address is returned, it stays bridged; otherwise it goes up to the host, also
-    with a route that is an error (blackhole, none): ip_error() ends it there.
-    The input route asks for forwarding like any other: the exception that a comment in
-    br_nf_pre_routing_finish speaks of is never reached, since ip_route_input reports no error.
-    """
-    dst = skb.packet.dst
-    run_hook(run, skb, HookPoint(ns, "prerouting", bridge.name, None))
-    skb.prerouted = True
-    if skb.packet.dst == dst:
-        return ""
-    if skb.packet.family == 6:
-        return _changed6(run, ns, skb, bridge)
-    decided = input_route(run, ns, skb, bridge.name)
-    if isinstance(decided, Refusal):
-        if not decided.errno:
-            refuse(run, ns, skb, decided)
-        skb.refused = decided
-        skb.dest_mac = bridge.mac.lower()
-        return ""
-    where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
-    if decided.kind == "unicast" and decided.device == bridge.name:
-        run.step(
-            skb, Stage.ROUTE, "bridged", ref=where, text=decided.text,
-            note=f"its new destination is on {bridge.name} too: it stays in the bridge",
-        )  # fmt: skip
-        return decided.gateway or skb.packet.dst
-    run.step(
-        skb,
-        Stage.ROUTE,
-        "local" if decided.kind == "local" else "forward",
-        ref=where,
-        text=decided.text,
-    )
-    skb.route = decided
-    skb.dest_mac = bridge.mac.lower()
-    return ""
-
-
-def _readdress(run: Run, ns: Namespace, skb: Skb, bridge: Link, neighbour: str) -> None:
-    """
-    Give a translated frame its new neighbour's MAC (br_nf_pre_routing_finish_bridge).
-
-    The hooks of the bridge behind br_netfilter are passed first.
-    """
-    told = len(run.answers)
-    try:
-        found = find_mac(run, ns, skb, bridge, neighbour)
-    finally:
-        if skb.packet.family == 4 and not _is_own(ns, bridge, skb.dest_mac):
-            del run.answers[told:]  # a frame that is for another host is answered by no error (icmp_send)
-    skb.dest_mac = found.mac.lower()
-
-
-def _changed6(run: Run, ns: Namespace, skb: Skb, bridge: Link) -> str:
-    """
-    Route a bridged IPv6 packet whose destination PREROUTING changed (br_nf_pre_routing_finish_ipv6).
-
-    Without a route it is gone without a word.  To a neighbour on the bridge it stays bridged, also
-    where forwarding is off; otherwise it goes up to the host with the route that was found.
-    """
-    decided = input_route6(run, ns, skb, bridge.name)
-    if isinstance(decided, Failed):
-        refuse6(run, ns, skb, decided, silent=True)
-    where = f"{ns.name}/routes/{decided.route.table}/{decided.route.dst}"
-    bridged = decided.kind == "unicast" and decided.device == bridge.name
-    run.step(
-        skb,
-        Stage.ROUTE,
-        "bridged" if bridged else "local" if decided.kind == "local" else "forward",
-        ref=where,
-        text=decided.text,
-        note=f"its new destination is on {bridge.name} too: it stays in the bridge" if bridged else "",
-    )
-    if bridged:
-        return decided.gateway or skb.packet.dst
-    skb.route = decided
-    skb.routed_by = decided.device if decided.kind == "unicast" else None
-    skb.dest_mac = bridge.mac.lower()
-    return ""
 
 
 def bridge_out(run: Run, skb: Skb) -> Next:
@@ -203,7 +104,7 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
     ns = namespace(run, skb.netns)
     bridge = ns.link(skb.device)
     mac = skb.dest_mac
-    if skb.in_port is not None and _is_own(ns, bridge, mac):
+    if skb.in_port is not None and is_own(ns, bridge, mac):
         bridge_hook(run, skb, HookPoint(ns, "input", skb.in_port, None))
         run.step(
             skb,
@@ -274,13 +175,6 @@ def _fit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link, *, inside:
         ended(Verdict.TOO_BIG, f"{skb.largest} bytes do not fit port {port.name} of {bridge.name}")
 
 
-def _is_own(ns: Namespace, bridge: Link, mac: str) -> bool:
-    """Is this a local entry: the bridge's own MAC address, or one of its ports'?"""
-    if not mac or mac == bridge.mac.lower() or any(port.mac.lower() == mac for port in ns.ports(bridge.name)):
-        return True
-    return any(entry.permanent and bridge.name in (entry.master, entry.device) for entry in ns.fdb(mac))
-
-
 def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tuple[Link, bool]:
     """
     Return the port towards *mac*, and whether the bridge knows it or floods.
@@ -295,7 +189,7 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
         )
         if local is not None and local.device != bridge.name:
             return ns.link(local.device), True
-        if local is not None or mac == bridge.mac.lower() or _is_own(ns, bridge, mac):
+        if local is not None or mac == bridge.mac.lower() or is_own(ns, bridge, mac):
             reason = f"{mac} is {bridge.name} itself, which does not send to itself"
             _drop(run, ns, skb, bridge.name, f"{bridge.name} has MAC {mac}", reason, f"links/{bridge.name}")
     learned = run.learned_ports.get((ns.name, bridge.name, mac))

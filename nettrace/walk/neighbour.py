@@ -38,7 +38,7 @@ from nettrace.walk.stages import Next
 from nettrace.walk.vtep import carried, far_ends
 from nettrace.walk.whereabouts import named
 
-__all__ = ["ARP_PATIENCE", "find_mac", "resolve"]
+__all__ = ["ARP_PATIENCE", "CONNECTED", "find_mac", "resolve"]
 
 #: Seconds until the kernel gives up: three tries, one a second (neigh/default/mcast_solicit,
 #: retrans_time_ms; measured 3.06).
@@ -46,6 +46,8 @@ ARP_PATIENCE = 3.07
 
 #: States in which an entry's MAC address is used (NUD_VALID).
 _USABLE = frozenset({"permanent", "noarp", "reachable", "probe", "stale", "delay"})
+#: Of these, those that nothing is to confirm (NUD_CONNECTED).
+CONNECTED = frozenset({"permanent", "noarp", "reachable"})
 _KEPT = frozenset({"permanent", "noarp"})
 
 #: Kinds that carry packets without MAC addresses.

@@ -148,3 +148,39 @@ def test_a_finished_checksum_and_a_changed_header_are_not_followed() -> None:
         one.leave()
     assert [pair.judgement.agrees for pair in pairs] == [None, True]
     assert "checksum" in pairs[0].walk.paths[0].reason
+
+
+@pytest.mark.parametrize("state", ["stale", "reachable"])
+def test_what_a_bridge_translates_may_pass_its_own_egress(state: str) -> None:
+    """
+    By a neighbour that is to be confirmed it goes out of the bridge's device, and back into the bridge.
+
+    By one that is connected it does only where the host has never sent to it, which is not told.
+    """
+    rules = (
+        "add table netdev dev\nadd chain netdev dev out { type filter hook egress device cni0 priority 0; }\n"
+        "add rule netdev dev out ip daddr 10.244.1.2 tcp dport 9376 drop\n"
+    )
+    dnat = "*nat\n-A PREROUTING -d 192.168.50.100 -j DNAT --to-destination 10.244.1.2\nCOMMIT\n"
+    change = "ip neigh change 10.244.1.2 dev cni0 nud"
+    one = State(
+        topology="pods",
+        rules=(("node", "nft -f -", rules), ("node", "iptables-restore", dnat)),
+        commands=(("node", f"{change} {state}", f"{change} reachable"),),
+    )
+    probe = Probe(source="pod2", dst="192.168.50.100", proto="tcp", dport=9376, sport=18112)
+    with bench("pods") as own:
+        pairs = []
+        first = replace(probe, source="node", dst="10.244.1.2")
+        for what, sent in ((State(topology="pods"), first), (one, probe)):
+            own.enter(what)
+            pairs.append(own.pair(sent))
+            own.leave()
+    known, pair = pairs
+    assert known.judgement.agrees
+    if state == "stale":
+        assert pair.judgement.agrees
+        assert pair.walk.verdict == "DROPPED_BY_RULE"
+        return
+    assert pair.judgement.agrees is None
+    assert "whether cni0 of node has sent to 10.244.1.2 before" in pair.walk.paths[0].reason

@@ -73,6 +73,27 @@ def test_a_translated_destination_on_the_same_bridge_stays_bridged() -> None:
     assert verdicts == ["bridged"]
 
 
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        (None, Verdict.DROPPED_BY_RULE),
+        ("stale", Verdict.DROPPED_BY_RULE),
+        ("reachable", Verdict.UNKNOWN),
+        ("permanent", Verdict.UNKNOWN),
+    ],
+)
+def test_a_translated_destination_passes_the_bridge_s_egress(state: str | None, verdict: Verdict) -> None:
+    """Where its neighbour is to be confirmed, or asked for; of one that is connected it is not told."""
+    world = known_neighbours()
+    world["node"].nat("-A PREROUTING -d 192.0.2.9 -j DNAT --to-destination 10.244.1.3")
+    world["node"].nft = one_chain(DROP_IP, at=base("egress", devices=("cni0",)), family="netdev")
+    world["pod1"].neighbour("eth0", "10.244.1.1", world.mac("node", "cni0"))
+    if state is not None:
+        world["node"].neighbour("cni0", "10.244.1.3", world.mac("pod2", "eth0"), state)
+    path = one_path(world, flow("pod1", "192.0.2.9", 9376))
+    assert path.verdict is verdict
+
+
 def test_without_br_netfilter_the_answer_is_not_translated_back() -> None:
     """The pod answers its neighbour directly, who waits for somebody else: bridge-nf-off."""
     world = pod_network()
