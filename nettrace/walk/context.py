@@ -85,7 +85,7 @@ class Answer:
     tied to what is not tracked, which leaves it without a connection and past NOTRACK; ``delay``
     how long the kernel waits before it sends it, ``mtu`` what fragmentation-needed announces.
     ``frame`` is set where it goes straight out of a bridge port: port, source and destination MAC.
-    ``by`` is the device that an answer to a link-local address is bound to.
+    ``by`` is the device that an answer to a link-local address is bound to, ``by_kernel`` as in an Skb.
     """
 
     netns: str
@@ -97,6 +97,7 @@ class Answer:
     mtu: int | None = None
     frame: tuple[str, str, str] | None = None
     by: str | None = None
+    by_kernel: bool = False
 
 
 class Carried(NamedTuple):

@@ -18,7 +18,7 @@ from nettrace.walk.ipvs_conns import by_sent
 from nettrace.walk.jhash import address_words, jhash2, reciprocal_scale
 from nettrace.walk.octets import length_of
 from nettrace.walk.point import Answered, HookPoint, Unsure
-from nettrace.walk.skb import Skb, tuple_of
+from nettrace.walk.skb import Skb, mirrored, tuple_of
 from nettrace.walk.xfrm import came_by_ipsec
 
 __all__ = ["STATE_TESTS"]
@@ -149,17 +149,14 @@ def _ipvs(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
 
 
 def _owner(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
-    """A packet without a socket of this namespace belongs to nobody."""
+    """A packet without a socket of this namespace, or with one of the kernel's, belongs to nobody."""
     wanted = {name: option.invert for name, option in options.items() if name != "--suppl-groups"}
-    if not skb.own and not skb.carries_own:
-        forwarded = point.in_device is not None and not (skb.inner and skb.iif is None)
-        if forwarded or "--socket-exists" not in wanted:
-            # what the kernel itself sends has a socket without a file, which has no owner either
-            return all(wanted.values())
-        return Unsure("whether the kernel's own packet has a socket is not certain")
-    exists = wanted.pop("--socket-exists", False)
-    if exists:
+    if not (skb.own or skb.carries_own or skb.by_kernel):
+        return all(wanted.values())
+    if wanted.pop("--socket-exists", False):
         return False
+    if skb.by_kernel:
+        return all(wanted.values())
     if not wanted:
         return True
     return Unsure("who owns the sending socket is not in the snapshot")
@@ -206,14 +203,17 @@ def _socket(run: Run, skb: Skb, point: HookPoint, options: Options) -> Answered:
     """
     Is there a socket for the packet?  Listeners on any address aside, unless ``--nowildcard``.
 
-    An answer of a connection whose source was translated is looked up with its own source
-    (nf_sk_lookup_slow_v4).
+    What answers a connection whose source was translated is looked up with its own source
+    (nf_sk_lookup_slow_v4; of IPv6 since Linux 6.16).  An ICMP error is looked up as an answer to the packet
+    that it quotes, ICMPv6's with what that says (extract_icmp6_fields puts its protocol in the place of
+    the error's, which the question for the connection then takes for no error).
     """
-    packet = skb.packet
-    if packet.proto not in ("tcp", "udp") or packet.dport is None:
-        return Unsure("which socket an ICMP error is for is not walked") if packet.is_icmp_error else False
-    tup = tuple_of(packet)
-    if skb.reply and skb.conn is not None and skb.conn.src_done:
+    packet = skb.packet.inner if skb.packet.is_icmp_error else skb.packet
+    if packet is None or packet.proto not in ("tcp", "udp") or packet.dport is None:
+        return False
+    tup = mirrored(tuple_of(packet)) if skb.packet.is_icmp_error else tuple_of(packet)
+    quoted = packet is not skb.packet
+    if skb.reply and skb.conn is not None and skb.conn.src_done and not (quoted and packet.family == 6):
         tup = tup._replace(dst=skb.conn.original.src, dport=skb.conn.original.sport)
     picky = options.keys() - {"--nowildcard"}
     wild = "--nowildcard" in options

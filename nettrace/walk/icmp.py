@@ -142,5 +142,7 @@ def _queue(
             delay=delay,
             mtu=mtu,
             frame=frame,
+            # icmp_sk and ipv4_tcp_sk; a rule's RST is made without, and IPv6's (tcp_v6_send_response)
+            by_kernel=packet.proto != "tcp" or (packet.family == 4 and not attach),
         )
     )

@@ -114,6 +114,7 @@ def send_error6(
             delay=delay,
             mtu=mtu,
             by=skb.iif if is_link_local(packet.src) else None,
+            by_kernel=True,
         )
     )
     return True

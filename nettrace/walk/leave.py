@@ -169,7 +169,7 @@ def _down(run: Run, ns: Namespace, skb: Skb, link: Link, text: str) -> None:
 
 def _loop_back(run: Run, skb: Skb) -> Next:
     """Over lo a packet keeps its connection, its mark and its route (loopback_xmit)."""
-    skb.own = skb.carries_own = False
+    skb.own = skb.carries_own = skb.by_kernel = False
     skb.dest_mac = skb.source_mac = ""
     return Next.RECEIVE
 
@@ -234,7 +234,7 @@ def _to_peer(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
     )
     skb.forget_conntrack()
     skb.route = None
-    skb.own = skb.carries_own = False
+    skb.own = skb.carries_own = skb.by_kernel = False
     skb.physin = skb.physout = None
     skb.prerouted = skb.ignore_df = False
     skb.in_port = None

@@ -148,7 +148,7 @@ def by_macvlan(run: Run, ns: Namespace, skb: Skb, link: Link) -> Next:
     )
     skb.netns, skb.device = space.name, lower.name
     skb.route = None
-    skb.own = False
+    skb.own = skb.by_kernel = False
     if not straight:
         return Next.TRANSMIT
     # dev_forward_skb on the device below: its MTU, its state, and a scrubbed packet

@@ -30,7 +30,9 @@ def load_meta(scene: Scene, expr: e.MetaExpr) -> Loaded:
 
 
 def _user(scene: Scene) -> Loaded:
-    """Only a packet with a socket of this namespace has an owner."""
+    """Only a packet with a socket of this namespace has an owner, which those of the kernel lack."""
+    if scene.skb.by_kernel and scene.point.hook != "input":
+        return None
     if scene.skb.own or scene.skb.carries_own or scene.point.hook == "input":
         return unknown(4, "whose socket it is, is not in the snapshot")
     return None

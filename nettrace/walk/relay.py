@@ -143,7 +143,7 @@ def relay_in(run: Run, skb: Skb) -> Next | None:
     skb.mss, skb.fragments = flowing.mss, flowing.fragments
     skb.forget_conntrack()
     skb.route = skb.bound = None
-    skb.own = False
+    skb.own = skb.by_kernel = False
     skb.in_port = skb.physin = skb.physout = None
     skb.prerouted = False
     skb.device = relay.device

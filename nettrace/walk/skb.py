@@ -226,7 +226,8 @@ class Skb:
     already.  ``mss`` is the option of a SYN as it is now,
     ``offered`` as it was sent; ``stripped`` are the TCP options that TCPOPTSTRIP took out.
     ``inner`` holds what a tunnel carries; ``carries_own`` tells of a tunnel's outer packet that a
-    socket of this namespace sent what is inside: skb->sk stays that socket (skb_scrub_packet).
+    socket of this namespace sent what is inside: skb->sk stays that socket (skb_scrub_packet);
+    ``by_kernel`` that the packet, or what is inside, has a socket of the kernel's own, without a file.
     ``iif`` is the device it was routed in by (inet_iif, IP6CB), None for a packet of this host's own;
     ``routed_by`` that of the route which br_netfilter had found before: IP6CB's then (ip6_rcv_core);
     ``prefers`` the device that an answer prefers to leave by without being bound to it;
@@ -261,6 +262,7 @@ class Skb:
     stripped: frozenset[int] = frozenset()
     inner: list[Flowing] = field(default_factory=list)
     carries_own: bool = False
+    by_kernel: bool = False
     iif: str | None = None
     routed_by: str | None = None
     prefers: str | None = None

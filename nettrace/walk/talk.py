@@ -102,7 +102,8 @@ def from_client(talk: Talk, kind: str, packet: Packet) -> Walked:
 
 def from_server(talk: Talk, kind: str, packet: Packet) -> Walked:
     """Walk a packet of the server's, out of its socket."""
-    skb = Skb(packet, talk.server.netns, own=True, hops=True)
+    echo = packet.proto in ("icmp", "icmpv6")
+    skb = Skb(packet, talk.server.netns, own=True, hops=True, by_kernel=echo)
     if packet.proto == "icmpv6":
         skb.prefers = talk.server.came_by  # icmpv6_echo_reply: flowi6_oif
     return talk.walk(kind, skb, Next.SEND)
@@ -118,6 +119,7 @@ def walk_answer(talk: Talk, answer: Answer) -> Walked:
         bound=answer.by,
         hops=True,
         attached=answer.attached,
+        by_kernel=answer.by_kernel,
     )
     if answer.conn is not None:
         skb.state, skb.attached = "RELATED", True

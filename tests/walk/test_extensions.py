@@ -1,6 +1,7 @@
 """Matches and targets that are kept as text: yes, no, or that it cannot be told."""
 
 import pytest
+from msgspec.structs import replace
 
 from nettrace.model.packet import Packet
 from nettrace.walk.skb import BROADCAST
@@ -261,10 +262,29 @@ def test_whose_socket_it_is() -> None:
     assert isinstance(answer("-m cgroup --cgroup 5", own=True, hook="output"), str)
 
 
+@pytest.mark.parametrize(
+    ("spec", "by_kernel", "expected"),
+    [
+        ("--socket-exists", True, True),
+        ("! --socket-exists", True, False),
+        ("--socket-exists ! --uid-owner 5", True, True),
+        ("--uid-owner 5", True, False),
+        ("--socket-exists", False, False),
+        ("! --socket-exists", False, True),
+        ("! --uid-owner 5", False, True),
+    ],
+)
+def test_the_kernel_s_own_socket_has_no_owner(spec: str, by_kernel: bool, expected: bool) -> None:
+    """A socket without a file is there, and is nobody's; no socket is not there, and nobody's too."""
+    assert answer(f"-m owner {spec}", by_kernel=by_kernel, hook="output") is expected
+
+
 def test_sockets() -> None:
     """Nobody in r listens at port 80, so that -m socket finds none for a packet on its way."""
     assert answer("-m socket") is False
     assert answer("-m socket --transparent", udp()) is False
     assert answer("-m socket", packet(proto="icmp", icmp_type=8, sport=None, dport=None)) is False
     error = packet(proto="icmp", icmp_type=3, icmp_code=3, sport=None, dport=None)
-    assert isinstance(answer("-m socket", error), str)
+    assert answer("-m socket", error) is False
+    assert answer("-m socket", replace(error, inner=udp())) is False
+    assert answer("-m socket", replace(error, inner=packet(proto="icmp", sport=None, dport=None))) is False
