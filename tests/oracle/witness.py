@@ -110,11 +110,17 @@ class Sighting(NamedTuple):
 
         By the rules that were met, and by where the first packet was sent; source ports are not compared.
         """
-        labels = self.rules.keys() | other.rules.keys()
-        both = ((self.rules.get(label, []), other.rules.get(label, [])) for label in labels)
-        alike = all(mine[: len(theirs)] == theirs[: len(mine)] for mine, theirs in both)
+        alike = all(
+            mine[: len(theirs)] == theirs[: len(mine)]
+            for label in self.rules.keys() | other.rules.keys()
+            for legacy in (True, False)  # two sources, each in its own order
+            for mine, theirs in [(self._met(label, legacy), other._met(label, legacy))]
+        )
         first, second = ([(f.netns, f.device, f.dst, f.dport) for f in one.sent[:1]] for one in (self, other))
         return alike and first[: len(second)] == second[: len(first)]
+
+    def _met(self, label: str, legacy: bool) -> list[Met]:
+        return [met for met in self.rules.get(label, []) if (met.backend == "legacy") is legacy]
 
 
 class _Eyes(NamedTuple):
