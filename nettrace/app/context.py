@@ -16,6 +16,7 @@ from nettrace.collect.kube_api import ApiSource
 from nettrace.collect.reader import Reader
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube
+from nettrace.model.object_source import ObjectSource
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
 from nettrace.parse.snapshot_file import decode_snapshot
@@ -130,9 +131,9 @@ class Context:
         fresh.on_read = self.on_read
         return fresh
 
-    def take_objects(self, manifests: Path) -> None:
-        """Have the Kubernetes objects of *manifests*, if it was opened without a word of where they are."""
-        if self._reader is not None and self._reader.take_objects(manifests):
+    def take_objects(self, objects: ObjectSource) -> None:
+        """Have the Kubernetes objects of *objects*, if it was opened without a word of where they are."""
+        if self._reader is not None and self._reader.take_objects(*_places(objects)):
             self.snapshot = self._reader.skeleton()
             self.asked.clear()
 
@@ -148,6 +149,17 @@ class Context:
         self.close()
 
 
+def _places(objects: ObjectSource | None) -> tuple[Path | None, ApiSource | None]:
+    """Return the directory and the API server that *objects* names."""
+    if objects is None:
+        return None, None
+    file = Path(objects.kubeconfig) if objects.kubeconfig else None
+    return (
+        Path(objects.manifests) if objects.manifests is not None else None,
+        ApiSource(file, objects.context) if objects.is_api else None,
+    )
+
+
 def _quietly(keys: Sequence[SectionKey]) -> None:
     """Nobody wants to know."""
 
@@ -156,20 +168,20 @@ def open_context(
     *,
     lab: str | None = None,
     from_files: Sequence[Path] = (),
-    manifests: Path | None = None,
-    api: ApiSource | None = None,
+    objects: ObjectSource | None = None,
 ) -> Context:
     """
     Open the source that the command line names.
 
     *lab*: a lab's name, "" for the only one there is, None for this machine.  *from_files*:
-    snapshot files, one per node, joined into one cluster.  *api*: the API server to ask for the
-    Kubernetes objects; what it does not give is Missing, and told in ``remarks``.
+    snapshot files, one per node, joined into one cluster.  *objects*: where the Kubernetes
+    objects come from; what an API server does not give is Missing, and told in ``remarks``.
     """
+    manifests, api = _places(objects)
     plugins = load_plugins()
     if from_files:
         snapshot = joined([decode_snapshot(_bytes(path), str(path)) for path in from_files])
-        if manifests is not None or api is not None:
+        if objects is not None:
             raise UserError(
                 "--manifests or --kubeconfig with --from: a snapshot brings its own objects",
                 hint="take the snapshot with them instead",

@@ -19,6 +19,7 @@ from nettrace.model.errors import UserError
 from nettrace.model.finding import Safety
 from nettrace.model.guide import Check, CheckState, GuideReport, RepairDone
 from nettrace.model.kube import Pod
+from nettrace.model.object_source import ObjectSource
 from nettrace.model.plan import RepairPlan
 from nettrace.model.report import RepairReport
 from nettrace.model.section import SectionKey
@@ -41,7 +42,7 @@ def debug(
     on_repair: Callable[[RepairReport], None] = lambda report: None,
     confirm_within: float | None = None,
     consent: bool = False,
-    manifests: str | None = None,
+    objects: ObjectSource | None = None,
     with_probe: bool = True,
 ) -> GuideReport:
     """
@@ -51,7 +52,7 @@ def debug(
     again, and the flow goes on.  *on_check* sees every check as soon as it is made, *on_repair* every
     repair; *confirm_within* are the seconds in which it is undone unless it is confirmed.  Real queries
     and connections are made on a live *context*, unless *with_probe* is false.  *consent*: repairs that
-    cannot be undone may be offered too.  *manifests*: where the objects come from, for a ``repair plan``
+    cannot be undone may be offered too.  *objects*: where they come from, for a ``repair plan``
     later on: the flow with a cause is remembered as one that was traced is.
     """
     done: list[Check] = []
@@ -68,7 +69,7 @@ def debug(
             if not leaf or (leaf, found.flow) in tried_:
                 break
             tried_.add((leaf, found.flow))  # the same may be wrong on another node, for another flow
-            question = _question(case, found, manifests)
+            question = _question(case, found, objects)
             if context.live:
                 remember(context.label, question)
             planned = _offer(driver.context, found, question, on_event, consent=consent)
@@ -105,10 +106,10 @@ def debug(
     )
 
 
-def _question(case: Case, found: Check, manifests: str | None) -> Question:
+def _question(case: Case, found: Check, objects: ObjectSource | None) -> Question:
     """Return the flow that a check's cause is about."""
     source, target = found.flow or (case.client, case.subject)
-    return Question(source=source, target=target, sport=found.sport, goal=CONNECTED, manifests=manifests)
+    return Question(source=source, target=target, sport=found.sport, goal=CONNECTED, objects=objects)
 
 
 def _offer(

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from nettrace.model.errors import UserError
+from nettrace.model.object_source import ObjectSource
 
 __all__ = ["CONNECTED", "Question", "forget", "recall", "remember", "state_directory"]
 
@@ -24,7 +25,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     What was asked: the two target texts and the packet's options.
 
     ``at``: NETNS/DEVICE it arrives at.  ``goal``: CONNECTED, or "" for what is owed to the flow.
-    ``manifests``: the directory that the Kubernetes objects came from, if one was named.
+    ``objects``: where the Kubernetes objects came from, if that was named.
     """
 
     source: str
@@ -36,7 +37,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     df: bool = True
     at: str | None = None
     goal: str = ""
-    manifests: str | None = None
+    objects: ObjectSource | None = None
 
 
 def state_directory() -> Path:

@@ -90,8 +90,8 @@ def plan(context: Context, cause: str, *, question: Question | None = None, choi
     """
     explain(context.plugins, cause)  # a word that is no cause's is refused before anything is read
     asked = question or recall(context.label)
-    if question is None and asked.manifests is not None:
-        context.take_objects(Path(asked.manifests))
+    if question is None and asked.objects is not None:
+        context.take_objects(asked.objects)
     walked = walk_of(context, asked)
     diagnosis = diagnosis_of(context, walked, connected=asked.goal == CONNECTED)
     finding = _finding(diagnosis.findings, cause, asked, context.label)

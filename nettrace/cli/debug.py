@@ -93,7 +93,7 @@ def debug(
             on_event=say,
             with_probe=probe,
             consent=allow_no_undo or asks,
-            manifests=source.folder,
+            objects=source.objects,
         )
         document = guide_document(report, context.snapshot)
     if sink.streams:

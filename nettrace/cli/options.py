@@ -16,7 +16,7 @@ from nettrace.cli.terminal import say
 if TYPE_CHECKING:
     from nettrace.app.context import Context
     from nettrace.app.remember import Question
-    from nettrace.collect.kube_api import ApiSource
+    from nettrace.model.object_source import ObjectSource
 
 __all__ = ["PacketOptions", "Source", "duration", "lab_option", "packet_options", "source_options"]
 
@@ -35,26 +35,23 @@ class Source(NamedTuple):
     kube_context: str | None = None
 
     @property
-    def folder(self) -> str | None:
-        """Where the manifests are, seen from any directory."""
-        return str(self.manifests.resolve()) if self.manifests is not None else None
-
-    @property
-    def api(self) -> "ApiSource | None":
-        """The API server to ask for objects, if one was named."""
-        if self.kubeconfig is None and self.kube_context is None:
+    def objects(self) -> "ObjectSource | None":
+        """Where Kubernetes objects come from, seen from any directory; None if that was not named."""
+        if self.manifests is None and self.kubeconfig is None and self.kube_context is None:
             return None
-        from nettrace.collect.kube_api import ApiSource
+        from nettrace.model.object_source import ObjectSource
 
-        return ApiSource(Path(self.kubeconfig) if self.kubeconfig else None, self.kube_context)
+        return ObjectSource(
+            manifests=str(self.manifests.resolve()) if self.manifests is not None else None,
+            kubeconfig=str(Path(self.kubeconfig).resolve()) if self.kubeconfig else self.kubeconfig,
+            context=self.kube_context,
+        )
 
     def open(self) -> "Context":
         """Open it, and tell what had to be put right for it; UserError if it is not there."""
         from nettrace.app.context import open_context
 
-        context = open_context(
-            lab=self.lab, from_files=self.from_files, manifests=self.manifests, api=self.api
-        )
+        context = open_context(lab=self.lab, from_files=self.from_files, objects=self.objects)
         for remark in context.remarks:
             say(f"note: {remark}")
         return context
@@ -76,16 +73,11 @@ class PacketOptions(NamedTuple):
         """Return what the options are where none is given."""
         return cls(sport=None, size=None, mark=0, ttl=64, df=True, at=None, goal="")
 
-    def question(self, source: str, target: str, manifests: Path | None) -> "Question":
+    def question(self, source: str, target: str, objects: "ObjectSource | None") -> "Question":
         """Return the question that these options ask."""
         from nettrace.app.remember import Question
 
-        return Question(
-            source=source,
-            target=target,
-            manifests=str(manifests.resolve()) if manifests is not None else None,
-            **self._asdict(),
-        )
+        return Question(source=source, target=target, objects=objects, **self._asdict())
 
 
 def lab_option(command: Command) -> Command:

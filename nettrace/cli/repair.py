@@ -37,7 +37,7 @@ def _finding_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapped(*args: Any, flow: tuple[str, str] | None, packet: PacketOptions, **kwargs: Any) -> Any:
         source: Source = kwargs["source"]
-        question = packet.question(*flow, source.manifests) if flow is not None else None
+        question = packet.question(*flow, source.objects) if flow is not None else None
         return command(*args, question=question, **kwargs)
 
     made = packet_options(wrapped)

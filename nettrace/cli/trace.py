@@ -71,7 +71,7 @@ def trace(
         sink.emit(shown)
         ctx.exit(of_ingress(joined))
     with source.open() as context:
-        question = packet.question(src, dst, source.manifests)
+        question = packet.question(src, dst, source.objects)
         report = run(
             context,
             question,

@@ -23,7 +23,7 @@ def run(source: Source, *, ascii_only: bool) -> None:
     from nettrace.tui.keys import actions_of_user
     from nettrace.tui.session import Where
 
-    where = Where(source.lab, source.from_files, source.manifests)
+    where = Where(source.lab, source.from_files, source.objects)
     app = NettraceApp(
         where, ascii_only=ascii_only or not speaks_unicode(sys.stdout), actions=actions_of_user()
     )

@@ -70,11 +70,11 @@ class Reader:
         self._pool = Pool()
         self._sessions: dict[str, Session] = {}
 
-    def take_objects(self, manifests: Path) -> bool:
-        """Take the objects from *manifests* from now on; not, and False, where a source of them was named."""
+    def take_objects(self, manifests: Path | None, api: ApiSource | None) -> bool:
+        """Take the objects from there from now on; not, and False, where a source of them was named."""
         if self._manifests is not None or self._api is not None:
             return False
-        self._manifests = manifests
+        self._manifests, self._api = manifests, api
         return True
 
     def skeleton(self) -> Snapshot:

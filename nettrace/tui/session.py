@@ -21,6 +21,7 @@ from nettrace.app.remember import Question, remember
 from nettrace.app.show import show
 from nettrace.app.trace import trace
 from nettrace.model.guide import Check
+from nettrace.model.object_source import ObjectSource
 from nettrace.model.plan import JournalEntry, RepairPlan
 from nettrace.model.report import RepairReport, TraceReport
 from nettrace.model.section import SectionKey
@@ -76,20 +77,23 @@ class Where:
     """Where state comes from, and how the command line names it."""
 
     def __init__(
-        self, lab: str | None = None, from_files: Sequence[Path] = (), manifests: Path | None = None
+        self,
+        lab: str | None = None,
+        from_files: Sequence[Path] = (),
+        objects: ObjectSource | None = None,
     ) -> None:
-        self.lab, self.from_files, self.manifests = lab, tuple(from_files), manifests
+        self.lab, self.from_files, self.objects = lab, tuple(from_files), objects
 
     def open(self) -> Context:
         """Open it; UserError if it is not there."""
-        return open_context(lab=self.lab, from_files=self.from_files, manifests=self.manifests)
+        return open_context(lab=self.lab, from_files=self.from_files, objects=self.objects)
 
     def options(self, label: str) -> str:
         """Return the options that name it, each with a blank before it."""
         words = [f" --lab {label.removeprefix('lab ')}"] if label.startswith("lab ") else []
         words.extend(f" --from {path}" for path in self.from_files)
-        if self.manifests is not None:
-            words.append(f" --manifests {self.manifests}")
+        if self.objects is not None:
+            words.append(self.objects.options())
         return "".join(words)
 
 
@@ -178,7 +182,7 @@ class Session:
 
     def ask(self, source: str, target: str, *, with_probe: bool = False) -> WalkDocument:
         """Trace, on state that is read now."""
-        question = Question(source=source, target=target, manifests=self._manifests())
+        question = Question(source=source, target=target, objects=self.where.objects)
         with self._working() as context:
             fresh = context.again()
             count = self._tries() if with_probe else 1
@@ -189,9 +193,6 @@ class Session:
             ends = (source, target)
             self.history = [*(one for one in self.history if one != ends), ends]
             return self.document
-
-    def _manifests(self) -> str | None:
-        return str(self.where.manifests.resolve()) if self.where.manifests is not None else None
 
     def _tries(self) -> int:
         """As many connections as it takes to see most branches."""
@@ -233,7 +234,7 @@ class Session:
                 on_repair=repaired,
                 confirm_within=CONFIRM_WITHIN,
                 consent=True,
-                manifests=self._manifests(),
+                objects=self.where.objects,
             )
             return guide_document(report, fresh.snapshot)
 
@@ -254,7 +255,7 @@ class Session:
         """Plan the repair of a finding of the last answer, or of one about the packets of *flow*."""
         with self._working() as context:
             if flow is not None:
-                self.question = Question(source=flow[0], target=flow[1], manifests=self._manifests())
+                self.question = Question(source=flow[0], target=flow[1], objects=self.where.objects)
                 remember(context.label, self.question)  # the command that is copied is about it too
             self.plan = repairs.plan(context.again(), cause, question=self.question)
             return self.plan

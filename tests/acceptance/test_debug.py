@@ -17,6 +17,7 @@ from nettrace.app.repair import undo
 from nettrace.app.snapshot import take
 from nettrace.model.canonical import canonical_netns
 from nettrace.model.guide import CheckState
+from nettrace.model.object_source import ObjectSource
 from tests.acceptance.bench import Bench, bench
 from tests.acceptance.debug_tree import ALL_LEAVES, ANOTHER_NAME, ANOTHER_TEST, NO_LEAF, SAMPLE, TREE
 from tests.acceptance.faults import Scene
@@ -60,7 +61,8 @@ def test_the_flow_ends_at_the_leaf(leaf: Leaf, tmp_path: Path) -> None:
         for member, command in leaf.shell(scene) if leaf.shell is not None else ():
             lab.shell(member, command)
         before = _state(lab) if leaf.mended else None
-        with open_context(lab=lab.name, manifests=manifests) as context:
+        objects = ObjectSource(manifests=str(manifests)) if manifests is not None else None
+        with open_context(lab=lab.name, objects=objects) as context:
             case = case_of(context, leaf.service or f"svc/{scene.service}", **_options(leaf, scene))  # type: ignore[arg-type]
             report = debug(context, case, decide=lambda check, planned: leaf.mended, consent=leaf.mended)
         told = [(one.id, one.state.value, one.conclusion) for one in report.checks]

@@ -11,6 +11,7 @@ from nettrace.collect.reader import Reader
 from nettrace.model.errors import UserError
 from nettrace.model.kube import Kube, Service
 from nettrace.model.links import Link, Peer
+from nettrace.model.object_source import ObjectSource
 from nettrace.model.section import Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Netns, NodeState, Snapshot
 from nettrace.model.walk import Needs
@@ -87,7 +88,7 @@ def test_manifests_do_not_go_with_a_file(tmp_path: Path) -> None:
     """A snapshot brings its own objects; others beside it are refused."""
     path = saved(node("a"), tmp_path / "a.json")
     with pytest.raises(UserError, match="with --from"):
-        open_context(from_files=[path], manifests=tmp_path)
+        open_context(from_files=[path], objects=ObjectSource(manifests=str(tmp_path)))
 
 
 def test_objects_of_an_earlier_question_give_way_to_those_that_are_named(tmp_path: Path) -> None:
@@ -98,10 +99,10 @@ def test_objects_of_an_earlier_question_give_way_to_those_that_are_named(tmp_pat
     for given, origin in ((tmp_path / "named", "named"), (None, "remembered")):
         reader = Reader((), manifests=given)
         context = Context("this machine", reader.skeleton(), load_plugins(), reader)
-        context.take_objects(tmp_path / "remembered")
+        context.take_objects(ObjectSource(manifests=str(tmp_path / "remembered")))
         assert context.snapshot.kube.origin == f"manifests {tmp_path / origin}"
     file = Context("file a.json", node("a"), load_plugins())
-    file.take_objects(tmp_path / "remembered")
+    file.take_objects(ObjectSource(manifests=str(tmp_path / "remembered")))
     assert file.snapshot == node("a")
 
 

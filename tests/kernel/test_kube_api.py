@@ -2,6 +2,8 @@
 Kubernetes objects from an API server, also from one that refuses, dawdles, or breaks off.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ import yaml
 
 from nettrace.app.context import open_context
 from nettrace.app.debug import case_of, debug
+from nettrace.app.remember import recall
+from nettrace.app.repair import plan
 from nettrace.collect.kube import read_manifests
 from nettrace.collect.kube_api import RESOURCES, ApiSource, read_api
 from nettrace.collect.plugins import api_kinds
@@ -18,7 +22,9 @@ from nettrace.model.errors import UserError
 from nettrace.model.guide import CheckState
 from nettrace.model.kube import Kube
 from nettrace.model.lab import LabRecord
+from nettrace.model.object_source import ObjectSource
 from nettrace.model.section import Known, Missing, MissingKind
+from nettrace.tui.session import Where
 from tests.kernel.api_server import Api, api_server, objects_of
 from tests.kernel.labs import a_lab
 
@@ -125,7 +131,7 @@ def test_nobody_answers(tmp_path: Path, lab: LabRecord, monkeypatch: pytest.Monk
         file = gone.kubeconfig(tmp_path / "config")
     read = read_api(ApiSource(file), patience=5.0)
     assert {type(getattr(read, name)) for name in SECTIONS} == {Missing}
-    with open_context(lab=lab.name, api=ApiSource(file)) as context:
+    with open_context(lab=lab.name, objects=ObjectSource(kubeconfig=str(file))) as context:
         assert any("services" in remark for remark in context.remarks)
 
 
@@ -137,8 +143,8 @@ def test_what_is_missing_is_never_healthy(
     """With one kind missing the guided flow ends as unknown, not as passed."""
     api.bad[plural] = how
     api.page = 1
-    source = ApiSource(api.kubeconfig(tmp_path / "config"))
-    with open_context(lab=lab.name, api=source) as context:
+    source = ObjectSource(kubeconfig=str(api.kubeconfig(tmp_path / "config")))
+    with open_context(lab=lab.name, objects=source) as context:
         report = debug(context, case_of(context, "svc/default/hostnames", from_node="node-a"))
     if plural == "pods":
         # Endpoints and rules can be held against each other without the pods, and only that is said.
@@ -184,3 +190,35 @@ def test_the_role_that_is_documented_is_enough() -> None:
     wanted = {(r.group, r.plural, "get" if r.name else "list", r.name) for r in RESOURCES}
     wanted |= {(kind.group, kind.plural, "list", "") for kind in api_kinds()}
     assert allowed == wanted
+
+
+def test_the_server_of_a_question_is_remembered(
+    api: Api, lab: LabRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair is planned with the objects that the flow was traced with, also those of a server."""
+    file = api.kubeconfig(tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    asked = ("trace", "pod/default/client-a", "svc/default/hostnames", "--lab", lab.name)
+    done = subprocess.run(
+        [sys.executable, "-m", "nettrace", *asked, "--kubeconfig", file.name],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    question = recall(f"lab {lab.name}")
+    assert question.objects == ObjectSource(kubeconfig=str(file))
+    with open_context(lab=lab.name) as context:
+        context.take_objects(question.objects)
+        assert context.snapshot.kube.origin == "api lab"
+        with pytest.raises(UserError, match="masquerade-missing"):
+            plan(context, "masquerade-missing")
+
+
+def test_the_application_asks_the_server_too(api: Api, lab: LabRecord, tmp_path: Path) -> None:
+    """What is named behind `nettrace` counts in the application, and in the commands that it prints."""
+    source = ObjectSource(kubeconfig=str(api.kubeconfig(tmp_path / "config")), context="lab")
+    where = Where(lab.name, objects=source)
+    with where.open() as context:
+        assert context.snapshot.kube.origin == "api lab"
+        options = where.options(context.label)
+    assert options == f" --lab {lab.name} --kubeconfig {source.kubeconfig} --context lab"
