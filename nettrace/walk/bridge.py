@@ -7,11 +7,12 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c.
 """
 
 from collections.abc import Callable
+from copy import copy
 
 from nettrace.model.links import Link
 from nettrace.model.step import Stage, Verdict
 from nettrace.walk.bridge_nf import calls_iptables, is_own, prerouting, readdress
-from nettrace.walk.context import Run, ended, undecided
+from nettrace.walk.context import Ended, Run, ended, undecided
 from nettrace.walk.hooks import bridge_hook, netdev_hook, run_hook
 from nettrace.walk.icmp6 import PACKET_TOO_BIG, send_error6
 from nettrace.walk.namespace import Namespace, namespace
@@ -126,6 +127,17 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
         text=f"{mac} is behind {port.name}",
         note="" if known else "not in the forwarding database: sent by every port",
     )
+    inside = _to_port(run, skb, ns, bridge, port)
+    bridge_hook(run, skb, HookPoint(ns, "postrouting", None, port.name))
+    if inside:
+        run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))
+    _fit(run, ns, skb, bridge, port, inside=inside)
+    skb.device = port.name
+    return Next.TRANSMIT
+
+
+def _to_port(run: Run, skb: Skb, ns: Namespace, bridge: Link, port: Link) -> bool:
+    """Pass the hooks on the way to a port; return whether br_netfilter has the frame."""
     point = HookPoint(ns, "forward" if skb.in_port is not None else "output", skb.in_port, port.name)
     inside = skb.in_port is not None and skb.physin is not None
 
@@ -134,12 +146,34 @@ def bridge_forward(run: Run, skb: Skb) -> Next:
         run_hook(run, skb, HookPoint(ns, "forward", bridge.name, bridge.name))
 
     bridge_hook(run, skb, point, beside=_br_netfilter(iptables) if inside else None)
-    bridge_hook(run, skb, HookPoint(ns, "postrouting", None, port.name))
-    if inside:
-        run_hook(run, skb, HookPoint(ns, "postrouting", None, bridge.name))
-    _fit(run, ns, skb, bridge, port, inside=inside)
-    skb.device = port.name
-    return Next.TRANSMIT
+    return inside
+
+
+def _copies(run: Run, skb: Skb, ns: Namespace, bridge: Link, followed: str | None) -> None:
+    """
+    See that no rule answers the other copies of a flooded frame, which pass the hooks once for each port.
+
+    Undecided where one does: the sender hears of it, whatever becomes of the copy that is *followed*.
+    """
+    for port in ns.ports(bridge.name):
+        if port.name == followed or not allowed_out(ns, port, skb.in_port):
+            continue
+        if port.port is not None and not port.port.flood:
+            continue
+        kept = run.answers, run.quiet
+        run.answers, run.quiet = [], True
+        try:
+            _to_port(run, copy(skb), ns, bridge, port)
+        except Ended:
+            pass
+        finally:
+            answered = bool(run.answers)
+            run.answers, run.quiet = kept
+        if answered:
+            undecided(
+                f"{bridge.name} of {ns.name} floods the frame, and a rule answers the copy for {port.name}",
+                f"{ns.name}/links/{port.name}",
+            )
 
 
 def _fit(run: Run, ns: Namespace, skb: Skb, bridge: Link, port: Link, *, inside: bool) -> None:
@@ -209,7 +243,10 @@ def _port_for(run: Run, ns: Namespace, skb: Skb, bridge: Link, mac: str) -> tupl
         undecided(f"{names} have the same MAC address {mac}, and both get the frame", f"{ns.name}/fdb")
     if takers:
         first = takers[0].way[0]
-        return ns.link(str(first.out_port if isinstance(first, Bridged) else None)), False
+        port = ns.link(str(first.out_port if isinstance(first, Bridged) else None))
+        _copies(run, skb, ns, bridge, port.name)
+        return port, False
+    _copies(run, skb, ns, bridge, None)
     if not around.edges:
         for port in ns.ports(bridge.name):
             if not _leads_to(run, port, mac):

@@ -93,8 +93,8 @@ def readdress(run: Run, ns: Namespace, skb: Skb, bridge: Link, neighbour: str) -
     try:
         found = find_mac(run, ns, skb, bridge, neighbour)
     finally:
-        if skb.packet.family == 4 and not is_own(ns, bridge, skb.dest_mac):
-            del run.answers[told:]  # a frame that is for another host is answered by no error (icmp_send)
+        if not is_own(ns, bridge, skb.dest_mac):
+            del run.answers[told:]  # a frame for another host is answered by no error (icmp_send, icmp6_send)
     skb.dest_mac = found.mac.lower()
     _by_the_bridge_itself(run, ns, skb, bridge, neighbour, found.word)
 

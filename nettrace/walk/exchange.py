@@ -13,7 +13,7 @@ from nettrace.model.packet import EPHEMERAL, Packet, PortRange
 from nettrace.model.step import Verdict
 from nettrace.model.walk import Endpoint, Leg, Outcome, Path
 from nettrace.walk.context import Delivery, Run, Undecided
-from nettrace.walk.full_size import full_size, stalled
+from nettrace.walk.full_size import full_size, without_ack
 from nettrace.walk.leg import Walked
 from nettrace.walk.namespace import Namespace, namespace
 from nettrace.walk.outcome import of_answer, of_errno
@@ -151,9 +151,7 @@ def _answered(talk: Talk, delivery: Delivery) -> Path:
     talk.server_mss = Mss(reply.skb.offered or usual, reply.skb.mss or usual)
     ack = replace(talk.sent, tcp_flags=_ACK, size=HEADERS[talk.sent.family] + 12)
     third = from_client(talk, "ack", ack)
-    if not third.arrived:
-        return stalled(talk, third)
-    return full_size(talk)
+    return full_size(talk) if third.arrived else without_ack(talk, third)
 
 
 def _options(asked: Packet) -> int:

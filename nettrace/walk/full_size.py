@@ -19,7 +19,7 @@ from nettrace.walk.namespace import namespace
 from nettrace.walk.outcome import of_answer
 from nettrace.walk.talk import HEADERS, Talk, from_client, from_server, reaches_client, walk_answer
 
-__all__ = ["full_size", "stalled"]
+__all__ = ["full_size", "without_ack"]
 
 #: A full-size segment shrinks at most this often before the walk calls it a stall.
 _SHRINKS = 8
@@ -52,8 +52,27 @@ def full_size(talk: Talk) -> Path:
         size = talk.run.flow.segment or min(mss + HEADERS[packet.family], _IP_MAX_MTU)
         stopped = _shrinking(talk, kind, replace(packet, tcp_flags=_DATA, size=size), sender)
         if stopped is not None:
-            return stalled(talk, stopped)
+            return _stalled(talk, stopped)
     return talk.path(Outcome.CONNECTED)
+
+
+def without_ack(talk: Talk, ack: Walked) -> Path:
+    """
+    The last packet of the handshake did not arrive; the client sends its data nevertheless.
+
+    They acknowledge too, and a server that gets them is connected (tcp_check_req).  Where they are lost as
+    well, the client hears of it only by an RST.
+    """
+    stalls = _stalled(talk, ack)
+    if stalls.outcome is not Outcome.STALLS:
+        return stalls
+    path = full_size(talk)
+    arrived = any(leg.kind == "data" and leg.verdict is Verdict.DELIVERED for leg in path.legs)
+    if arrived or path.outcome not in (Outcome.STALLS, Outcome.RESET):
+        return path
+    if path.outcome is Outcome.STALLS:
+        return stalls
+    return replace(path, verdict=stalls.verdict, failed=stalls.failed, reason=stalls.reason)
 
 
 def _shrinking(talk: Talk, kind: str, packet: Packet, sender: _Sender) -> Walked | None:
@@ -82,7 +101,7 @@ def _told_to_shrink(talk: Talk, walked: Walked, packet: Packet) -> int | None:
     return None
 
 
-def stalled(talk: Talk, stopped: Walked) -> Path:
+def _stalled(talk: Talk, stopped: Walked) -> Path:
     """
     The client is connected, and a later packet does not arrive.
 

@@ -244,27 +244,31 @@ class Bench:
         Predict, send, judge.
 
         ip_error() sends five errors to an address at once and then one a second: where one that was
-        promised does not come, the probe is sent again after a while.  Where rules draw, it is sent
-        until they draw the same once more: another draw tells nothing about the one that differed.
+        promised does not come, the probe is sent again after a while.  Where rules draw, another draw
+        that agrees tells nothing about the one that differed: it is sent until they draw the same once
+        more, or it differs again.
         """
-        found = first = self._pair(probe)
-        differed = 1
-        for number in range(2, tries * (_DRAWS if len(found.walk.paths) > 1 else 1) + 1):
-            if first.judgement.agrees is not False or differed >= tries:
-                break
+        first = self._pair(probe)
+        if first.judgement.agrees is not False:
+            return first
+        differed, agreed = [first], first
+        for number in range(2, tries * (_DRAWS if len(first.walk.paths) > 1 else 1) + 1):
             # the late answer to a lost answer, which no walk follows, may have come meanwhile
-            time.sleep(1.1 if any(path.request.verdict in _LIMITED for path in found.walk.paths) else 0.1)
+            time.sleep(1.1 if any(path.request.verdict in _LIMITED for path in first.walk.paths) else 0.1)
             if probe.sport is not None:  # the far end may remember the old one
                 probe = replace(probe, sport=1024 + (probe.sport + 9001) % 30000)
             # and neighbours may have been learned since they were read
             self.snapshot = self.reader.skeleton()
             again = self._pair(probe)._replace(tries=number)
-            differed += again.judgement.agrees is False
             if again.judgement.agrees is False:
-                found = again
-            elif len(again.walk.paths) < 2 or first.sighting.same_draws(again.sighting):
+                differed.append(again)
+                if len(differed) == tries:
+                    break
+                continue
+            agreed = again
+            if len(again.walk.paths) < 2 or first.sighting.same_draws(again.sighting):
                 return again
-        return found
+        return differed[-1] if len(differed) > 1 else agreed
 
     def _pair(self, probe: Probe) -> Pair:
         net = self.net

@@ -327,3 +327,13 @@ def test_an_error_about_a_bridged_packet_with_a_route(benches: Benches) -> None:
     state = State(topology="vxlan-6", rules=(("node1", "ip6tables-restore", rules),))
     pair = benches.agreed(state, Probe(source="pod1", dst="fd00:244:2::1", proto="icmpv6", icmp_id=37))
     assert pair.walk.paths[0].errno == "EACCES"
+
+
+def test_who_sent_to_another_host_hears_nothing_of_a_lost_neighbour(benches: Benches) -> None:
+    """A bridged frame is not this host's, whatever a rule made of its destination (icmp6_send: pkt_type)."""
+    rules = "*nat\n-A PREROUTING -j DNAT --to-destination fd00:244:1::77\nCOMMIT\n"
+    state = State(topology="pods-6", rules=(("node", "ip6tables-restore", rules),))
+    for dst in ("fd00:244:1::3", "fd00:50::100"):  # by a neighbour, by the node
+        pair = benches.agreed(state, Probe(source="pod1", dst=dst, proto="udp", dport=53, sport=4401))
+        assert pair.walk.verdict == "NEIGHBOUR_FAILED"
+        assert pair.walk.outcome == ("timeout" if dst == "fd00:244:1::3" else "unreachable")

@@ -13,6 +13,9 @@ from tests.oracle.test_found import Benches
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
+_BACK = "ip link set eth0 up\nip route add default via 10.244.1.1"
+
+
 @pytest.fixture(scope="module")
 def benches() -> Iterator[Benches]:
     """The networks, as they are asked for."""
@@ -184,3 +187,27 @@ def test_what_a_bridge_translates_may_pass_its_own_egress(state: str) -> None:
         return
     assert pair.judgement.agrees is None
     assert "whether cni0 of node has sent to 10.244.1.2 before" in pair.walk.paths[0].reason
+
+
+@pytest.mark.parametrize(("rule", "agrees"), [("-j REJECT", None), ("-j DROP", True)])
+def test_a_rule_answers_the_copies_of_a_flooded_frame(rule: str, agrees: bool | None) -> None:
+    """Of a frame for who is not there the sender hears, where a rule rejects what is flooded: unknown."""
+    state = State(
+        topology="pods",
+        rules=(("node", "iptables-restore", f"*filter\n-A FORWARD -d 10.244.1.3 {rule}\nCOMMIT\n"),),
+        commands=(
+            ("pod2", "ip link set eth0 down", "ip link set eth0 up\nip route add default via 10.244.1.1"),
+        ),
+    )
+    probe = Probe(source="pod1", dst="10.244.1.3", proto="tcp", dport=80, sport=18113)
+    with bench("pods") as one:
+        one.enter(State(topology="pods"))
+        known = one.pair(probe)
+        one.leave()
+        one.enter(state)
+        pair = one.pair(probe)
+        one.leave()
+    assert known.judgement.agrees
+    assert pair.judgement.agrees is agrees
+    if agrees is None:
+        assert "a rule answers the copy for" in pair.walk.paths[0].reason

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from nettrace.collect.wire import NETLINK_NETFILTER, attribute, attributes, be64, nfgenmsg, text
@@ -108,19 +109,23 @@ class Sighting(NamedTuple):
         """
         Did what is random fall alike, as far as both went?
 
-        By the rules that were met, and by where the first packet was sent; source ports are not compared.
+        By the rules that were met, and by where each namespace sent its first packet; no source ports.
         """
-        alike = all(
+        return all(
             mine[: len(theirs)] == theirs[: len(mine)]
-            for label in self.rules.keys() | other.rules.keys()
-            for legacy in (True, False)  # two sources, each in its own order
-            for mine, theirs in [(self._met(label, legacy), other._met(label, legacy))]
+            for label in {*self.rules, *other.rules, *(frame.netns for frame in (*self.sent, *other.sent))}
+            for read in (Sighting._legacy, Sighting._traced, Sighting._first)  # each has an order of its own
+            for mine, theirs in [(read(self, label), read(other, label))]
         )
-        first, second = ([(f.netns, f.device, f.dst, f.dport) for f in one.sent[:1]] for one in (self, other))
-        return alike and first[: len(second)] == second[: len(first)]
 
-    def _met(self, label: str, legacy: bool) -> list[Met]:
-        return [met for met in self.rules.get(label, []) if (met.backend == "legacy") is legacy]
+    def _legacy(self, label: str) -> Sequence[object]:
+        return [met for met in self.rules.get(label, []) if met.backend == "legacy"]
+
+    def _traced(self, label: str) -> Sequence[object]:
+        return [met for met in self.rules.get(label, []) if met.backend != "legacy"]
+
+    def _first(self, label: str) -> Sequence[object]:
+        return [(f.device, f.dst, f.dport) for f in self.sent if f.netns == label][:1]
 
 
 class _Eyes(NamedTuple):
