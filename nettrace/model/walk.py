@@ -63,8 +63,9 @@ class Path(Struct, frozen=True, kw_only=True):
     ``probability`` is the product of the kernel's draws, exact up to a double; ``draws``
     says which (31-bit numerators for ``statistic``).  ``verdict`` is that of the first leg
     that failed, else DELIVERED.  ``failed`` is the index into ``legs`` of that leg, None if
-    all arrived.  ``redrawn``: the request was lost before its connection was in the table where
-    lots were drawn, so that TCP's next SYN, a second later, is a new draw.
+    all arrived; the ACK of a handshake counts for nothing where the data behind it decide.
+    ``redrawn``: the request was lost before its connection was in the table where lots were
+    drawn, so that TCP's next SYN, a second later, is a new draw.
     """
 
     probability: float

@@ -68,11 +68,7 @@ def without_ack(talk: Talk, ack: Walked) -> Path:
         return stalls
     path = full_size(talk)
     arrived = any(leg.kind == "data" and leg.verdict is Verdict.DELIVERED for leg in path.legs)
-    if arrived or path.outcome not in (Outcome.STALLS, Outcome.RESET):
-        return path
-    if path.outcome is Outcome.STALLS:
-        return stalls
-    return replace(path, verdict=stalls.verdict, failed=stalls.failed, reason=stalls.reason)
+    return path if arrived or path.outcome is not Outcome.STALLS else stalls
 
 
 def _shrinking(talk: Talk, kind: str, packet: Packet, sender: _Sender) -> Walked | None:
