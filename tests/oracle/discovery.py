@@ -78,9 +78,9 @@ class Neighbours:
             self.net.commands(label, [f"ip -6 -force -batch - <<'END'\n{text}\nEND"], check=False)
 
     def forget_exceptions(self) -> None:
-        """Forget what errors taught the routes."""
+        """Forget what errors taught the routes, those of the local table too."""
         for label in self.net.spaces:
-            self.net.commands(label, ["ip -6 route flush cache"], check=False)
+            self.net.commands(label, ["ip -6 route flush cache table all"], check=False)
 
 
 def _addresses(told: str) -> Iterator[IPv6Interface]:

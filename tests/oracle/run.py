@@ -257,6 +257,8 @@ class Bench:
             time.sleep(1.1 if any(path.request.verdict in _LIMITED for path in first.walk.paths) else 0.1)
             if probe.sport is not None:  # the far end may remember the old one
                 probe = replace(probe, sport=1024 + (probe.sport + 9001) % 30000)
+            if self.neighbours is not None:
+                self.neighbours.forget_exceptions()
             # and neighbours may have been learned since they were read
             self.snapshot = self.reader.skeleton()
             again = self._pair(probe)._replace(tries=number)
@@ -295,7 +297,8 @@ class Bench:
             seen = self._call(probe, predicted, slow=slow)
         sighting = self.witness.seen()
         net.finish()
-        if self.neighbours is not None and any(frame.flags >> 8 == _TOO_BIG for frame in sighting.frames):
+        frames = (*sighting.frames, *sighting.sent)
+        if self.neighbours is not None and any(frame.flags >> 8 == _TOO_BIG for frame in frames):
             self.neighbours.forget_exceptions()
         if probe.stale:
             self.snapshot = self.reader.skeleton()
