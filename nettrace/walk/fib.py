@@ -28,7 +28,7 @@ class FlowKey(NamedTuple):
     What a lookup is asked with (struct flowi4, flowi6); ``iif`` is ``lo`` for what a host sends itself.
 
     ``strict``: IPv6 takes no route by another device than ``oif`` (RT6_LOOKUP_F_IFACE); else it
-    only prefers those.
+    only prefers those.  ``again``: asked once more behind OUTPUT (ip_route_me_harder).
     """
 
     dst: str
@@ -41,6 +41,7 @@ class FlowKey(NamedTuple):
     sport: PortRange | None = None
     dport: PortRange | None = None
     strict: bool = False
+    again: bool = False
 
 
 class Found(NamedTuple):

@@ -18,15 +18,16 @@ from nettrace.walk.source import select_address, source_for
 __all__ = ["output_route"]
 
 
-def output_route(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
+def output_route(run: Run, ns: Namespace, skb: Skb, *, again: bool = False) -> Decision | Failed:
     """
     Return the route of a packet that this namespace sends, with the source a socket would get.
 
-    A device that the socket is bound to is taken to reach everything when no route says so.
+    *again*: behind OUTPUT.  A device that the socket is bound to is taken to reach everything when no
+    route says so.
     """
     packet = skb.packet
     if packet.family == 6:
-        return output_route6(run, ns, skb)
+        return output_route6(run, ns, skb, again=again)
     if is_multicast(packet.dst) or packet.dst == "255.255.255.255":
         undecided(f"{packet.dst} is not one host; such packets are not walked", f"{ns.name}/routes")
     key = flow_key(packet, oif=skb.bound)

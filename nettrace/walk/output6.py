@@ -17,7 +17,7 @@ from nettrace.walk.source6 import source_for6
 __all__ = ["hop_limit", "output_route6"]
 
 
-def output_route6(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
+def output_route6(run: Run, ns: Namespace, skb: Skb, *, again: bool = False) -> Decision | Failed:
     """
     Return the route of a packet that this namespace sends, with the source a socket would get.
 
@@ -29,7 +29,7 @@ def output_route6(run: Run, ns: Namespace, skb: Skb) -> Decision | Failed:
         undecided(f"{packet.dst} is not one host; such packets are not walked", f"{ns.name}/routes")
     if is_link_local(packet.dst) and skb.bound is None and skb.prefers is None:
         undecided(f"{packet.dst} is on a link, and nothing says on which", f"{ns.name}/routes")
-    key = flow_key(packet, oif=skb.bound or skb.prefers)._replace(strict=skb.bound is not None)
+    key = flow_key(packet, oif=skb.bound or skb.prefers)._replace(strict=skb.bound is not None, again=again)
     found = lookup(run, ns, key)
     source = packet.src
     if isinstance(found, Failed):

@@ -8,6 +8,7 @@ Sources: net/ipv4/fib_rules.c, net/ipv4/fib_trie.c (fib_table_lookup),
 net/ipv4/fib_semantics.c (fib_select_path).
 """
 
+from collections.abc import Hashable
 from fractions import Fraction
 
 from nettrace.model.addr import address_value, family_of
@@ -182,7 +183,8 @@ def select_hop(run: Run, ns: Namespace, found: Found, key: FlowKey) -> NextHop |
     Pick the next hop; several draw lots by weight, once for each flow (fib_select_multipath).
 
     The kernel hashes the flow with a secret of its own, so every share is possible, but the
-    same flow always takes the same way.
+    same flow always takes the same way.  IPv4 prefers a way that has the flow's source, so that the lookup
+    with it repeats the one without; IPv6 hashes what it is asked with (rt6_multipath_hash).
     """
     if found.options:
         hops, weights = [hop for hop, _ in found.options], [weight for _, weight in found.options]
@@ -191,7 +193,10 @@ def select_hop(run: Run, ns: Namespace, found: Found, key: FlowKey) -> NextHop |
         weights = [hop.weight for hop in hops]
         if len(hops) < 2 or key.oif is not None or family_of(key.dst) == 6:
             return found.hop
-    same_flow = (ns.name, found.route.table, found.route.dst, key.dst, key.src if key.iif != "lo" else "")
+    asked: tuple[Hashable, ...] = (key.src if key.iif != "lo" else "",)
+    if family_of(key.dst) == 6:
+        asked = (key.src, key.again and not _dissects(run, ns))
+    same_flow = (ns.name, found.route.table, found.route.dst, key.dst, *asked)
     if same_flow in run.remembered:
         return hops[run.remembered[same_flow]]
     total = sum(weights)
@@ -203,10 +208,16 @@ def select_hop(run: Run, ns: Namespace, found: Found, key: FlowKey) -> NextHop |
             )
             for hop, weight in zip(hops, weights, strict=True)
         ],
-        key=f"{found.ref} hop {key.src} {key.dst}",
+        key=f"{found.ref} hop {key.src} {key.dst}{' again' if key.again else ''}",
     )
     run.remembered[same_flow] = index
     return hops[index]
+
+
+def _dissects(run: Run, ns: Namespace) -> bool:
+    """Does a rule of IPv6 ask for protocol or ports, which a lookup behind OUTPUT is asked with only then?"""
+    rules: tuple[PolicyRule, ...] = run.section(ns.name, "rules")
+    return any(one.family == 6 and (one.ipproto or one.sport or one.dport) for one in rules)
 
 
 def address_type(run: Run, ns: Namespace, address: str, device: str | None = None) -> str:

@@ -230,7 +230,7 @@ def _reroute(run: Run, skb: Skb) -> None:
     """
     ns = namespace(run, skb.netns)
     bound, skb.bound = skb.bound, skb.bound if skb.own else None
-    decided = output_route(run, ns, skb)
+    decided = output_route(run, ns, skb, again=True)
     skb.bound = bound
     if isinstance(decided, Failed):
         _no_route(run, skb, decided, visible=skb.packet.proto != "tcp")

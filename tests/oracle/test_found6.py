@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from nettrace.model.walk import Outcome
+from tests.oracle.benches import MORE
 from tests.oracle.case import Probe, State
 from tests.oracle.test_found import Benches
 
@@ -337,3 +338,19 @@ def test_who_sent_to_another_host_hears_nothing_of_a_lost_neighbour(benches: Ben
         pair = benches.agreed(state, Probe(source="pod1", dst=dst, proto="udp", dport=53, sport=4401))
         assert pair.walk.verdict == "NEIGHBOUR_FAILED"
         assert pair.walk.outcome == ("timeout" if dst == "fd00:244:1::3" else "unreachable")
+
+
+def test_a_marked_packet_draws_its_way_anew(benches: Benches) -> None:
+    """Behind OUTPUT IPv6's route is asked for without a protocol, and hashed so (rt6_multipath_hash)."""
+    route = "ip -6 route {} fd00:4::/64 nexthop via fd00:1::1 nexthop via fd00:3::1"
+    rules = "*mangle\n-A OUTPUT -j MARK --set-xmark 0x1/0x1\nCOMMIT\n"
+    state = State(
+        topology="two-ways-6",
+        rules=(("client", "ip6tables-restore", rules),),
+        commands=(("client", route.format("add"), route.format("del")),),
+    )
+    probes = [
+        Probe(source="client", src=src, dst="fd00:4::2", proto="tcp", dport=81, sport=4500 + number)
+        for number, src in enumerate(("", *(f"fd00:1::{last}" for last in MORE[:8])))
+    ]
+    assert len(benches.agreed(state, *probes).walk.paths) == 4
