@@ -6,6 +6,7 @@ rest with its descriptor.
 """
 
 import ctypes
+import errno
 import os
 import secrets
 import struct
@@ -31,19 +32,25 @@ NO_PREALLOC = 1
 #: TC_ACT_OK, TC_ACT_SHOT and XDP_PASS
 OK, SHOT, XDP_PASS = 0, 2, 2
 
+#: What the kernel says of what it does not have, or does not let one do.
+_NOT_HERE = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call(command: int, attributes: bytes) -> int:
-    """Make the system call; skip the test where the kernel does not allow it."""
+    """Make the system call; skip the test where the kernel does not allow or know it, else OSError."""
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
         pytest.skip("unknown system call number")
     block = ctypes.create_string_buffer(attributes, 144)
     found: int = _libc.syscall(number, command, block, 144)
     if found < 0:
-        pytest.skip(f"bpf({command}): {os.strerror(ctypes.get_errno())}")
+        error = ctypes.get_errno()
+        if error in _NOT_HERE:
+            pytest.skip(f"bpf({command}): {os.strerror(error)}")
+        raise OSError(error, f"bpf({command}): {os.strerror(error)}")
     return found
 
 

@@ -3,6 +3,8 @@
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -257,24 +259,24 @@ def test_links_that_come_and_go_are_no_failure(netns: Bed) -> None:
     """The kernel refuses a link that is not attached yet: somebody else's, such as any probe makes."""
     net, over = net_of_two(netns), threading.Event()
 
-    def churn(descriptor: int) -> None:
+    def churn(descriptor: int) -> int:
+        made = 0
         while not over.is_set():
-            with on_tcx(net["a"], "eth0", TCX_INGRESS, descriptor):
-                pass
+            # who lists links holds the old one for a moment
+            with suppress(FileExistsError), on_tcx(net["a"], "eth0", TCX_INGRESS, descriptor):
+                made += 1
+        return made
 
     try:
-        with bpf() as made:
-            others = threading.Thread(
-                target=churn, args=(made.program("sched_cls", returning(OK), "passes"),)
-            )
-            others.start()
+        with bpf() as made, ThreadPoolExecutor(1) as pool:
+            others = pool.submit(churn, made.program("sched_cls", returning(OK), "passes"))
             try:
                 until = time.monotonic() + 1
                 while time.monotonic() < until:
                     hook_links()
             finally:
                 over.set()
-                others.join()
+            assert others.result() > 1
     finally:
         net.close()
 
