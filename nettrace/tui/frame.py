@@ -31,6 +31,8 @@ __all__ = ["Frame"]
 
 T = TypeVar("T")
 
+#: So many remarks are shown at once.
+_REMARKS = 3
 _CSS = """
 Screen { background: $background; overflow: hidden; }
 #views { height: 1fr; }
@@ -257,6 +259,14 @@ class Frame(App[str]):
         self.said = Span(text, style)
         self.draw()
 
+    def _remark(self) -> None:
+        """Show what there is to know of a source that has just been opened."""
+        remarks = self.session.take_remarks()
+        if remarks:
+            more = [f"and {len(remarks) - _REMARKS} more"] if len(remarks) > _REMARKS else []
+            words = "\n".join([*remarks[:_REMARKS], *more])
+            self.notify(words, severity="warning", markup=False, timeout=8)
+
     def complain(self, error: UserError) -> None:
         """Show what went wrong, where, and what to do."""
         self.tell(f"error: {error.what}", Style.BAD)
@@ -285,6 +295,7 @@ class Frame(App[str]):
             if not aside:
                 self.busy = ""
             after()
+            self._remark()
             self.draw()
 
         def run() -> None:

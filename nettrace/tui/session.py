@@ -112,6 +112,7 @@ class Session:
         self.debugged = ""  # the Service or pod that was gone through last
         self.history: list[tuple[str, str]] = []
         self._context: Context | None = None
+        self._remarks: list[str] = []
         self._progress = progress
         self._lock = threading.Lock()
         self._cancel = threading.Event()
@@ -139,6 +140,7 @@ class Session:
                 self._context = self.where.open()
                 self._context.on_read = self._reading
                 self.label = self._context.label
+                self._remarks += self._context.remarks
             yield self._context
 
     def _reading(self, keys: Sequence[SectionKey]) -> None:
@@ -154,6 +156,11 @@ class Session:
         with self._lock:
             if self._context is not None:
                 self._context.close()
+
+    def take_remarks(self) -> tuple[str, ...]:
+        """Return what was put right or found missing when the source was opened, once."""
+        told, self._remarks = tuple(self._remarks), []
+        return told
 
     @property
     def entry(self) -> JournalEntry | None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -12,9 +13,11 @@ from nettrace.app.endpoints import EndpointRow
 from nettrace.lab import break_, heal
 from nettrace.model.guide import CheckState
 from nettrace.model.lab import LabRecord
+from nettrace.model.object_source import ObjectSource
 from nettrace.model.walk import Outcome
 from nettrace.tui.app import NettraceApp
 from nettrace.tui.session import Where
+from tests.kernel.api_server import api_server
 from tests.kernel.labs import a_lab, address_of, ask
 from tests.tui.driving import app_of, play, rest, screen, selected, type_text, words
 
@@ -332,3 +335,23 @@ def test_an_offer_can_be_left(lab: LabRecord) -> None:
         play(act, where=Where(lab=lab.name))
     finally:
         heal(lab)
+
+
+def test_what_is_missing_when_a_source_is_opened_is_said(
+    lab: LabRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that does not answer: the first screen stands, and a notice says what it lacks."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    with api_server([]) as gone:
+        file = gone.kubeconfig(tmp_path / "config")
+
+    async def act(pilot: Pilot[str]) -> None:
+        app = app_of(pilot)
+        [notice] = list(app._notifications)
+        assert notice.severity == "warning"
+        assert notice.message.startswith("no services from ")
+        assert notice.message.endswith(" more")
+        assert "node-a" in screen(app)
+        assert app.session.take_remarks() == ()
+
+    play(act, where=Where(lab=lab.name, objects=ObjectSource(kubeconfig=str(file))))
