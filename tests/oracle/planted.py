@@ -205,7 +205,7 @@ PLANTED: tuple[Bug, ...] = (
     bug("policy rules do not look at marks", "fib._selectors_match", _marks_ignored),
     bug("every packet is NEW", "hooks.track", _always_new),
     bug("MASQUERADE takes the loopback's address", "targets.select_address", _first_address),
-    bug("a bridge sends back where it came from", "bridge.allowed_out", _hairpin_always, "pods"),
+    bug("a bridge sends back where it came from", "bridge.allowed_out", _hairpin_always, "vxlan"),
     bug("br_netfilter is ignored", "bridge.calls_iptables", _no_br_netfilter, "pods"),
     bug("! -s is -s", "rules.header_matches", _not_inverted),
     bug("statistic always matches", "rules._drawn", _always_drawn),
