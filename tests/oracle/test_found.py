@@ -1,13 +1,11 @@
 """Cases on which the walk and the kernel once differed, as the oracle found and shrank them."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from tests.oracle.case import Probe, State
-from tests.oracle.run import Bench, Pair, bench
+from tests.oracle.opened import Benches
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -21,36 +19,6 @@ add chain bridge t c {{ type filter hook forward priority {}; policy accept; }}
 add rule bridge t c meta protocol ip counter meta mark set 7
 """
 _TO_POD1 = "*nat\n-A PREROUTING -d 10.244.1.3 -j DNAT --to-destination 10.244.1.2\nCOMMIT\n"
-
-
-class Benches:
-    """Networks that are built once."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, Bench] = {}
-        self.stack = ExitStack()
-
-    def agreed(self, state: State, *probes: Probe) -> Pair:
-        """Return what came of the last probe; AssertionError where walk and kernel differ."""
-        one = self._open.get(state.topology)
-        if one is None:
-            one = self._open[state.topology] = self.stack.enter_context(bench(state.topology))
-        one.enter(state)
-        try:
-            found = [one.pair(probe) for probe in probes]
-        finally:
-            one.leave()
-        for pair in found:
-            assert pair.judgement.agrees, pair.judgement.differences
-        return found[-1]
-
-
-@pytest.fixture(scope="module")
-def benches() -> Iterator[Benches]:
-    """Build networks as they are asked for."""
-    found = Benches()
-    with found.stack:
-        yield found
 
 
 def test_hairpin_of_an_isolated_port(benches: Benches) -> None:

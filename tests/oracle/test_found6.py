@@ -1,7 +1,6 @@
 """Cases of IPv6 on which the walk and the kernel once differed, as the oracle found and shrank them."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +8,7 @@ from msgspec.structs import replace
 from nettrace.model.walk import Outcome
 from tests.oracle.benches import MORE
 from tests.oracle.case import Probe, State
-from tests.oracle.test_found import Benches
+from tests.oracle.opened import Benches
 
 _UNTRACKED = """*raw
 -A OUTPUT -j CT --notrack
@@ -23,14 +22,6 @@ COMMIT
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture(scope="module")
-def benches() -> Iterator[Benches]:
-    """The networks, as they are asked for."""
-    found = Benches()
-    with found.stack:
-        yield found
 
 
 def _state(

@@ -1,27 +1,18 @@
 """Cases on which the walk and the kernel once differed about what a device takes, refuses or gives."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
 
 from tests.oracle.case import Probe, State
+from tests.oracle.opened import Benches
 from tests.oracle.run import bench
-from tests.oracle.test_found import Benches
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 _BACK = "ip link set eth0 up\nip route add default via 10.244.1.1"
-
-
-@pytest.fixture(scope="module")
-def benches() -> Iterator[Benches]:
-    """The networks, as they are asked for."""
-    found = Benches()
-    with found.stack:
-        yield found
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """Cases on which the walk and the kernel once differed about a packet that is routed again."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
 
 from tests.oracle.case import Probe, State
-from tests.oracle.test_found import Benches
+from tests.oracle.opened import Benches
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -15,14 +14,6 @@ _LOCAL = "ip -6 route {} local fd00:99::1/128 dev lo"
 _BLACKHOLE = "ip -6 rule {} fwmark 0x1/0x1 prio 100 blackhole"
 _TO_A_POD = "*nat\n-A OUTPUT -p tcp -j DNAT --to-destination 10.244.1.2\nCOMMIT\n"
 _MSS = (536, 1220, 1300)
-
-
-@pytest.fixture(scope="module")
-def benches() -> Iterator[Benches]:
-    """The networks, as they are asked for."""
-    found = Benches()
-    with found.stack:
-        yield found
 
 
 def _connected_behind_lo(at: str) -> str:

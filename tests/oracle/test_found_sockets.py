@@ -1,12 +1,11 @@
 """Which packets have a socket, and which socket a packet is for, where a rule asks."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from tests.oracle.case import Probe, State
-from tests.oracle.test_found import Benches
+from tests.oracle.opened import Benches
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -21,14 +20,6 @@ _CALLS = {
     "reject-tcp": ("tcp", 80, "-p tcp -j REJECT --reject-with tcp-reset"),
     "reject-tcp-error": ("tcp", 80, "-p tcp -j REJECT"),
 }
-
-
-@pytest.fixture(scope="module")
-def benches() -> Iterator[Benches]:
-    """The networks, as they are asked for."""
-    found = Benches()
-    with found.stack:
-        yield found
 
 
 def _logs(chain: str, words: tuple[str, ...]) -> str:

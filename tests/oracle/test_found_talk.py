@@ -1,26 +1,17 @@
 """Cases on which the walk and the kernel once differed about what follows the handshake."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from tests.oracle.case import Probe, State
-from tests.oracle.test_found import Benches
+from tests.oracle.opened import Benches
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 _NO_ACK = "*filter\n-A INPUT -p tcp --tcp-flags ALL ACK -j DROP\nCOMMIT\n"
 _NO_ACK_NO_DATA = _NO_ACK.replace("COMMIT", "-A INPUT -p tcp --tcp-flags PSH PSH {}\nCOMMIT")
 _PROBE = Probe(source="client", dst="10.2.0.2", proto="tcp", dport=80, sport=4300, talk=True)
-
-
-@pytest.fixture(scope="module")
-def benches() -> Iterator[Benches]:
-    """The networks, as they are asked for."""
-    found = Benches()
-    with found.stack:
-        yield found
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from nettrace.model import nft_expr as e
 from nettrace.model import nft_statement as s
+from nettrace.model.flow import Flow
 from nettrace.model.offloads import DeviceOffloads
 from nettrace.model.section import NOT_READ, Known, Missing, MissingKind, SectionKey
 from nettrace.model.snapshot import Snapshot
@@ -43,9 +44,9 @@ def spoiled(
 
 @pytest.mark.parametrize(("asked", "proto"), [(TO_SERVER, "tcp"), (UDP_TO_SERVER, "udp")])
 @pytest.mark.parametrize(("on", "verdict"), [(True, Verdict.DELIVERED), (False, Verdict.BAD_CHECKSUM)])
-def test_a_device_that_finishes_it_hides_it(asked: object, proto: str, on: bool, verdict: Verdict) -> None:
+def test_a_device_that_finishes_it_hides_it(asked: Flow, proto: str, on: bool, verdict: Verdict) -> None:
     """With the offload nobody looks; without it the sum is wrong for good, and the receiver drops."""
-    path = one_path(spoiled(proto, eth0=on), asked)  # type: ignore[arg-type]
+    path = one_path(spoiled(proto, eth0=on), asked)
     assert path.verdict is verdict
     if not on:
         last = path.request.last
